@@ -1,0 +1,197 @@
+//! The boundary: what a store promises. One trait per concern; [`Store`] is all of them.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fleet_types::view;
+use fleet_types::{
+    Epoch, Event, HostEvent, HostId, HostName, RolloutId, Seq, StoreId, Verb, WorkerId,
+};
+
+use crate::error::{HostError, LeaseError, StoreError, TriggerError, VerbError};
+use crate::records::*;
+
+/// The inventory.
+#[async_trait]
+pub trait Inventory: fmt::Debug + Send + Sync {
+    /// Adds all of these hosts, or none when one is refused (the error names it).
+    async fn host_add(
+        &self,
+        hosts: Vec<NewHost>,
+        actor: &Actor,
+    ) -> Result<Vec<HostRecord>, HostError>;
+    /// Replaces an entry. Refused while the host is in `updating`.
+    async fn host_edit(
+        &self,
+        name: &HostName,
+        host: NewHost,
+        actor: &Actor,
+    ) -> Result<HostRecord, HostError>;
+    /// Takes a host out of the fleet: its history stays, its pending attempt becomes `skipped (removed)`. Refused while it
+    /// is in `updating`.
+    async fn host_remove(&self, name: &HostName, actor: &Actor) -> Result<(), HostError>;
+    /// Every host of the fleet, by name.
+    async fn host_list(&self) -> Result<Vec<HostRecord>, StoreError>;
+    /// One host.
+    async fn host_get(&self, name: &HostName) -> Result<Option<HostRecord>, StoreError>;
+    /// Pins these host keys (lines of OpenSSH's public key format) in place of those pinned before.
+    async fn host_pin(
+        &self,
+        name: &HostName,
+        keys: Vec<String>,
+        actor: &Actor,
+    ) -> Result<(), HostError>;
+    /// Clears the mark that a person must look.
+    async fn host_clear_attention(&self, name: &HostName, actor: &Actor) -> Result<(), HostError>;
+    /// Hosts as shown, each with its part in `rollout`, or in its last one. A bounded number of queries, whatever the fleet.
+    async fn host_views(&self, rollout: Option<RolloutId>) -> Result<Vec<view::Host>, StoreError>;
+}
+
+/// Rollouts as a whole.
+#[async_trait]
+pub trait Rollouts: fmt::Debug + Send + Sync {
+    /// Freezes a plan in one transaction: rollout, stages, attempts with a snapshot of each host, the first events, and
+    /// the worker that will drive it, under a lease. At most one rollout is active; the loser learns which.
+    async fn rollout_create(
+        &self,
+        plan: NewRollout,
+        worker: Option<NewWorker>,
+    ) -> Result<RolloutId, TriggerError>;
+    /// One rollout as stored.
+    async fn rollout_get(&self, id: RolloutId) -> Result<Option<RolloutRecord>, StoreError>;
+    /// The active one.
+    async fn rollout_active(&self) -> Result<Option<RolloutRecord>, StoreError>;
+    /// The latest, active or not.
+    async fn rollout_latest(&self) -> Result<Option<RolloutRecord>, StoreError>;
+    /// The newest first; those older than `before`.
+    async fn rollout_list(
+        &self,
+        before: Option<RolloutId>,
+        limit: u32,
+    ) -> Result<Vec<RolloutRecord>, StoreError>;
+    /// A rollout as shown, from one snapshot.
+    async fn rollout_view(&self, id: RolloutId) -> Result<Option<view::Rollout>, StoreError>;
+    /// Fleet, rollout and feed position from one snapshot; of the same size however large the fleet is.
+    async fn status(&self) -> Result<view::Status, StoreError>;
+    /// Its attempts, in plan order.
+    async fn attempt_list(&self, id: RolloutId) -> Result<Vec<AttemptRecord>, StoreError>;
+    /// Pause, resume or abort. Idempotent: asking for what is already so succeeds and changes nothing.
+    async fn rollout_verb(&self, id: RolloutId, verb: Verb, actor: &Actor)
+    -> Result<(), VerbError>;
+    /// Makes the resolved target durable. The first one stands: the answer is what is on record now.
+    async fn rollout_resolve(
+        &self,
+        id: RolloutId,
+        target: Resolution,
+    ) -> Result<RolloutRecord, StoreError>;
+    /// Carries the rollout on as far as its rows allow: closes the stage, opens the next, ends it. Called after every
+    /// outcome and by whoever looks; safe to call at any time from any process. Says where it stands then.
+    async fn rollout_advance(&self, id: RolloutId) -> Result<RolloutRecord, StoreError>;
+    /// The commit halted a rollout by failing on touched hosts: which one.
+    async fn known_bad(
+        &self,
+        version: &fleet_types::CommitHash,
+    ) -> Result<Option<RolloutId>, StoreError>;
+}
+
+/// One host's part, under a lease.
+#[async_trait]
+pub trait Attempts: fmt::Debug + Send + Sync {
+    /// Claims the next pending host of the current stage for this worker, in plan order. One write on the stage's row
+    /// decides, so that two processes never decide on old numbers. Skips hosts whose machine is being worked on, and hosts
+    /// in `except` (their credential cannot be loaded here).
+    async fn attempt_claim(
+        &self,
+        rollout: RolloutId,
+        worker: WorkerId,
+        except: &[HostId],
+    ) -> Result<Claim, StoreError>;
+    /// Takes over one attempt of a worker that is gone: its lease ran out, or its process is known dead. The epoch grows.
+    async fn attempt_take_over(
+        &self,
+        worker: WorkerId,
+        except: &[HostId],
+    ) -> Result<Option<Claimed>, StoreError>;
+    /// Makes an event of the attempt durable, with its row in the feed, in one transaction. The engine acts only after
+    /// that. Fails with [`LeaseError::Lost`] once a later epoch owns the host.
+    async fn attempt_record(&self, lease: &HostLease, event: &HostEvent) -> Result<(), LeaseError>;
+    /// Raises our epoch above one that was found on the host, if the lease is still ours.
+    async fn attempt_raise(&self, lease: &HostLease, above: Epoch)
+    -> Result<HostLease, LeaseError>;
+    /// What each step of an attempt printed, in order.
+    async fn attempt_steps(
+        &self,
+        rollout: RolloutId,
+        host: &HostName,
+    ) -> Result<Vec<StepRecord>, StoreError>;
+}
+
+/// The processes that do the work, and the connection slots they hold.
+#[async_trait]
+pub trait Workers: fmt::Debug + Send + Sync {
+    /// Registers this process; its lease starts now.
+    async fn worker_register(&self, worker: NewWorker) -> Result<WorkerId, StoreError>;
+    /// Renews the lease. [`LeaseError::Lost`] once it ran out: the process must register anew and owns nothing.
+    async fn worker_renew(&self, worker: WorkerId) -> Result<(), LeaseError>;
+    /// Leaves: slots are free and what it still held can be taken over at once.
+    async fn worker_leave(&self, worker: WorkerId) -> Result<(), StoreError>;
+    /// The workers that are alive: lease valid, and process not known dead.
+    async fn worker_alive(&self) -> Result<Vec<WorkerRecord>, StoreError>;
+    /// Takes one connection slot, if fewer than `limit` are held by live workers, or by dead ones within the grace.
+    async fn slot_acquire(
+        &self,
+        worker: WorkerId,
+        limit: u32,
+    ) -> Result<Option<SlotId>, LeaseError>;
+    /// Gives it back. Idempotent.
+    async fn slot_release(&self, slot: SlotId) -> Result<(), StoreError>;
+}
+
+/// The event feed.
+#[async_trait]
+pub trait Feed: fmt::Debug + Send + Sync {
+    /// Events after `after`, oldest first. A reader that goes on from the last number it saw misses none.
+    async fn events_after(
+        &self,
+        after: Seq,
+        rollout: Option<RolloutId>,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError>;
+    /// Returns when there may be an event after `after`, or when `patience` is over. Events of other processes are
+    /// noticed by looking (every 100 ms on SQLite), own ones at once.
+    async fn events_wait(&self, after: Seq, patience: Duration) -> Result<(), StoreError>;
+}
+
+/// All of it.
+pub trait Store: Inventory + Rollouts + Attempts + Workers + Feed {
+    /// Which store this is; a host remembers it.
+    fn id(&self) -> StoreId;
+    /// How long a worker's lease lasts.
+    fn lease_times(&self) -> LeaseTimes;
+}
+
+/// What came of asking for a host to work on.
+#[derive(Clone, Debug)]
+pub enum Claim {
+    /// This one.
+    Claimed(Box<Claimed>),
+    /// None now.
+    Nothing(Idle),
+}
+
+/// Why there is no host to claim now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Idle {
+    /// The rollout is paused, halting, aborting or over.
+    NotRunning,
+    /// The target is not resolved yet.
+    Unresolved,
+    /// As many hosts are in `updating` as may be.
+    Full,
+    /// All hosts of the stage are taken; it is waiting for the last ones.
+    StageTaken,
+    /// Those left are on machines that are being worked on, or were excepted.
+    NoneSuitable,
+}

@@ -1,0 +1,203 @@
+//! What can go wrong, one enum per kind of operation.
+
+use fleet_types::{Invalid, RolloutId, Timestamp};
+
+/// The store itself cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The URL is not one of ours.
+    #[error("{url:?} is not a database URL; use sqlite://PATH or postgres://…")]
+    Url {
+        /// As given, without password.
+        url: String,
+    },
+    /// It cannot be opened.
+    #[error("the database {database} cannot be opened: {cause}")]
+    Open {
+        /// Which, without password.
+        database: String,
+        /// Why.
+        cause: String,
+    },
+    /// The file is something else.
+    #[error("{database} is not a rollout database: {cause}")]
+    NotOurs {
+        /// Which.
+        database: String,
+        /// What it is.
+        cause: String,
+    },
+    /// A newer program made its schema.
+    #[error(
+        "the database {database} was made by a newer version (schema {found}, this program knows {known})"
+    )]
+    TooNew {
+        /// Which.
+        database: String,
+        /// Its schema.
+        found: String,
+        /// Ours.
+        known: String,
+    },
+    /// It can be read but not written.
+    #[error("the database {database} is read-only: {cause}")]
+    ReadOnly {
+        /// Which.
+        database: String,
+        /// Why.
+        cause: String,
+    },
+    /// There is no room.
+    #[error("no space left for the database {database}: {cause}")]
+    Full {
+        /// Which.
+        database: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// Another process held it for too long, or the connection is gone. Nothing was changed, or what was changed is not
+    /// known; a later call may succeed.
+    #[error("the database did not answer: {cause}")]
+    Unavailable {
+        /// What the database said.
+        cause: String,
+    },
+    /// A row does not say what this program can understand.
+    #[error("a row of {table} cannot be understood: {cause}")]
+    Corrupt {
+        /// Which table.
+        table: &'static str,
+        /// What is wrong.
+        cause: String,
+    },
+    /// Any other refusal by the database.
+    #[error("the database refused: {cause}")]
+    Database {
+        /// What it said.
+        cause: String,
+    },
+}
+
+/// A change of the inventory was refused. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// No such host.
+    #[error("there is no host {name}")]
+    Unknown {
+        /// The name asked for.
+        name: String,
+    },
+    /// The name is taken.
+    #[error("there is a host {name} already")]
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+    /// Another entry has the same machine and repository.
+    #[error("{name} would be the same repository on the same machine as {other}")]
+    DuplicateRepository {
+        /// The name refused.
+        name: String,
+        /// The entry that is there.
+        other: String,
+    },
+    /// It is being updated.
+    #[error("{name} is being updated by rollout {rollout}")]
+    Updating {
+        /// The host.
+        name: String,
+        /// By which rollout.
+        rollout: RolloutId,
+    },
+    /// A value is not allowed.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A rollout was not created. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TriggerError {
+    /// Another rollout is active.
+    #[error("rollout {id} is active; {started_by} started it at {created_at}")]
+    Active {
+        /// Which.
+        id: RolloutId,
+        /// By whom.
+        started_by: String,
+        /// When.
+        created_at: Timestamp,
+        /// Whether a live process works on it.
+        attended: bool,
+        /// Whether it is paused.
+        paused: bool,
+    },
+    /// The plan has no hosts.
+    #[error("the plan has no hosts")]
+    NoHosts,
+    /// A host of the plan is not in the fleet any more.
+    #[error("a host of the plan was removed meanwhile")]
+    HostGone,
+    /// The commit halted a rollout before.
+    #[error("commit {version} halted rollout {rollout} by failing on hosts it touched")]
+    KnownBad {
+        /// The commit.
+        version: String,
+        /// The rollout.
+        rollout: RolloutId,
+    },
+    /// A value is not allowed.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A verb was refused. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerbError {
+    /// No such rollout.
+    #[error("there is no rollout {id}")]
+    Unknown {
+        /// As asked for.
+        id: RolloutId,
+    },
+    /// It does not apply in this state.
+    #[error("rollout {id} is {state}; it cannot be asked to {verb}")]
+    WrongState {
+        /// Which.
+        id: RolloutId,
+        /// Its state.
+        state: fleet_types::RolloutState,
+        /// The verb.
+        verb: fleet_types::Verb,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A write under a lease did not take effect.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaseError {
+    /// Somebody else owns it now, or nobody: stop, send nothing more.
+    #[error("the lease is lost: {what}")]
+    Lost {
+        /// Which, and to whom if known.
+        what: String,
+    },
+    /// The event cannot happen in the state on record.
+    #[error(transparent)]
+    Illegal(#[from] fleet_types::IllegalEvent),
+    /// The store failed; whether the write took effect is not known unless the error says so.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
