@@ -1,0 +1,74 @@
+//! The project's own tasks, run as `cargo xtask TASK`.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for the terminal, not a library"
+)]
+
+mod graph;
+mod ldd;
+mod lint;
+mod machine;
+mod metadata;
+mod msrv;
+mod process;
+mod summary;
+mod test;
+mod tools;
+mod version;
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+const USAGE: &str = "\
+cargo xtask test [--without TOOL]... [-- ARGUMENTS OF CARGO TEST]
+    Runs every test. Finds the outside tools that tests need, and installs what is missing
+    when it runs as root on Debian or Ubuntu.
+cargo xtask lint
+    Format, clippy, documentation, graph, msrv.
+cargo xtask ci [ARGUMENTS OF TEST]
+    test, then lint.
+cargo xtask graph [--write]
+    Compares who depends on whom in the workspace with docs/graph.txt.
+cargo xtask msrv
+    Finds the newest Rust that a dependency asks for; fails when the workspace promises less.
+cargo xtask ldd
+    Builds the release programs; fails when they are linked with more than the C library.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let Some((task, rest)) = arguments.split_first() else {
+        bail!("name a task\n{USAGE}");
+    };
+    match task.as_str() {
+        "test" => test::run(rest),
+        "lint" => lint::run(rest),
+        "ci" => {
+            let code = test::run(rest)?;
+            if code == ExitCode::SUCCESS {
+                lint::run(&[])
+            } else {
+                Ok(code)
+            }
+        }
+        "graph" => graph::run(rest),
+        "msrv" => msrv::run(rest),
+        "ldd" => ldd::run(rest),
+        "help" | "-h" | "--help" => {
+            println!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        other => bail!("there is no task {other:?}\n{USAGE}"),
+    }
+}
