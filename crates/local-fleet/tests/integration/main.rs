@@ -1,0 +1,23 @@
+//! The fleet as a client sees it.
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
+mod client;
+mod hosts;
+
+use local_fleet::{FleetBuilder, LocalFleet};
+use tempfile::TempDir;
+
+/// A fleet in a folder that goes when the test ends.
+async fn fleet(hosts: usize) -> (TempDir, LocalFleet) {
+    start(LocalFleet::builder().hosts(hosts)).await
+}
+
+async fn start(builder: FleetBuilder) -> (TempDir, LocalFleet) {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = builder
+        .root(folder.path().join("fleet"))
+        .start()
+        .await
+        .unwrap();
+    (folder, fleet)
+}
