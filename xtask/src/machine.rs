@@ -144,7 +144,7 @@ impl ServiceShims {
 
     fn create() -> anyhow::Result<Self> {
         let shims = Self {
-            folder: temporary_folder("rollout-apt")?,
+            folder: new_folder(&env::temp_dir(), "rollout-apt")?,
         };
         for name in Self::NAMES {
             let path = shims.folder.join(name);
@@ -172,20 +172,51 @@ impl Drop for ServiceShims {
     }
 }
 
-/// Makes a new empty folder in the machine's temporary one.
-pub(crate) fn temporary_folder(name: &str) -> anyhow::Result<PathBuf> {
-    let template = env::temp_dir().join(format!("{name}.XXXXXXXXXX"));
-    let made = process::read(
-        process::command("mktemp")
-            .arg("-d")
-            .arg(Path::new(&template)),
-    )?;
+/// Makes a new empty folder with a name of its own, open to us alone.
+pub(crate) fn new_folder(parent: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let template = parent.join(format!("{name}.XXXXXXXXXX"));
+    let made = process::read(process::command("mktemp").arg("-d").arg(template))?;
     Ok(PathBuf::from(made.trim_end_matches('\n')))
+}
+
+/// Whether a program is in `PATH` or in one of root's folders.
+pub(crate) fn has_program(name: &str) -> bool {
+    find_program(name, &["/usr/sbin", "/sbin"].map(PathBuf::from)).is_some()
+}
+
+/// Looks for a program in `PATH`, then in further folders.
+pub(crate) fn find_program(name: &str, folders: &[PathBuf]) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(folders.iter().cloned())
+        .map(|folder| folder.join(name))
+        .find(|file| is_program(file))
+}
+
+/// Whether a file is there that may be run.
+pub(crate) fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Family;
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::path::Path;
+
+    use super::{Family, find_program, is_program};
+
+    #[test]
+    fn only_a_file_that_may_be_run_is_a_program() {
+        let sh = find_program("sh", &[]).unwrap();
+        assert!(is_program(&sh));
+        assert_eq!(find_program("no-such-program", &["/usr/bin".into()]), None);
+        assert!(!is_program(Path::new("/usr")));
+        assert!(!is_program(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")
+        ));
+        assert!(!is_program(Path::new("/no/such/file")));
+    }
 
     #[test]
     fn families_are_told_by_os_release() {

@@ -5,6 +5,7 @@
     reason = "a program for the terminal, not a library"
 )]
 
+mod fresh;
 mod graph;
 mod ldd;
 mod lint;
@@ -34,7 +35,9 @@ cargo xtask graph [--write]
 cargo xtask msrv
     Finds the newest Rust that a dependency asks for; fails when the workspace promises less.
 cargo xtask ldd
-    Builds the release programs; fails when they are linked with more than the C library.";
+    Builds the release programs; fails when they are linked with more than the C library.
+cargo xtask fresh [--run COMMAND]... [--keep FOLDER] [--suite NAME] [--mirror URL]
+    Runs the README's two commands, or the ones named, on a bare Debian in a folder. Needs root.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -65,6 +68,8 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         "graph" => graph::run(rest),
         "msrv" => msrv::run(rest),
         "ldd" => ldd::run(rest),
+        "fresh" => fresh::run(rest),
+        "fresh-inside" => fresh::run_inside(rest),
         "help" | "-h" | "--help" => {
             println!("{USAGE}");
             Ok(ExitCode::SUCCESS)

@@ -1,11 +1,9 @@
 //! The outside programs that tests need: the one table, and how they are found.
 
-use std::env;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::machine::Family;
+use crate::machine::{self, Family};
 use crate::process;
 
 /// One outside tool. To add one, add a row to [`TOOLS`] and make its tests look at
@@ -62,22 +60,13 @@ impl Tool {
 
     /// Those of its programs that this machine does not have.
     pub(crate) fn missing_programs(&self) -> Vec<&'static str> {
-        let path = env::var_os("PATH").unwrap_or_default();
-        let mut folders: Vec<PathBuf> = env::split_paths(&path).collect();
-        folders.extend(
-            self.folders
-                .iter()
-                .flat_map(|pattern| expand(Path::new(pattern))),
-        );
-        self.programs
+        let folders: Vec<PathBuf> = self
+            .folders
             .iter()
-            .copied()
-            .filter(|program| {
-                !folders
-                    .iter()
-                    .any(|folder| is_program(&folder.join(program)))
-            })
-            .collect()
+            .flat_map(|pattern| expand(Path::new(pattern)))
+            .collect();
+        let missing = |program: &&str| machine::find_program(program, &folders).is_none();
+        self.programs.iter().copied().filter(missing).collect()
     }
 
     /// What its version command prints, up to the first comma.
@@ -108,10 +97,6 @@ pub(crate) fn printed_version(program: &str, arguments: &[&str]) -> Option<Strin
     Some(line.split(',').next().unwrap_or(line).trim().to_owned())
 }
 
-fn is_program(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-}
-
 /// The folders that a pattern names: itself, or with each `*` replaced by what is there.
 fn expand(pattern: &Path) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::new()];
@@ -135,10 +120,9 @@ fn expand(pattern: &Path) -> Vec<PathBuf> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
-    use std::fs;
     use std::path::{Path, PathBuf};
 
-    use super::{TOOLS, Tool, expand, is_program};
+    use super::{TOOLS, Tool, expand};
 
     #[test]
     fn every_row_is_complete_and_found_by_its_name() {
@@ -168,15 +152,5 @@ mod tests {
         assert!(expand(Path::new("/no/such/*/bin")).is_empty());
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         assert!(expand(&root.join("*")).contains(&root.join("src")));
-    }
-
-    #[test]
-    fn only_a_file_that_may_be_run_is_a_program() {
-        assert!(is_program(&fs::canonicalize("/bin/sh").unwrap()));
-        assert!(!is_program(Path::new("/usr")));
-        assert!(!is_program(
-            &Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")
-        ));
-        assert!(!is_program(Path::new("/no/such/file")));
     }
 }
