@@ -11,13 +11,19 @@
 //!
 //! Start reading at [`Transport`]; [`RemoteCommand`] is what is run.
 
+#[cfg(feature = "russh")]
+mod client;
 mod command;
 mod frame;
+#[cfg(feature = "russh")]
+mod known_hosts;
 mod quote;
 #[cfg(any(test, feature = "testing"))]
 mod testing;
 mod transport;
 
+#[cfg(feature = "russh")]
+pub use client::{Passphrase, RusshSettings, RusshTransport};
 pub use command::{Captured, CommandOutput, GuardRefusal, HostGuard, RemoteCommand};
 pub use frame::{EXEC_REQUEST, Frame, FrameReader, StreamEnd};
 pub use quote::{UnquotableError, quote};

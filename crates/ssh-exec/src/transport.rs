@@ -78,7 +78,7 @@ pub struct HostKeys {
 /// A host key as shown to people and pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostKey {
-    /// `ssh-ed25519`, `ecdsa-sha2-nistp256`, `rsa-sha2-512`, ...
+    /// `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ssh-rsa`, ...
     pub algorithm: String,
     /// `SHA256:...`
     pub fingerprint: String,
@@ -143,6 +143,16 @@ pub enum ConnectError {
         host: String,
         /// Fingerprint offered.
         offered: String,
+    },
+    /// The known_hosts file is there but cannot be read. It might revoke the key, so nothing is accepted.
+    #[error("{host}: the file of known host keys {path} cannot be read: {cause}")]
+    KnownHostsUnreadable {
+        /// The host's name.
+        host: String,
+        /// The file.
+        path: String,
+        /// What the system said.
+        cause: String,
     },
     /// Our own credential could not be used.
     #[error(transparent)]

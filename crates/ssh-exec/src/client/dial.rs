@@ -1,0 +1,564 @@
+//! From an endpoint to a signed-in connection, through its jump hosts.
+
+use std::borrow::Cow;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use russh::client::{AuthResult, Config, Handle, connect_stream};
+use russh::keys::agent::AgentIdentity;
+use russh::keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg};
+use russh::{ChannelOpenFailure, Preferred, SshId, kex};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+
+use super::address::{DialError, dial, is_refused};
+use super::handler::{Client, Ended, Notes, describe};
+use super::host_key::{Expected, KnownHostsFiles};
+use super::identity::{Agent, Keys};
+use super::link::{Cutter, Link};
+use super::settings::RusshSettings;
+use crate::transport::{ConnectError, Endpoint, Identity, IdentityError};
+
+/// A chain of more jump hosts is a mistake.
+const HOPS: usize = 8;
+/// An agent with more keys is asked for these alone: servers cut the connection after a few.
+const AGENT_KEYS: usize = 16;
+/// How long a connection that failed is given to say why.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// One SSH connection.
+pub(crate) struct Hop {
+    pub(crate) handle: Handle<Client>,
+    pub(crate) notes: Notes,
+    _cutter: Cutter,
+}
+
+/// A connection and those that it goes through. Dropped from the inside out.
+pub(crate) struct Connection {
+    pub(crate) hop: Hop,
+    _via: Vec<Hop>,
+}
+
+/// Opens connections.
+#[derive(Debug)]
+pub(crate) struct Dialer {
+    settings: RusshSettings,
+    keys: Arc<Keys>,
+    known_hosts: Arc<KnownHostsFiles>,
+}
+
+/// What is being done, for the message when time runs out.
+#[derive(Debug)]
+struct Phase(Mutex<(String, String, &'static str)>);
+
+impl Phase {
+    fn new(endpoint: &Endpoint) -> Self {
+        let phase = Self(Mutex::default());
+        phase.set(endpoint, "reading our own keys");
+        phase
+    }
+
+    fn set(&self, endpoint: &Endpoint, what: &'static str) {
+        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *now = (endpoint.name.clone(), place(endpoint), what);
+    }
+
+    fn timed_out(&self, limit: Duration) -> ConnectError {
+        let (host, address, what) = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        ConnectError::Unreachable {
+            host,
+            address,
+            cause: format!("no answer within {limit:?} ({what})"),
+        }
+    }
+}
+
+impl Dialer {
+    pub(crate) fn new(settings: RusshSettings) -> Self {
+        let keys = Arc::new(Keys::new(settings.passphrase.clone()));
+        Self {
+            settings,
+            keys,
+            known_hosts: Arc::default(),
+        }
+    }
+
+    /// Connects and signs in, within the endpoint's limit.
+    pub(crate) async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, ConnectError> {
+        let phase = Phase::new(endpoint);
+        let work = async {
+            let via = self.through(endpoint, &phase).await?;
+            let hop = self.hop(endpoint, via.last(), &phase).await?;
+            Ok(Connection { hop, _via: via })
+        };
+        let limit = endpoint.connect_timeout;
+        timeout(limit, work)
+            .await
+            .unwrap_or_else(|_| Err(phase.timed_out(limit)))
+    }
+
+    /// Shakes hands without signing in, asking for these host key algorithms; tells what the host showed.
+    pub(crate) async fn offered(
+        &self,
+        endpoint: &Endpoint,
+        algorithms: &'static [Algorithm],
+    ) -> Result<Option<russh::keys::PublicKey>, ConnectError> {
+        let phase = Phase::new(endpoint);
+        let work = async {
+            let via = self.through(endpoint, &phase).await?;
+            let notes = Notes::default();
+            let stream = self.stream(endpoint, via.last(), &phase).await?;
+            phase.set(endpoint, "key exchange");
+            let config = self.config(Cow::Borrowed(algorithms));
+            match self
+                .shake_hands(endpoint, stream, Expected::nothing(), config, &notes)
+                .await
+            {
+                Ok(_) | Err(ConnectError::HostKeyUnknown { .. }) => {
+                    Ok(notes.with(|learnt| learnt.offered.take()))
+                }
+                Err(error) => Err(error),
+            }
+        };
+        let limit = endpoint.connect_timeout;
+        timeout(limit, work)
+            .await
+            .unwrap_or_else(|_| Err(phase.timed_out(limit)))
+    }
+
+    /// Loads the credential without connecting.
+    pub(crate) async fn check_identity(&self, endpoint: &Endpoint) -> Result<(), IdentityError> {
+        match &endpoint.identity {
+            Identity::File(_) => self.load(endpoint).await.map(|_| ()),
+            Identity::Agent(socket) => timeout(endpoint.connect_timeout, Agent::open(socket, None))
+                .await
+                .map_or_else(
+                    |_| {
+                        let socket = socket.display().to_string();
+                        Err(IdentityError::Agent {
+                            socket,
+                            cause: "it does not answer".to_owned(),
+                        })
+                    },
+                    |opened| opened.map(|_| ()),
+                ),
+        }
+    }
+
+    /// Connects to the jump hosts, outermost first.
+    async fn through(&self, endpoint: &Endpoint, phase: &Phase) -> Result<Vec<Hop>, ConnectError> {
+        let mut route = Vec::new();
+        let mut next = endpoint.jump.as_deref();
+        while let Some(jump) = next {
+            if route.len() == HOPS {
+                let cause = format!("its way goes through more than {HOPS} jump hosts");
+                return Err(ConnectError::Protocol {
+                    host: endpoint.name.clone(),
+                    cause,
+                });
+            }
+            route.push(jump);
+            next = jump.jump.as_deref();
+        }
+        let mut hops: Vec<Hop> = Vec::with_capacity(route.len());
+        for jump in route.into_iter().rev() {
+            let hop = self.hop(jump, hops.last(), phase).await?;
+            hops.push(hop);
+        }
+        Ok(hops)
+    }
+
+    /// One connection of the chain. Our own key is loaded first, so that a bad one touches no host.
+    async fn hop(
+        &self,
+        endpoint: &Endpoint,
+        via: Option<&Hop>,
+        phase: &Phase,
+    ) -> Result<Hop, ConnectError> {
+        phase.set(endpoint, "reading our own keys");
+        let key = match &endpoint.identity {
+            Identity::File(_) => Some(self.load(endpoint).await?),
+            Identity::Agent(_) => None,
+        };
+        let expected = self.expected(endpoint).await?;
+        let stream = self.stream(endpoint, via, phase).await?;
+        phase.set(endpoint, "key exchange");
+        let notes = Notes::default();
+        let config = self.config(expected.algorithms());
+        let mut hop = self
+            .shake_hands(endpoint, stream, expected, config, &notes)
+            .await?;
+        phase.set(endpoint, "sign-in");
+        sign_in(&mut hop, endpoint, key).await?;
+        Ok(hop)
+    }
+
+    async fn load(&self, endpoint: &Endpoint) -> Result<Arc<PrivateKey>, IdentityError> {
+        let Identity::File(path) = endpoint.identity.clone() else {
+            let cause = "it is not a file".to_owned();
+            return Err(IdentityError::Malformed {
+                path: format!("{:?}", endpoint.identity),
+                cause,
+            });
+        };
+        let keys = Arc::clone(&self.keys);
+        let shown = path.display().to_string();
+        // Decrypting takes a tenth of a second and more, by design; and a panic of the parser stays in its thread.
+        tokio::task::spawn_blocking(move || keys.load(&path))
+            .await
+            .unwrap_or_else(|_| {
+                Err(IdentityError::Malformed {
+                    path: shown,
+                    cause: "the parser failed".to_owned(),
+                })
+            })
+    }
+
+    async fn expected(&self, endpoint: &Endpoint) -> Result<Expected, ConnectError> {
+        let (known_hosts, owned) = (Arc::clone(&self.known_hosts), endpoint.clone());
+        tokio::task::spawn_blocking(move || known_hosts.expected(&owned))
+            .await
+            .unwrap_or_else(|_| {
+                let cause = "the known host keys could not be read".to_owned();
+                Err(ConnectError::Protocol {
+                    host: endpoint.name.clone(),
+                    cause,
+                })
+            })
+    }
+
+    /// A stream to the endpoint's port: from here, or from the last jump host.
+    async fn stream(
+        &self,
+        endpoint: &Endpoint,
+        via: Option<&Hop>,
+        phase: &Phase,
+    ) -> Result<Box<dyn Duplex>, ConnectError> {
+        phase.set(endpoint, "TCP");
+        let (host, address) = (endpoint.name.clone(), place(endpoint));
+        let Some(via) = via else {
+            return match dial(&endpoint.address, endpoint.port).await {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err(DialError::Resolve(cause)) => Err(ConnectError::Unreachable {
+                    host,
+                    address,
+                    cause,
+                }),
+                Err(DialError::Refused(ip)) => Err(ConnectError::AddressRefused {
+                    host,
+                    address: ip.to_string(),
+                }),
+                Err(DialError::Connect(error)) => Err(ConnectError::Unreachable {
+                    host,
+                    address,
+                    cause: error.to_string(),
+                }),
+            };
+        };
+        // Names are resolved by the jump host; what it makes of them cannot be checked from here.
+        if let Ok(ip) = endpoint.address.parse::<IpAddr>()
+            && is_refused(ip)
+        {
+            return Err(ConnectError::AddressRefused {
+                host,
+                address: ip.to_string(),
+            });
+        }
+        match via
+            .handle
+            .channel_open_direct_tcpip(
+                endpoint.address.as_str(),
+                endpoint.port.into(),
+                "127.0.0.1",
+                0,
+            )
+            .await
+        {
+            Ok(channel) => Ok(Box::new(channel.into_stream())),
+            Err(error) => {
+                let cause = match error {
+                    russh::Error::ChannelOpenFailure(
+                        ChannelOpenFailure::AdministrativelyProhibited,
+                    ) => "the jump host does not allow to be gone through".to_owned(),
+                    russh::Error::ChannelOpenFailure(_) => {
+                        "the jump host could not connect to it".to_owned()
+                    }
+                    _ => format!(
+                        "the connection to the jump host ended: {}",
+                        via.notes.ended()
+                    ),
+                };
+                Err(ConnectError::Unreachable {
+                    host,
+                    address,
+                    cause,
+                })
+            }
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        endpoint: &Endpoint,
+        stream: Box<dyn Duplex>,
+        expected: Expected,
+        config: Config,
+        notes: &Notes,
+    ) -> Result<Hop, ConnectError> {
+        let heard = Arc::new(AtomicBool::new(false));
+        let (link, cutter) = Link::new(Listened {
+            stream,
+            heard: Arc::clone(&heard),
+        });
+        let client = Client {
+            host: endpoint.name.clone(),
+            expected,
+            notes: notes.clone(),
+        };
+        match connect_stream(Arc::new(config), link, client).await {
+            Ok(handle) => Ok(Hop {
+                handle,
+                notes: notes.clone(),
+                _cutter: cutter,
+            }),
+            Err(error) => Err(notes
+                .with(|learnt| learnt.refusal.take())
+                .unwrap_or_else(|| {
+                    let cause = match heard.load(Ordering::Relaxed) {
+                        false => format!(
+                            "{} before its SSH greeting; sshd may be overloaded",
+                            describe(&error)
+                        ),
+                        true => describe(&error),
+                    };
+                    ConnectError::Protocol {
+                        host: endpoint.name.clone(),
+                        cause,
+                    }
+                })),
+        }
+    }
+
+    fn config(&self, algorithms: Cow<'static, [Algorithm]>) -> Config {
+        // The NIST curves come last, for hosts in FIPS mode, which have no other.
+        let mut exchanges = vec![
+            kex::MLKEM768X25519_SHA256,
+            kex::CURVE25519,
+            kex::CURVE25519_PRE_RFC_8731,
+        ];
+        exchanges.extend(
+            Preferred::DEFAULT
+                .kex
+                .iter()
+                .filter(|one| !exchanges.contains(one))
+                .copied()
+                .collect::<Vec<_>>(),
+        );
+        exchanges.extend([
+            kex::ECDH_SHA2_NISTP256,
+            kex::ECDH_SHA2_NISTP384,
+            kex::ECDH_SHA2_NISTP521,
+        ]);
+        Config {
+            client_id: SshId::Standard(
+                concat!("SSH-2.0-rollout_", env!("CARGO_PKG_VERSION")).into(),
+            ),
+            // A channel that is not read stalls its connection, so there is only one, and it is always read: small
+            // windows cost nothing and bound what a flooding host can make us hold.
+            window_size: 256 * 1024,
+            channel_buffer_size: 16,
+            keepalive_interval: Some(self.settings.keepalive_interval),
+            keepalive_max: self.settings.keepalive_max,
+            inactivity_timeout: None,
+            preferred: Preferred {
+                key: algorithms,
+                kex: exchanges.into(),
+                ..Preferred::DEFAULT
+            },
+            ..Config::default()
+        }
+    }
+}
+
+fn place(endpoint: &Endpoint) -> String {
+    match endpoint.address.contains(':') {
+        true => format!("[{}]:{}", endpoint.address, endpoint.port),
+        false => format!("{}:{}", endpoint.address, endpoint.port),
+    }
+}
+
+/// Offers the credential.
+async fn sign_in(
+    hop: &mut Hop,
+    endpoint: &Endpoint,
+    key: Option<Arc<PrivateKey>>,
+) -> Result<(), ConnectError> {
+    let result = match (&endpoint.identity, key) {
+        (_, Some(key)) => with_key(hop, &endpoint.user, key).await,
+        (Identity::Agent(socket), None) => {
+            let agent = Agent::open(socket, hop.handle.agent_session_binding()).await?;
+            with_agent(hop, &endpoint.user, agent).await
+        }
+        (Identity::File(_), None) => Err(russh::Error::NotAuthenticated),
+    };
+    let cause = match result {
+        Ok(AuthResult::Success) => return Ok(()),
+        Ok(AuthResult::Failure {
+            remaining_methods,
+            partial_success,
+        }) if !remaining_methods.is_empty() => {
+            let methods: Vec<&str> = remaining_methods.iter().map(Into::into).collect();
+            let methods = methods.join(", ");
+            match partial_success {
+                true => format!("the key is not enough, it also wants: {methods}"),
+                false => format!("it accepts: {methods}"),
+            }
+        }
+        other => {
+            // The connection is ending. Whether the server said so or it broke decides whose fault it is.
+            let _ = timeout(LAST_WORDS, &mut hop.handle).await;
+            match (hop.notes.with(|learnt| learnt.ended.clone()), other) {
+                (Some(Ended::Goodbye(words)), _) => words,
+                (Some(Ended::Broken(cause)), _) => return Err(lost_in_sign_in(endpoint, &cause)),
+                (None, Err(error)) => return Err(lost_in_sign_in(endpoint, &describe(&error))),
+                (None, Ok(_)) => "it accepts no key".to_owned(),
+            }
+        }
+    };
+    Err(ConnectError::AuthRefused {
+        host: endpoint.name.clone(),
+        user: endpoint.user.clone(),
+        cause,
+    })
+}
+
+fn lost_in_sign_in(endpoint: &Endpoint, cause: &str) -> ConnectError {
+    ConnectError::Protocol {
+        host: endpoint.name.clone(),
+        cause: format!("{cause} (during sign-in)"),
+    }
+}
+
+/// The hash for RSA signatures: the best that the server names, never SHA-1.
+async fn rsa_hash(hop: &Hop, algorithm: &Algorithm) -> Result<Option<HashAlg>, russh::Error> {
+    match algorithm {
+        Algorithm::Rsa { .. } => Ok(Some(
+            hop.handle
+                .best_supported_rsa_hash()
+                .await?
+                .flatten()
+                .unwrap_or(HashAlg::Sha512),
+        )),
+        _ => Ok(None),
+    }
+}
+
+async fn with_key(
+    hop: &mut Hop,
+    user: &str,
+    key: Arc<PrivateKey>,
+) -> Result<AuthResult, russh::Error> {
+    let hash = rsa_hash(hop, &key.algorithm()).await?;
+    hop.handle
+        .authenticate_publickey(user, PrivateKeyWithHashAlg::new(key, hash))
+        .await
+}
+
+/// Tries the agent's keys in its order, until one is accepted or the server has enough.
+async fn with_agent(
+    hop: &mut Hop,
+    user: &str,
+    mut agent: Agent,
+) -> Result<AuthResult, russh::Error> {
+    let mut last = Err(russh::Error::NotAuthenticated);
+    for identity in agent.identities.into_iter().take(AGENT_KEYS) {
+        let attempt = match identity {
+            AgentIdentity::PublicKey { key, .. } => {
+                let hash = rsa_hash(hop, &key.algorithm()).await?;
+                hop.handle
+                    .authenticate_publickey_with(user, key, hash, &mut agent.client)
+                    .await
+            }
+            AgentIdentity::Certificate { certificate, .. } => {
+                let hash = rsa_hash(hop, &certificate.algorithm()).await?;
+                hop.handle
+                    .authenticate_certificate_with(user, certificate, hash, &mut agent.client)
+                    .await
+            }
+        };
+        match attempt {
+            Ok(AuthResult::Failure {
+                remaining_methods,
+                partial_success: false,
+            }) if !remaining_methods.is_empty() => {
+                last = Ok(AuthResult::Failure {
+                    remaining_methods,
+                    partial_success: false,
+                });
+            }
+            Ok(result) => return Ok(result),
+            // The agent did not sign with this key (not confirmed, or restricted to other hosts); the next may do.
+            Err(error) => {
+                if last.is_err() {
+                    last = Err(russh::Error::IO(io::Error::other(format!(
+                        "the agent did not sign: {error}"
+                    ))));
+                }
+            }
+        }
+    }
+    last
+}
+
+/// Any stream to a host.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Duplex for S {}
+
+/// A stream that remembers whether anything ever came.
+struct Listened {
+    stream: Box<dyn Duplex>,
+    heard: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Listened {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Listened {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

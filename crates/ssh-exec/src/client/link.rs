@@ -1,0 +1,94 @@
+//! A stream that its owner can cut.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
+
+/// Cuts the stream when dropped.
+///
+/// The SSH library runs each connection in a task that outlives a dropped connection attempt, and for ever when the
+/// peer stays mute in the key exchange. With its stream cut it ends.
+#[derive(Debug)]
+pub(crate) struct Cutter {
+    _held: oneshot::Sender<()>,
+}
+
+/// The stream.
+#[derive(Debug)]
+pub(crate) struct Link<S> {
+    stream: S,
+    cut: Option<oneshot::Receiver<()>>,
+}
+
+impl<S> Link<S> {
+    pub(crate) fn new(stream: S) -> (Self, Cutter) {
+        let (held, cut) = oneshot::channel();
+        (
+            Self {
+                stream,
+                cut: Some(cut),
+            },
+            Cutter { _held: held },
+        )
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Link<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let is_cut = match &mut self.cut {
+            Some(cut) => Pin::new(cut).poll(cx).is_ready(),
+            None => true,
+        };
+        if is_cut {
+            self.cut = None;
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_waits_is_woken_by_the_cut() {
+        let (ours, _theirs) = tokio::io::duplex(8);
+        let (mut link, cutter) = Link::new(ours);
+        let reading = tokio::spawn(async move { link.read_u8().await });
+        tokio::task::yield_now().await;
+        drop(cutter);
+        assert_eq!(
+            reading.await.unwrap().unwrap_err().kind(),
+            io::ErrorKind::ConnectionAborted
+        );
+    }
+}

@@ -1,0 +1,196 @@
+//! Commands on an open connection.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use russh::client::Msg;
+use russh::{
+    Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Disconnect, Sig,
+};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+
+use super::dial::Connection;
+use crate::command::{CommandOutput, RemoteCommand};
+use crate::frame::{EXEC_REQUEST, Frame, FrameReader, StreamEnd};
+use crate::transport::{Session, SessionError};
+
+/// After the end marker on standard output, how long the one on standard error is waited for.
+const GRACE: Duration = Duration::from_millis(200);
+/// How long a parting message may take.
+const PARTING: Duration = Duration::from_secs(1);
+/// How long a refused channel is asked for again. Where sshd allows one session a connection, the slot of the command
+/// before becomes free a moment after that command's end.
+const REFUSED_FOR: Duration = Duration::from_secs(3);
+
+/// A session over russh.
+pub(crate) struct RusshSession {
+    host: String,
+    connection: Connection,
+}
+
+impl fmt::Debug for RusshSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RusshSession")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RusshSession {
+    pub(crate) fn new(host: String, connection: Connection) -> Self {
+        Self { host, connection }
+    }
+
+    fn lost(&self, command: &RemoteCommand) -> SessionError {
+        SessionError::Lost {
+            command: command.name(),
+            cause: self.connection.hop.notes.ended(),
+        }
+    }
+
+    /// Opens the command's channel.
+    async fn open(&self, command: &RemoteCommand) -> Result<Channel<Msg>, SessionError> {
+        let until = Instant::now() + REFUSED_FOR;
+        let mut pause = Duration::from_millis(5);
+        loop {
+            match self.connection.hop.handle.channel_open_session().await {
+                Ok(channel) => return Ok(channel),
+                Err(russh::Error::ChannelOpenFailure(reason)) => {
+                    if Instant::now() + pause > until {
+                        return Err(refused(command, &reason));
+                    }
+                    sleep(pause).await;
+                    pause *= 2;
+                }
+                Err(_) => return Err(self.lost(command)),
+            }
+        }
+    }
+
+    /// Sends the script and reads until both end markers, or what comes instead of them. Nothing else is awaited
+    /// while the channel is open, for one that is not read stalls its connection.
+    async fn converse(
+        &self,
+        command: &RemoteCommand,
+        frame: &Frame,
+        read: &mut ChannelReadHalf,
+        write: &ChannelWriteHalf<Msg>,
+    ) -> Result<CommandOutput, SessionError> {
+        let mut reader = FrameReader::new(frame.marker());
+        let mut end = None;
+        let mut closed = false;
+        let mut sent = false;
+        let mut grace = None;
+        // Request, script and end of file go out together, without waiting for the answer to the first.
+        let send = async {
+            write.exec(true, EXEC_REQUEST).await?;
+            write.data_bytes(frame.stdin()).await?;
+            write.eof().await
+        };
+        tokio::pin!(send);
+        while !reader.complete() {
+            let message = tokio::select! {
+                biased;
+                message = read.wait() => message,
+                // A failure to send shows as the end of the connection on the reading side.
+                _ = &mut send, if !sent => { sent = true; continue }
+                () = sleep_until(grace.unwrap_or_else(Instant::now)), if grace.is_some() => break,
+            };
+            match message {
+                Some(ChannelMsg::Data { data }) => reader.stdout(&data),
+                Some(ChannelMsg::ExtendedData { data, ext: 1 }) => reader.stderr(&data),
+                Some(ChannelMsg::ExitStatus { exit_status }) => {
+                    end = Some(StreamEnd::Exit(exit_status))
+                }
+                Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
+                    end = Some(StreamEnd::Signal(signal(&signal_name)))
+                }
+                Some(ChannelMsg::Failure) => return Err(not_run(command)),
+                Some(ChannelMsg::Close) => {
+                    closed = true;
+                    break;
+                }
+                Some(_) => {}
+                None => break,
+            }
+            if reader.ended() && grace.is_none() {
+                grace = Some(Instant::now() + GRACE);
+            }
+        }
+        if reader.ended() {
+            let cause = "its output could not be read".to_owned();
+            return reader.output().ok_or(SessionError::Lost {
+                command: command.name(),
+                cause,
+            });
+        }
+        let end = match (closed, end) {
+            (true, end) => end.unwrap_or(StreamEnd::Silent),
+            (false, _) => StreamEnd::Cut(self.connection.hop.notes.ended()),
+        };
+        Err(reader.failure(command.name(), &end))
+    }
+}
+
+#[async_trait]
+impl Session for RusshSession {
+    async fn run(&mut self, command: &RemoteCommand) -> Result<CommandOutput, SessionError> {
+        let frame = Frame::render(command)?;
+        let until = Instant::now() + command.deadline();
+        let late = || SessionError::Deadline {
+            command: command.name(),
+            seconds: command.deadline().as_secs(),
+        };
+        let channel = timeout_at(until, self.open(command))
+            .await
+            .map_err(|_| late())??;
+        let (mut read, write) = channel.split();
+        let result = timeout_at(until, self.converse(command, &frame, &mut read, &write)).await;
+        // From here on what still comes is thrown away by the library; nothing waits for us to read it.
+        drop(read);
+        let _ = timeout(PARTING, async {
+            if result.is_err() {
+                // Ends the whole process group of a command that is not captured. A captured one passes it on, and
+                // one that runs as root or under a forced command is left to its own limit.
+                write.signal(Sig::TERM).await?;
+            }
+            write.close().await
+        })
+        .await;
+        result.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn close(mut self: Box<Self>) {
+        let handle = &mut self.connection.hop.handle;
+        let _ = timeout(PARTING, async {
+            handle.disconnect(Disconnect::ByApplication, "", "").await?;
+            handle.await
+        })
+        .await;
+    }
+}
+
+fn refused(command: &RemoteCommand, reason: &ChannelOpenFailure) -> SessionError {
+    let cause = format!(
+        "the host refused another session on this connection ({reason:?}); nothing was sent"
+    );
+    SessionError::Lost {
+        command: command.name(),
+        cause: fleet_types::printable(&cause),
+    }
+}
+
+fn not_run(command: &RemoteCommand) -> SessionError {
+    SessionError::ShellBroken {
+        command: command.name(),
+        cause: "the host refuses to run commands".to_owned(),
+    }
+}
+
+fn signal(signal: &Sig) -> String {
+    match signal {
+        Sig::Custom(name) => fleet_types::printable(name),
+        known => format!("{known:?}"),
+    }
+}
