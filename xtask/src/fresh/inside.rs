@@ -21,7 +21,7 @@ const PACKAGES: [&str; 4] = ["gcc", "libc6-dev", "git", "ca-certificates"];
 const NETWORK_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// Unpacks the system into a folder unless it is there, and runs the commands in it.
+/// Makes the other system and runs the commands in it.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let [folder, toolchain, checkout, suite, mirror, commands @ ..] = arguments else {
         bail!("fresh-inside is started by fresh");
@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         root: Path::new(folder).join("system"),
         environment: network_environment(env::vars_os()),
     };
-    system.unpack(&Path::new(folder).join("unpacked"), suite, mirror)?;
+    system.unpack(Path::new(folder), suite, mirror)?;
     system.tell_about_network()?;
     system.mount(Path::new(toolchain))?;
     system.install()?;
@@ -73,28 +73,30 @@ struct System {
 }
 
 impl System {
-    /// Unpacks a minimal Debian, once: the mark says that it was done to the end.
-    fn unpack(&self, mark: &Path, suite: &str, mirror: &str) -> anyhow::Result<()> {
-        if mark.is_file() {
-            return Ok(());
+    /// Makes a system that nobody used before. What is downloaded is kept apart from it in the folder, for
+    /// the next run in the same folder; the mark says that it was unpacked to the end.
+    fn unpack(&self, folder: &Path, suite: &str, mirror: &str) -> anyhow::Result<()> {
+        let (original, mark) = (folder.join(suite), folder.join(format!("{suite}.complete")));
+        if !mark.is_file() {
+            println!("xtask fresh: unpacking Debian {suite}");
+            remove(&original)?;
+            let mut debootstrap = process::command("debootstrap");
+            debootstrap
+                .args(["--variant=minbase", suite])
+                .arg(&original);
+            if !mirror.is_empty() {
+                debootstrap.arg(mirror);
+            }
+            quietly(&mut debootstrap)?;
+            fs::write(&mark, "").with_context(|| format!("could not write {}", mark.display()))?;
         }
-        if self.root.exists() {
-            process::run(
-                process::command("rm")
-                    .args(["-rf", "--one-file-system", "--"])
-                    .arg(&self.root),
-            )?;
-        }
-        println!("xtask fresh: unpacking Debian {suite}");
-        let mut debootstrap = process::command("debootstrap");
-        debootstrap
-            .args(["--variant=minbase", suite])
-            .arg(&self.root);
-        if !mirror.is_empty() {
-            debootstrap.arg(mirror);
-        }
-        quietly(&mut debootstrap)?;
-        fs::write(mark, "").with_context(|| format!("could not write {}", mark.display()))
+        remove(&self.root)?;
+        process::run(
+            process::command("cp")
+                .args(["-a", "--"])
+                .arg(&original)
+                .arg(&self.root),
+        )
     }
 
     fn tell_about_network(&self) -> anyhow::Result<()> {
@@ -169,13 +171,6 @@ impl System {
 
     fn clone_checkout(&self, checkout: &Path) -> anyhow::Result<()> {
         let clone = self.root.join(CLONE);
-        if clone.exists() {
-            process::run(
-                process::command("rm")
-                    .args(["-rf", "--one-file-system", "--"])
-                    .arg(&clone),
-            )?;
-        }
         process::run(
             process::command("git")
                 .args(["clone", "--quiet", "--no-hardlinks", "--"])
@@ -218,6 +213,15 @@ impl System {
             .with_context(|| format!("could not copy {} to {}", from.display(), to.display()))?;
         Ok(())
     }
+}
+
+/// Removes a folder if it is there, with everything in it that is not another file system.
+fn remove(folder: &Path) -> anyhow::Result<()> {
+    process::run(
+        process::command("rm")
+            .args(["-rf", "--one-file-system", "--"])
+            .arg(folder),
+    )
 }
 
 /// Runs a command and shows what it wrote only when it failed.
