@@ -88,6 +88,9 @@ pub trait Rollouts: fmt::Debug + Send + Sync {
     /// Carries the rollout on as far as its rows allow: closes the stage, opens the next, ends it. Called after every
     /// outcome and by whoever looks; safe to call at any time from any process. Says where it stands then.
     async fn rollout_advance(&self, id: RolloutId) -> Result<RolloutRecord, StoreError>;
+    /// Puts on record that this worker drives the rollout, so that others see it attended while the worker lives. The
+    /// worker given to `rollout_create` is on record already; one that resumes a rollout or takes it over says so here.
+    async fn rollout_attend(&self, id: RolloutId, worker: WorkerId) -> Result<(), StoreError>;
     /// The commit halted a rollout by failing on touched hosts: which one.
     async fn known_bad(
         &self,
@@ -100,19 +103,20 @@ pub trait Rollouts: fmt::Debug + Send + Sync {
 pub trait Attempts: fmt::Debug + Send + Sync {
     /// Claims the next pending host of the current stage for this worker, in plan order. One write on the stage's row
     /// decides, so that two processes never decide on old numbers. Skips hosts whose machine is being worked on, and hosts
-    /// in `except` (their credential cannot be loaded here).
+    /// in `except` (their credential cannot be loaded here). Fails with [`LeaseError::Lost`] once the worker's lease ran out.
     async fn attempt_claim(
         &self,
         rollout: RolloutId,
         worker: WorkerId,
         except: &[HostId],
-    ) -> Result<Claim, StoreError>;
+    ) -> Result<Claim, LeaseError>;
     /// Takes over one attempt of a worker that is gone: its lease ran out, or its process is known dead. The epoch grows.
+    /// Fails with [`LeaseError::Lost`] once the lease of the worker that asks ran out.
     async fn attempt_take_over(
         &self,
         worker: WorkerId,
         except: &[HostId],
-    ) -> Result<Option<Claimed>, StoreError>;
+    ) -> Result<Option<Claimed>, LeaseError>;
     /// Makes an event of the attempt durable, with its row in the feed, in one transaction. The engine acts only after
     /// that. Fails with [`LeaseError::Lost`] once a later epoch owns the host.
     async fn attempt_record(&self, lease: &HostLease, event: &HostEvent) -> Result<(), LeaseError>;

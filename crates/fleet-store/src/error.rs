@@ -3,7 +3,7 @@
 use fleet_types::{Invalid, RolloutId, Timestamp};
 
 /// The store itself cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The URL is not one of ours.

@@ -1,0 +1,60 @@
+//! What the two databases do differently, outside of the query bodies.
+
+use std::fmt;
+
+use diesel::QueryResult;
+use diesel::result::Error;
+
+use super::work::{Trouble, Work};
+use crate::error::StoreError;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Reads from one snapshot.
+    Read,
+    /// Changes rows.
+    Write,
+}
+
+/// One kind of database, and where it is.
+pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
+    /// A connection to it.
+    type Conn: diesel::connection::SimpleConnection + Send + 'static;
+
+    /// Whether each job of a group runs in a savepoint of its own. Where a savepoint costs two round trips, a group in
+    /// which a job fails is undone as a whole and its jobs are run one by one.
+    const SAVEPOINTS: bool;
+
+    fn connect(&self, access: Access) -> Result<Self::Conn, StoreError>;
+
+    /// The statement that begins a transaction.
+    fn begin(&self, access: Access) -> &'static str;
+
+    /// Numbers and writes the events of the transaction; answers the number of the last one.
+    fn flush(conn: &mut Self::Conn, work: &mut Work) -> QueryResult<i64>;
+
+    /// Whether another try may go better: a deadlock, a lost race for a unique key.
+    fn worth_another_try(&self, error: &Error) -> bool;
+
+    /// Whether the connection cannot be used any more.
+    fn is_broken(error: &Error) -> bool;
+
+    /// The error in words.
+    fn explain(&self, error: &Error) -> StoreError;
+
+    /// The trouble in words.
+    fn explain_trouble(&self, trouble: &Trouble) -> StoreError {
+        match trouble {
+            Trouble::Database(error) => self.explain(error),
+            Trouble::Corrupt { table, cause } => StoreError::Corrupt {
+                table,
+                cause: cause.clone(),
+            },
+            Trouble::Refused(cause) => StoreError::Database {
+                cause: cause.clone(),
+            },
+            Trouble::Known(error) => error.clone(),
+        }
+    }
+}

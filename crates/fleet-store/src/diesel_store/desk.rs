@@ -1,0 +1,313 @@
+//! Runs jobs on one connection: in groups, each group one transaction, so that a commit's wait for the disk is shared.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use diesel::connection::SimpleConnection;
+use tokio::sync::{oneshot, watch};
+
+use super::backend::{Access, Backend};
+use super::work::{Answer, Failure, Inputs, Trouble, Work};
+use crate::error::StoreError;
+
+/// The order in which the jobs of a group lock rows. Two processes whose groups lock in the same order cannot wait for
+/// each other in a circle; the feed's counter comes after all of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rank {
+    /// Rows of one host or one worker.
+    Host,
+    /// The row of the active rollout, then rows of hosts.
+    Rollout,
+    /// The row under which slots are counted.
+    Slots,
+}
+
+/// How a run of a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ran {
+    Done,
+    /// Refused or failed: what it wrote must be undone.
+    Undo,
+}
+
+/// One call of the store. It may be run more than once; the last run counts.
+pub(crate) trait Job<B: Backend>: Send {
+    fn rank(&self) -> Rank;
+    fn run(&mut self, conn: &mut B::Conn, work: &mut Work) -> Ran;
+    /// The trouble of the last run, if that is how it ended.
+    fn trouble(&self) -> Option<&Trouble>;
+    /// Hands over the result of the last run: it is durable, or undone when it was an error.
+    fn finish(self: Box<Self>, backend: &B);
+    /// The last run's changes did not come to stay, or may not have.
+    fn fail(self: Box<Self>, error: StoreError);
+}
+
+/// A body with the one who waits for its answer.
+pub(crate) struct Call<F, T, E> {
+    pub(crate) rank: Rank,
+    pub(crate) body: F,
+    pub(crate) outcome: Option<Answer<T, E>>,
+    pub(crate) answer: oneshot::Sender<Result<T, E>>,
+}
+
+impl<B, F, T, E> Job<B> for Call<F, T, E>
+where
+    B: Backend,
+    F: FnMut(&mut B::Conn, &mut Work) -> Answer<T, E> + Send,
+    T: Send,
+    E: From<StoreError> + Send,
+{
+    fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    fn run(&mut self, conn: &mut B::Conn, work: &mut Work) -> Ran {
+        let body = &mut self.body;
+        // A fault in one body must not take the writer down with it; its transaction is undone.
+        let outcome = catch_unwind(AssertUnwindSafe(|| body(conn, work)))
+            .unwrap_or_else(|panic| Err(Failure::Trouble(Trouble::Refused(told(&*panic)))));
+        let ran = if outcome.is_ok() {
+            Ran::Done
+        } else {
+            Ran::Undo
+        };
+        self.outcome = Some(outcome);
+        ran
+    }
+
+    fn trouble(&self) -> Option<&Trouble> {
+        match &self.outcome {
+            Some(Err(Failure::Trouble(trouble))) => Some(trouble),
+            _ => None,
+        }
+    }
+
+    fn finish(self: Box<Self>, backend: &B) {
+        let result = match self.outcome {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(Failure::Refused(error))) => Err(error),
+            Some(Err(Failure::Trouble(trouble))) => Err(E::from(backend.explain_trouble(&trouble))),
+            None => Err(E::from(StoreError::Unavailable {
+                cause: "the call was not run".to_owned(),
+            })),
+        };
+        // Nobody waits any more: the call was dropped, its effect stays.
+        let _ = self.answer.send(result);
+    }
+
+    fn fail(self: Box<Self>, error: StoreError) {
+        let _ = self.answer.send(Err(E::from(error)));
+    }
+}
+
+fn told(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    let text = text.unwrap_or_else(|| "no message".to_owned());
+    format!("a fault of this program: {text}")
+}
+
+/// How often a single job is tried against deadlocks and lost races.
+const TRIES: u32 = 4;
+
+/// One connection and the way jobs are run on it.
+pub(crate) struct Desk<B: Backend> {
+    backend: Arc<B>,
+    access: Access,
+    conn: Option<B::Conn>,
+    inputs: Arc<Inputs>,
+    /// The last event's number, for those who wait in this process.
+    seq: watch::Sender<i64>,
+}
+
+/// Why a transaction did not come to its end.
+enum Broken {
+    /// Nothing of it stayed.
+    Undone(StoreError),
+    /// It cannot be told whether it stayed.
+    Unknown(StoreError),
+}
+
+impl<B: Backend> Desk<B> {
+    pub(crate) fn new(
+        backend: Arc<B>,
+        access: Access,
+        inputs: Arc<Inputs>,
+        seq: watch::Sender<i64>,
+    ) -> Self {
+        Self {
+            backend,
+            access,
+            conn: None,
+            inputs,
+            seq,
+        }
+    }
+
+    /// Uses this connection from now on.
+    pub(crate) fn adopt(&mut self, conn: B::Conn) {
+        self.conn = Some(conn);
+    }
+
+    /// Runs the jobs, all in one transaction if that goes well, and answers each.
+    pub(crate) fn run(&mut self, mut jobs: Vec<Box<dyn Job<B>>>, access: Access) {
+        if jobs.len() > 1 {
+            jobs.sort_by_key(|job| job.rank());
+            match self.together(&mut jobs, access) {
+                Ok(()) => return jobs.into_iter().for_each(|job| job.finish(&self.backend)),
+                Err(None) => {}
+                Err(Some(unknown)) => {
+                    for job in jobs {
+                        job.fail(unknown.clone());
+                    }
+                    return;
+                }
+            }
+        }
+        for job in jobs {
+            self.alone(job, access);
+        }
+    }
+
+    /// One transaction for all. `Err(None)`: it was undone, each may be tried by itself. `Err(Some)`: whether it stayed
+    /// is not known, so nothing may be tried again.
+    fn together(
+        &mut self,
+        jobs: &mut [Box<dyn Job<B>>],
+        access: Access,
+    ) -> Result<(), Option<StoreError>> {
+        let mut work = Work::new(&self.inputs);
+        if self.begin(access).is_err() {
+            return Err(None);
+        }
+        for job in jobs.iter_mut() {
+            let told = work.events.len();
+            if B::SAVEPOINTS && self.statement("SAVEPOINT job").is_err() {
+                self.undo();
+                return Err(None);
+            }
+            let conn = self.conn.as_mut().expect("a transaction has begun on it");
+            let ran = job.run(conn, &mut work);
+            let kept = match ran {
+                Ran::Done if B::SAVEPOINTS => self.statement("RELEASE job").is_ok(),
+                Ran::Done => true,
+                Ran::Undo => {
+                    work.events.truncate(told);
+                    B::SAVEPOINTS && self.statement("ROLLBACK TO job; RELEASE job").is_ok()
+                }
+            };
+            if !kept {
+                self.undo();
+                return Err(None);
+            }
+        }
+        match self.commit(&mut work) {
+            Ok(()) => Ok(()),
+            Err(Broken::Undone(_)) => Err(None),
+            Err(Broken::Unknown(error)) => Err(Some(error)),
+        }
+    }
+
+    /// A transaction of its own for one job, tried again where that may help.
+    fn alone(&mut self, mut job: Box<dyn Job<B>>, access: Access) {
+        for attempt in 1..=TRIES {
+            if let Err(error) = self.begin(access) {
+                return job.fail(error);
+            }
+            let mut work = Work::new(&self.inputs);
+            let conn = self.conn.as_mut().expect("a transaction has begun on it");
+            match job.run(conn, &mut work) {
+                Ran::Done => match self.commit(&mut work) {
+                    Ok(()) => return job.finish(&self.backend),
+                    Err(Broken::Undone(error) | Broken::Unknown(error)) => return job.fail(error),
+                },
+                Ran::Undo => {
+                    self.undo();
+                    let again = match job.trouble() {
+                        Some(Trouble::Database(error)) => {
+                            if B::is_broken(error) {
+                                self.conn = None;
+                            }
+                            self.backend.worth_another_try(error)
+                        }
+                        _ => false,
+                    };
+                    if !again || attempt == TRIES {
+                        return job.finish(&self.backend);
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, access: Access) -> Result<(), StoreError> {
+        for fresh in [false, true] {
+            if self.conn.is_none() {
+                self.conn = Some(self.backend.connect(self.access)?);
+            }
+            let Err(error) = self.statement(self.backend.begin(access)) else {
+                return Ok(());
+            };
+            // A connection that died while nothing was asked of it shows now; nothing was lost with it.
+            let broken = B::is_broken(&error);
+            if broken {
+                self.conn = None;
+            }
+            if !broken || fresh {
+                return Err(self.backend.explain(&error));
+            }
+        }
+        unreachable!("the second round returns")
+    }
+
+    fn commit(&mut self, work: &mut Work) -> Result<(), Broken> {
+        let mut last = None;
+        if !work.events.is_empty() {
+            let conn = self.conn.as_mut().expect("a transaction has begun on it");
+            match B::flush(conn, work) {
+                Ok(seq) => last = Some(seq),
+                Err(error) => {
+                    self.undo();
+                    return Err(Broken::Undone(self.backend.explain(&error)));
+                }
+            }
+        }
+        if let Err(error) = self.statement("COMMIT") {
+            let told = self.backend.explain(&error);
+            self.undo();
+            // The answer to a commit was lost, not the commit.
+            let unknown = B::is_broken(&error);
+            self.conn = None;
+            return Err(if unknown {
+                Broken::Unknown(told)
+            } else {
+                Broken::Undone(told)
+            });
+        }
+        if let Some(last) = last {
+            self.seq.send_if_modified(|seen| {
+                let newer = last > *seen;
+                *seen = last.max(*seen);
+                newer
+            });
+        }
+        Ok(())
+    }
+
+    /// Leaves no transaction open, whatever state the connection is in.
+    fn undo(&mut self) {
+        if self.statement("ROLLBACK").is_err() {
+            self.conn = None;
+        }
+    }
+
+    fn statement(&mut self, sql: &str) -> diesel::QueryResult<()> {
+        self.conn
+            .as_mut()
+            .expect("a connection was made")
+            .batch_execute(sql)
+    }
+}

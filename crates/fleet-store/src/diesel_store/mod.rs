@@ -1,0 +1,14 @@
+//! The store on diesel: the same query bodies on SQLite and on PostgreSQL.
+
+mod backend;
+mod desk;
+mod engine;
+mod on_sqlite;
+mod options;
+mod rows;
+mod schema;
+mod store;
+mod work;
+
+pub use options::{Mode, StoreOptions};
+pub use store::DieselStore;

@@ -1,0 +1,408 @@
+//! SQLite: one file, one writer at a time, durable at every commit.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error};
+use diesel::sql_types::{BigInt, Text};
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+
+use super::backend::{Access, Backend};
+use super::rows::EventRow;
+use super::schema::events;
+use super::work::Work;
+use crate::clock::LeaseMoment;
+use crate::error::StoreError;
+
+/// What the query bodies in `queries/` are compiled against here; `on_postgres` compiles the same files once more.
+pub(crate) type Conn = SqliteConnection;
+
+/// Locks the rows that a query reads until the transaction ends. Here the whole file is locked already.
+macro_rules! locked {
+    ($query:expr) => {
+        $query
+    };
+}
+
+#[path = "queries/mod.rs"]
+pub(crate) mod queries;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
+
+/// Marks a file as ours; set by the first migration.
+const APPLICATION_ID: i64 = 1_380_930_636;
+
+/// How long a call waits for another process that holds the file.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Where the file is.
+#[derive(Clone, Debug)]
+pub(crate) struct Sqlite {
+    place: Place,
+    busy: Duration,
+    /// The file may grow to so many pages, to try out what a full disk does.
+    #[cfg(feature = "testing")]
+    pub(crate) max_pages: std::sync::Arc<std::sync::atomic::AtomicU32>,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    File(PathBuf),
+    #[cfg(feature = "testing")]
+    Memory,
+}
+
+/// The time that leases go by.
+pub(crate) fn lease_moment(_: &mut Conn, work: &mut Work) -> QueryResult<LeaseMoment> {
+    Ok(work.inputs.clock.lease_moment())
+}
+
+/// One prepared statement run for each is the fastest here.
+pub(crate) fn insert_events(conn: &mut Conn, rows: &[EventRow]) -> QueryResult<()> {
+    for row in rows {
+        diesel::insert_into(events::table)
+            .values(row)
+            .execute(conn)?;
+    }
+    Ok(())
+}
+
+impl Sqlite {
+    pub(crate) fn file(path: &str) -> Self {
+        Self::at(Place::File(PathBuf::from(path)))
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn memory() -> Self {
+        Self::at(Place::Memory)
+    }
+
+    fn at(place: Place) -> Self {
+        Self {
+            place,
+            busy: BUSY,
+            #[cfg(feature = "testing")]
+            max_pages: std::sync::Arc::default(),
+        }
+    }
+
+    fn name(&self) -> String {
+        match &self.place {
+            Place::File(path) => path.display().to_string(),
+            #[cfg(feature = "testing")]
+            Place::Memory => ":memory:".to_owned(),
+        }
+    }
+
+    /// Makes sure that the file is there, is ours, can be written, and has today's schema.
+    pub(crate) fn open(&self, create: bool, work: &mut Work) -> Result<(Conn, String), StoreError> {
+        if let Place::File(path) = &self.place {
+            prepare(path, create)?;
+        }
+        let mut conn = self.establish()?;
+        self.check_owner(&mut conn)?;
+        self.tune(&mut conn, Access::Write)?;
+        let id = self.migrate(&mut conn, work)?;
+        Ok((conn, id))
+    }
+
+    fn establish(&self) -> Result<Conn, StoreError> {
+        let target = match &self.place {
+            // `./` in front of a relative path: SQLite reads some names as more than a path.
+            Place::File(path) if path.is_relative() => format!("./{}", path.display()),
+            Place::File(path) => path.display().to_string(),
+            #[cfg(feature = "testing")]
+            Place::Memory => ":memory:".to_owned(),
+        };
+        let mut conn = Conn::establish(&target).map_err(|error| StoreError::Open {
+            database: self.name(),
+            cause: error.to_string(),
+        })?;
+        let busy = format!("PRAGMA busy_timeout = {}", self.busy.as_millis());
+        self.explained(conn.batch_execute(&busy))?;
+        Ok(conn)
+    }
+
+    /// Before anything is changed: a file of somebody else must stay as it is.
+    fn check_owner(&self, conn: &mut Conn) -> Result<(), StoreError> {
+        let tables = "SELECT count(*) AS number FROM sqlite_master";
+        let tables = self.explained(number(conn, tables))?;
+        let id = "SELECT application_id AS number FROM pragma_application_id";
+        let id = self.explained(number(conn, id))?;
+        if tables == 0 || id == APPLICATION_ID {
+            return Ok(());
+        }
+        Err(StoreError::NotOurs {
+            database: self.name(),
+            cause: "it is an SQLite database of another program".to_owned(),
+        })
+    }
+
+    fn tune(&self, conn: &mut Conn, access: Access) -> Result<(), StoreError> {
+        if access == Access::Write {
+            self.use_write_ahead_log(conn)?;
+        }
+        let pragmas = "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; \
+             PRAGMA cache_size = -16000;";
+        self.explained(conn.batch_execute(pragmas))?;
+        if access == Access::Read {
+            self.explained(conn.batch_execute("PRAGMA query_only = ON"))?;
+        }
+        #[cfg(feature = "testing")]
+        match self.max_pages.load(std::sync::atomic::Ordering::Relaxed) {
+            0 => {}
+            pages => {
+                self.explained(conn.batch_execute(&format!("PRAGMA max_page_count = {pages}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The switch wants the file for itself and does not wait for it, so we do.
+    fn use_write_ahead_log(&self, conn: &mut Conn) -> Result<(), StoreError> {
+        let began = Instant::now();
+        loop {
+            match conn.batch_execute("PRAGMA journal_mode = WAL") {
+                Err(error) if is_busy(&error) && began.elapsed() < self.busy => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                result => return self.explained(result),
+            }
+        }
+    }
+
+    fn migrate(&self, conn: &mut Conn, work: &mut Work) -> Result<String, StoreError> {
+        let name = self.name();
+        let database = name.as_str();
+        if let Some(id) = queries::open::settled(conn, &MIGRATIONS, database)
+            .map_err(|trouble| self.explain_trouble(&trouble))?
+        {
+            return Ok(id);
+        }
+        let result = conn.immediate_transaction(|conn| {
+            queries::open::migrate(conn, work, &MIGRATIONS, database)
+        });
+        result.map_err(|trouble| self.explain_trouble(&trouble))
+    }
+
+    fn explained<T>(&self, result: QueryResult<T>) -> Result<T, StoreError> {
+        result.map_err(|error| self.explain(&error))
+    }
+}
+
+impl Backend for Sqlite {
+    type Conn = Conn;
+
+    const SAVEPOINTS: bool = true;
+
+    fn connect(&self, access: Access) -> Result<Conn, StoreError> {
+        if let Place::File(path) = &self.place
+            && !path.exists()
+        {
+            // Opening would make an empty file, and a store that was lost would look like a new one.
+            return Err(StoreError::Open {
+                database: self.name(),
+                cause: "the file is gone".to_owned(),
+            });
+        }
+        let mut conn = self.establish()?;
+        self.tune(&mut conn, access)?;
+        Ok(conn)
+    }
+
+    fn begin(&self, access: Access) -> &'static str {
+        match access {
+            Access::Read => "BEGIN DEFERRED",
+            // A deferred transaction that comes to write later is refused at once when another one wrote meanwhile.
+            Access::Write => "BEGIN IMMEDIATE",
+        }
+    }
+
+    fn flush(conn: &mut Conn, work: &mut Work) -> QueryResult<i64> {
+        queries::feed::append(conn, &mut work.events)
+    }
+
+    fn worth_another_try(&self, _: &Error) -> bool {
+        // Nothing runs beside a writer, and the busy timeout has waited already.
+        false
+    }
+
+    fn is_broken(_: &Error) -> bool {
+        false
+    }
+
+    fn explain(&self, error: &Error) -> StoreError {
+        let Error::DatabaseError(_, told) = error else {
+            return StoreError::Database {
+                cause: error.to_string(),
+            };
+        };
+        self.explain_message(told.message())
+    }
+}
+
+impl Sqlite {
+    /// The messages are constants of SQLite's source, in English whatever the locale.
+    fn explain_message(&self, message: &str) -> StoreError {
+        let database = self.name();
+        let says = |text: &str| message.contains(text);
+        if says("database is locked") || says("table is locked") {
+            StoreError::Unavailable {
+                cause: format!(
+                    "{database} was held by another process for more than {} s",
+                    self.busy.as_secs()
+                ),
+            }
+        } else if says("readonly database") {
+            StoreError::ReadOnly {
+                database,
+                cause: "this user may not write the file or its folder".to_owned(),
+            }
+        } else if says("is full") {
+            StoreError::Full {
+                database,
+                cause: "free some space on its disk; nothing was changed".to_owned(),
+            }
+        } else if says("not a database") {
+            StoreError::NotOurs {
+                database,
+                cause: "it is not an SQLite file".to_owned(),
+            }
+        } else if says("malformed") {
+            StoreError::NotOurs {
+                database,
+                cause: "the file is damaged; restore it from a backup".to_owned(),
+            }
+        } else if says("unable to open") {
+            StoreError::Open {
+                database,
+                cause: "the file or its folder cannot be used by this user".to_owned(),
+            }
+        } else if says("disk I/O error") {
+            StoreError::Unavailable {
+                cause: format!("the disk of {database} failed; what was being written may be lost"),
+            }
+        } else {
+            StoreError::Database {
+                cause: message.to_owned(),
+            }
+        }
+    }
+}
+
+/// Makes the folder and the file, for this user alone, and finds out early what would only show as a riddle later.
+fn prepare(path: &Path, create: bool) -> Result<(), StoreError> {
+    let open = |cause: String| StoreError::Open {
+        database: path.display().to_string(),
+        cause,
+    };
+    let read_only = |cause: &str| StoreError::ReadOnly {
+        database: path.display().to_string(),
+        cause: cause.to_owned(),
+    };
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Err(open("it is a folder".to_owned())),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound && create => make(path)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(open("there is no such file".to_owned()));
+        }
+        Err(error) => return Err(open(error.to_string())),
+    }
+    let may = |path: &Path, access| rustix::fs::access(path, access).is_ok();
+    if !may(path, rustix::fs::Access::READ_OK) {
+        return Err(open("this user may not read the file".to_owned()));
+    }
+    if !may(path, rustix::fs::Access::WRITE_OK) {
+        return Err(read_only("this user may not write the file"));
+    }
+    if !may(folder(path), rustix::fs::Access::WRITE_OK) {
+        return Err(read_only(
+            "this user may not write its folder, where the log is kept",
+        ));
+    }
+    Ok(())
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn make(path: &Path) -> Result<(), StoreError> {
+    let failed = |error: std::io::Error| {
+        let database = path.display().to_string();
+        let cause = error.to_string();
+        match error.kind() {
+            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+                StoreError::ReadOnly { database, cause }
+            }
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                StoreError::Full { database, cause }
+            }
+            _ => StoreError::Open { database, cause },
+        }
+    };
+    let folder = folder(path);
+    if !folder.exists() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(failed)?;
+    }
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn is_busy(error: &Error) -> bool {
+    matches!(error, Error::DatabaseError(DatabaseErrorKind::Unknown, told) if told.message().contains("locked"))
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    number: i64,
+}
+
+fn number(conn: &mut Conn, sql: &str) -> QueryResult<i64> {
+    diesel::sql_query(sql)
+        .get_result::<Number>(conn)
+        .map(|row| row.number)
+}
+
+#[derive(QueryableByName)]
+struct Name {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+/// Whether there is a table of this name.
+pub(crate) fn has_table(conn: &mut Conn, table: &str) -> QueryResult<bool> {
+    diesel::sql_query("SELECT name FROM sqlite_master WHERE type = 'table' AND name = $1")
+        .bind::<Text, _>(table)
+        .get_result::<Name>(conn)
+        .optional()
+        .map(|found| found.is_some_and(|found| found.name == table))
+}
+
+impl std::fmt::Display for Sqlite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name())
+    }
+}

@@ -1,0 +1,44 @@
+//! How a store is opened.
+
+use std::sync::Arc;
+
+use crate::clock::{Clock, SystemClock};
+use crate::process::{Processes, SystemProcesses};
+use crate::records::LeaseTimes;
+
+/// How a store is opened. The default is what a program wants; tests and simulations set the rest.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// The times that leases go by.
+    pub lease_times: LeaseTimes,
+    /// Where time and ids come from.
+    pub clock: Arc<dyn Clock>,
+    /// How it is found out that a process is gone.
+    pub processes: Arc<dyn Processes>,
+    /// Where calls run.
+    pub mode: Mode,
+    /// Whether an SQLite file that is not there is made, with its folder. A PostgreSQL database must be there.
+    pub create: bool,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            lease_times: LeaseTimes::default(),
+            clock: Arc::new(SystemClock::new()),
+            processes: Arc::new(SystemProcesses::new()),
+            mode: Mode::Threads,
+            create: true,
+        }
+    }
+}
+
+/// Where the calls of a store run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// On threads of the store's own: one writes, and calls that come together share a commit; a few read.
+    #[default]
+    Threads,
+    /// Where they are made, one at a time, blocking: for simulations, which then are the same in every run. SQLite only.
+    Inline,
+}

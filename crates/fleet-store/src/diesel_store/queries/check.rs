@@ -1,0 +1,1 @@
+//! Counts everything anew and compares.

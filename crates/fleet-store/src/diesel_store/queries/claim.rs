@@ -1,0 +1,265 @@
+//! Which host a worker works on next.
+
+use std::collections::HashSet;
+
+use diesel::prelude::*;
+use fleet_types::{
+    AttemptStatus, Epoch, Event, EventKind, RolloutId, RolloutState, Verdict, WorkerId,
+};
+
+use super::{Conn, workers};
+use crate::api::{Claim, Idle};
+use crate::diesel_store::rows::{AttemptRow, HostRow, RolloutRow, StageRow, count, word};
+use crate::diesel_store::schema::{attempt_specs, attempts, hosts, rollouts, stages};
+use crate::diesel_store::work::{Answer, Trouble, Work};
+use crate::error::LeaseError;
+use crate::records::{Claimed, HostLease};
+
+/// What a host is leased for when it is being updated.
+pub(crate) const UPDATE: &str = "update";
+
+/// So many hosts are looked at in one go when some are excepted.
+const PAGE: i64 = 64;
+
+pub(crate) fn attempt_claim(
+    conn: &mut Conn,
+    work: &mut Work,
+    rollout: RolloutId,
+    worker: WorkerId,
+    except: &HashSet<String>,
+) -> Answer<Claim, LeaseError> {
+    workers::require_lease(conn, work, &worker.to_string())?;
+    let row: Option<RolloutRow> = locked!(
+        rollouts::table
+            .find(rollout.to_string())
+            .select(RolloutRow::as_select())
+    )
+    .first(conn)
+    .optional()?;
+    let Some(rollout) = row.filter(|row| row.state == RolloutState::Running.as_str()) else {
+        return Ok(Claim::Nothing(Idle::NotRunning));
+    };
+    let policy = rollout.policy()?;
+    let stage: StageRow = stages::table
+        .find((&rollout.id, rollout.stage))
+        .select(StageRow::as_select())
+        .first(conn)?;
+    let idle = if stage.gate()?.verdict(policy.max_failure_percent) == Verdict::Halt {
+        Some(Idle::NotRunning)
+    } else if stage.pending() == 0 {
+        Some(Idle::StageTaken)
+    } else if stage.updating >= i64::from(policy.max_in_flight) {
+        Some(Idle::Full)
+    } else {
+        None
+    };
+    if let Some(idle) = idle {
+        return Ok(Claim::Nothing(idle));
+    }
+    let Some(attempt) = next(conn, &stage, except)? else {
+        return Ok(Claim::Nothing(Idle::NoneSuitable));
+    };
+    if attempt.target_version.is_none() {
+        return Ok(Claim::Nothing(Idle::Unresolved));
+    }
+    let claimed = take(conn, work, &rollout, attempt, worker)?;
+    Ok(Claim::Claimed(Box::new(claimed)))
+}
+
+/// The next pending attempt of the stage, in order, whose machine nobody works on.
+fn next(
+    conn: &mut Conn,
+    stage: &StageRow,
+    except: &HashSet<String>,
+) -> QueryResult<Option<AttemptRow>> {
+    let busy = diesel::alias!(hosts as busy);
+    let mut after = 0;
+    loop {
+        let same_machine = busy
+            .filter(
+                busy.field(hosts::lease_machine)
+                    .eq(attempts::machine.nullable()),
+            )
+            .filter(busy.field(hosts::lease_worker).is_not_null())
+            .select(busy.field(hosts::id));
+        let page: Vec<AttemptRow> = attempts::table
+            .inner_join(hosts::table.on(hosts::id.eq(attempts::host)))
+            .filter(attempts::rollout.eq(&stage.rollout))
+            .filter(attempts::stage.eq(stage.position))
+            .filter(attempts::status.eq(AttemptStatus::Pending.as_str()))
+            .filter(attempts::position.gt(after))
+            .filter(hosts::lease_worker.is_null())
+            .filter(diesel::dsl::not(diesel::dsl::exists(same_machine)))
+            .order(attempts::position)
+            .limit(if except.is_empty() { 1 } else { PAGE })
+            .select(AttemptRow::as_select())
+            .load(conn)?;
+        let Some(last) = page.last() else {
+            return Ok(None);
+        };
+        after = last.position;
+        let suitable = page.into_iter().find(|row| !except.contains(&row.host));
+        if suitable.is_some() {
+            return Ok(suitable);
+        }
+    }
+}
+
+/// Puts the host under the worker's lease and the attempt into `updating`.
+fn take(
+    conn: &mut Conn,
+    work: &mut Work,
+    rollout: &RolloutRow,
+    mut attempt: AttemptRow,
+    worker: WorkerId,
+) -> Answer<Claimed, LeaseError> {
+    let now = work.now();
+    let host: HostRow = diesel::update(hosts::table.find(&attempt.host))
+        .set((
+            hosts::lease_worker.eq(worker.to_string()),
+            hosts::lease_machine.eq(&attempt.machine),
+            hosts::lease_purpose.eq(UPDATE),
+            hosts::lease_epoch.eq(hosts::lease_epoch + 1),
+        ))
+        .returning(HostRow::as_returning())
+        .get_result(conn)?;
+    AttemptStatus::Updating
+        .as_str()
+        .clone_into(&mut attempt.status);
+    attempt.started_at = Some(now.0);
+    diesel::update(attempts::table.find((&attempt.rollout, &attempt.host)))
+        .set((
+            attempts::status.eq(&attempt.status),
+            attempts::started_at.eq(attempt.started_at),
+        ))
+        .execute(conn)?;
+    diesel::update(stages::table.find((&attempt.rollout, attempt.stage)))
+        .set(stages::updating.eq(stages::updating + 1))
+        .execute(conn)?;
+    let claimed = claimed(conn, rollout, &attempt, &host, worker)?;
+    work.tell(Event {
+        from: host.current_version,
+        ..about(EventKind::HostStarted, &attempt, work)?
+    });
+    Ok(claimed)
+}
+
+/// An event about this attempt.
+pub(crate) fn about(kind: EventKind, attempt: &AttemptRow, work: &Work) -> Result<Event, Trouble> {
+    Ok(Event {
+        rollout: Some(word("attempts", &attempt.rollout)?),
+        stage: Some(count("attempts", attempt.stage)?),
+        host: Some(attempt.name.clone()),
+        status: Some(attempt.status.clone()),
+        to: attempt.target_version.clone(),
+        ..Event::new(kind, work.now())
+    })
+}
+
+fn claimed(
+    conn: &mut Conn,
+    rollout: &RolloutRow,
+    attempt: &AttemptRow,
+    host: &HostRow,
+    worker: WorkerId,
+) -> Answer<Claimed, LeaseError> {
+    let spec: String = attempt_specs::table
+        .find((&attempt.rollout, &attempt.host))
+        .select(attempt_specs::spec)
+        .first(conn)?;
+    let record = attempt.record(&spec)?;
+    let policy = rollout.policy()?;
+    Ok(Claimed {
+        lease: HostLease {
+            rollout: record.rollout,
+            host: record.host,
+            worker,
+            epoch: Epoch(host.lease_epoch),
+        },
+        attempt: record,
+        host_keys: host.keys()?,
+        settle: policy.settle,
+        concurrency: policy.concurrency,
+        kind: rollout.kind()?,
+    })
+}
+
+pub(crate) fn attempt_take_over(
+    conn: &mut Conn,
+    work: &mut Work,
+    worker: WorkerId,
+    except: &HashSet<String>,
+) -> Answer<Option<Claimed>, LeaseError> {
+    let me = worker.to_string();
+    workers::require_lease(conn, work, &me)?;
+    let holders: Vec<Option<String>> = hosts::table
+        .filter(hosts::lease_worker.is_not_null())
+        .filter(hosts::lease_worker.ne(&me))
+        .select(hosts::lease_worker)
+        .distinct()
+        .load(conn)?;
+    let holders = holders.into_iter().flatten().collect();
+    for dead in workers::dead_among(conn, work, holders)? {
+        let held: Vec<AttemptRow> = attempts::table
+            .inner_join(
+                hosts::table.on(hosts::id
+                    .eq(attempts::host)
+                    .and(hosts::last_rollout.eq(attempts::rollout.nullable()))),
+            )
+            .filter(hosts::lease_worker.eq(&dead))
+            .filter(hosts::lease_purpose.eq(UPDATE))
+            .filter(attempts::status.eq(AttemptStatus::Updating.as_str()))
+            .order(attempts::position)
+            .select(AttemptRow::as_select())
+            .load(conn)?;
+        for attempt in held {
+            if except.contains(&attempt.host) {
+                continue;
+            }
+            if let Some(claimed) = take_over(conn, work, attempt, &dead, worker)? {
+                return Ok(Some(claimed));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// None when another worker was faster.
+fn take_over(
+    conn: &mut Conn,
+    work: &mut Work,
+    attempt: AttemptRow,
+    dead: &str,
+    worker: WorkerId,
+) -> Answer<Option<Claimed>, LeaseError> {
+    let host: Option<HostRow> = diesel::update(
+        hosts::table
+            .find(&attempt.host)
+            .filter(hosts::lease_worker.eq(dead)),
+    )
+    .set((
+        hosts::lease_worker.eq(worker.to_string()),
+        hosts::lease_epoch.eq(hosts::lease_epoch + 1),
+    ))
+    .returning(HostRow::as_returning())
+    .get_result(conn)
+    .optional()?;
+    let Some(host) = host else { return Ok(None) };
+    // Read only now that the host is ours: its last worker may have written until this moment.
+    let attempt: AttemptRow =
+        diesel::update(attempts::table.find((&attempt.rollout, &attempt.host)))
+            .set(attempts::takeovers.eq(attempts::takeovers + 1))
+            .returning(AttemptRow::as_returning())
+            .get_result(conn)?;
+    let rollout: RolloutRow = rollouts::table
+        .find(&attempt.rollout)
+        .select(RolloutRow::as_select())
+        .first(conn)?;
+    let claimed = claimed(conn, &rollout, &attempt, &host, worker)?;
+    work.tell(Event {
+        step: attempt.step.clone(),
+        message: Some("its worker is gone; another one goes on".to_owned()),
+        ..about(EventKind::HostTakenOver, &attempt, work)?
+    });
+    Ok(Some(claimed))
+}

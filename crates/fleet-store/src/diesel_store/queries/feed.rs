@@ -1,0 +1,61 @@
+//! The event feed.
+
+use diesel::prelude::*;
+use fleet_types::Event;
+
+use super::{Conn, insert_events};
+use crate::diesel_store::rows::EventRow;
+use crate::diesel_store::schema::{events, feed};
+use crate::diesel_store::work::{Answer, Work};
+
+/// Numbers the events and writes them: the last thing that a transaction does. The counter's row stays locked until the
+/// commit, so numbers are in commit order and a reader never sees a number before a smaller one.
+pub(crate) fn append(conn: &mut Conn, rows: &mut [EventRow]) -> QueryResult<i64> {
+    let number = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+    let last: i64 = diesel::update(feed::table)
+        .set(feed::seq.eq(feed::seq + number))
+        .returning(feed::seq)
+        .get_result(conn)?;
+    for (row, seq) in rows.iter_mut().zip(last - number + 1..) {
+        row.seq = seq;
+    }
+    insert_events(conn, rows)?;
+    Ok(last)
+}
+
+/// Events after `after`, oldest first; none only if there is none. Kinds that a newer program wrote are left out.
+pub(crate) fn events_after(
+    conn: &mut Conn,
+    _: &mut Work,
+    mut after: i64,
+    rollout: Option<&str>,
+    limit: i64,
+) -> Answer<Vec<Event>> {
+    let mut found = Vec::new();
+    loop {
+        let base = events::table
+            .filter(events::seq.gt(after))
+            .order(events::seq)
+            .limit(limit)
+            .select(EventRow::as_select());
+        let rows: Vec<EventRow> = match rollout {
+            Some(rollout) => base.filter(events::rollout.eq(rollout)).load(conn)?,
+            None => base.load(conn)?,
+        };
+        let Some(last) = rows.last() else {
+            return Ok(found);
+        };
+        after = last.seq;
+        for row in rows {
+            found.extend(row.event()?);
+        }
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+}
+
+/// The number of the last event.
+pub(crate) fn last(conn: &mut Conn, _: &mut Work) -> Answer<i64> {
+    Ok(super::open::last_seq(conn)?)
+}

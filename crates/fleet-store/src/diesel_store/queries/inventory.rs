@@ -1,0 +1,324 @@
+//! The fleet's entries.
+
+use std::collections::{HashMap, HashSet};
+
+use diesel::prelude::*;
+use fleet_types::{AttemptStatus, Event, EventKind, HostId, HostName, Invalid, Label, Reason};
+
+use super::create::ACTIVE;
+use super::{Conn, advance, record};
+use crate::diesel_store::rows::{
+    AttemptRow, HostRow, LastAttempt, StageRow, machine, to_json, word,
+};
+use crate::diesel_store::schema::{attempts, hosts, rollouts, stages};
+use crate::diesel_store::work::{Answer, Work, refuse, widen};
+use crate::error::HostError;
+use crate::records::{Actor, HostRecord, NewHost};
+
+const CHUNK: usize = 500;
+
+/// What an entry may hold, beside what its types keep out already.
+fn check(host: &NewHost) -> Answer<(), HostError> {
+    let fine = || -> Result<(), Invalid> {
+        host.spec.app.check()?;
+        if host.spec.port == 0 {
+            return Err(Invalid::new("port", "0", "must be from 1 to 65535"));
+        }
+        for (key, value) in &host.labels {
+            let text = if value.is_empty() {
+                key.clone()
+            } else {
+                format!("{key}={value}")
+            };
+            text.parse::<Label>()?;
+        }
+        let plain = |what, text: &str| {
+            if text.is_empty() || text.len() > 500 || text.chars().any(char::is_control) {
+                let why = "must have 1 to 500 characters and no control characters";
+                return Err(Invalid::new(what, text, why));
+            }
+            Ok(())
+        };
+        for (what, value) in [("owner", &host.owner), ("key", &host.spec.key)] {
+            if let Some(value) = value {
+                plain(what, value)?;
+            }
+        }
+        host.spec.jump.iter().try_for_each(|hop| plain("jump", hop))
+    };
+    fine().or_else(refuse)
+}
+
+/// Names and places in use.
+struct Taken {
+    names: HashSet<String>,
+    places: HashMap<(String, String), String>,
+}
+
+impl Taken {
+    /// All entries but `except`: one query, whatever the number of hosts to add.
+    fn load(conn: &mut Conn, except: Option<&str>) -> QueryResult<Self> {
+        let rows: Vec<(String, String, String, String)> = hosts::table
+            .filter(hosts::removed_at.is_null())
+            .select((hosts::id, hosts::name, hosts::machine, hosts::repo))
+            .load(conn)?;
+        let mut taken = Self {
+            names: HashSet::with_capacity(rows.len()),
+            places: HashMap::with_capacity(rows.len()),
+        };
+        for (id, name, machine, repo) in rows {
+            if Some(id.as_str()) != except {
+                taken.places.insert((machine, repo), name.clone());
+                taken.names.insert(name);
+            }
+        }
+        Ok(taken)
+    }
+
+    fn take(&mut self, host: &NewHost) -> Answer<(), HostError> {
+        let name = host.name.to_string();
+        if !self.names.insert(name.clone()) {
+            return refuse(HostError::DuplicateName { name });
+        }
+        let place = (machine(&host.spec), host.spec.app.repo.to_string());
+        if let Some(other) = self.places.insert(place, name.clone()) {
+            return refuse(HostError::DuplicateRepository { name, other });
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn host_add(
+    conn: &mut Conn,
+    work: &mut Work,
+    new: &[NewHost],
+    actor: &Actor,
+) -> Answer<Vec<HostRecord>, HostError> {
+    let mut taken = Taken::load(conn, None)?;
+    let now = work.now();
+    let mut rows = Vec::with_capacity(new.len());
+    for host in new {
+        check(host)?;
+        taken.take(host)?;
+        let id = HostId(work.inputs.clock.fresh_id());
+        rows.push(HostRow::new(id, host, now));
+        work.tell(about(EventKind::HostAdded, &host.name, actor, work));
+    }
+    for some in rows.chunks(CHUNK) {
+        diesel::insert_into(hosts::table)
+            .values(some)
+            .execute(conn)?;
+    }
+    let records = rows.iter().map(|row| row.record(None));
+    Ok(records.collect::<Result<_, _>>()?)
+}
+
+fn about(kind: EventKind, name: &HostName, actor: &Actor, work: &Work) -> Event {
+    Event {
+        host: Some(name.to_string()),
+        actor: Some(actor.0.clone()),
+        ..Event::new(kind, work.now())
+    }
+}
+
+/// The entry of this name, its row locked.
+fn find(conn: &mut Conn, name: &HostName) -> Answer<HostRow, HostError> {
+    let row: Option<HostRow> = locked!(
+        hosts::table
+            .filter(hosts::name.eq(name.as_str()))
+            .filter(hosts::removed_at.is_null())
+            .select(HostRow::as_select())
+    )
+    .first(conn)
+    .optional()?;
+    let name = name.to_string();
+    row.map_or_else(|| refuse(HostError::Unknown { name }), Ok)
+}
+
+/// Locks the active rollout first, as everything does that may come to both, then the entry. Its attempt there, if it
+/// has one.
+fn find_with_attempt(
+    conn: &mut Conn,
+    name: &HostName,
+) -> Answer<(HostRow, Option<AttemptRow>), HostError> {
+    let active: Option<String> = locked!(
+        rollouts::table
+            .filter(rollouts::state.eq_any(ACTIVE))
+            .select(rollouts::id)
+    )
+    .first(conn)
+    .optional()?;
+    let host = find(conn, name)?;
+    let Some(active) = active else {
+        return Ok((host, None));
+    };
+    let attempt: Option<AttemptRow> = attempts::table
+        .find((&active, &host.id))
+        .select(AttemptRow::as_select())
+        .first(conn)
+        .optional()?;
+    if let Some(attempt) = &attempt
+        && attempt.status == AttemptStatus::Updating.as_str()
+    {
+        return refuse(HostError::Updating {
+            name: name.to_string(),
+            rollout: word("attempts", &attempt.rollout)?,
+        });
+    }
+    Ok((host, attempt))
+}
+
+pub(crate) fn host_edit(
+    conn: &mut Conn,
+    work: &mut Work,
+    name: &HostName,
+    new: &NewHost,
+    actor: &Actor,
+) -> Answer<HostRecord, HostError> {
+    check(new)?;
+    let (host, _) = find_with_attempt(conn, name)?;
+    Taken::load(conn, Some(&host.id))?.take(new)?;
+    // Pinned keys stay: another machine at a new address shows other keys, and is refused until they are pinned anew.
+    let row: HostRow = diesel::update(hosts::table.find(&host.id))
+        .set((
+            hosts::name.eq(new.name.as_str()),
+            hosts::machine.eq(machine(&new.spec)),
+            hosts::repo.eq(new.spec.app.repo.as_str()),
+            hosts::spec.eq(to_json(&new.spec)),
+            hosts::labels.eq(to_json(&new.labels)),
+            hosts::owner.eq(new.owner.as_deref()),
+        ))
+        .returning(HostRow::as_returning())
+        .get_result(conn)?;
+    let mut event = about(EventKind::HostEdited, &new.name, actor, work);
+    if new.name != *name {
+        event.message = Some(format!("{name} is now {}", new.name));
+    }
+    work.tell(event);
+    let last = last_attempt(conn, &row)?;
+    Ok(row.record(last.as_ref())?)
+}
+
+pub(crate) fn host_remove(
+    conn: &mut Conn,
+    work: &mut Work,
+    name: &HostName,
+    actor: &Actor,
+) -> Answer<(), HostError> {
+    let (host, attempt) = find_with_attempt(conn, name)?;
+    diesel::update(hosts::table.find(&host.id))
+        .set((
+            hosts::removed_at.eq(work.now().0),
+            hosts::lease_worker.eq(None::<String>),
+            hosts::lease_machine.eq(None::<String>),
+            hosts::lease_purpose.eq(None::<String>),
+        ))
+        .execute(conn)?;
+    work.tell(about(EventKind::HostRemoved, name, actor, work));
+    match attempt.filter(|attempt| attempt.status == AttemptStatus::Pending.as_str()) {
+        Some(attempt) => widen(skip_removed(conn, work, attempt)),
+        None => Ok(()),
+    }
+}
+
+/// The host leaves the plan before its turn. The stage has one less to count by, which may decide its gate.
+fn skip_removed(conn: &mut Conn, work: &mut Work, mut attempt: AttemptRow) -> Answer<()> {
+    AttemptStatus::Skipped
+        .as_str()
+        .clone_into(&mut attempt.status);
+    diesel::update(attempts::table.find((&attempt.rollout, &attempt.host)))
+        .set((
+            attempts::status.eq(&attempt.status),
+            attempts::reason.eq(Reason::Removed.as_str()),
+            attempts::finished_at.eq(work.now().0),
+        ))
+        .execute(conn)?;
+    let stage: StageRow = diesel::update(stages::table.find((&attempt.rollout, attempt.stage)))
+        .set(stages::skipped.eq(stages::skipped + 1))
+        .returning(StageRow::as_returning())
+        .get_result(conn)?;
+    work.tell(Event {
+        reason: Some(Reason::Removed.to_string()),
+        to: None,
+        ..super::claim::about(EventKind::HostFinished, &attempt, work)?
+    });
+    let rollout = advance::lock(conn, &attempt.rollout)?;
+    if rollout.stage == stage.position {
+        record::halt_if_certain(conn, work, &stage)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn host_list(conn: &mut Conn, _: &mut Work) -> Answer<Vec<HostRecord>> {
+    let rows: Vec<(HostRow, Option<LastAttempt>)> = hosts::table
+        .left_join(
+            attempts::table.on(attempts::rollout
+                .nullable()
+                .eq(hosts::last_rollout)
+                .and(attempts::host.eq(hosts::id))),
+        )
+        .filter(hosts::removed_at.is_null())
+        .order(hosts::name)
+        .select((HostRow::as_select(), Option::<LastAttempt>::as_select()))
+        .load(conn)?;
+    let records = rows.iter().map(|(row, last)| row.record(last.as_ref()));
+    Ok(records.collect::<Result<_, _>>()?)
+}
+
+pub(crate) fn host_get(
+    conn: &mut Conn,
+    _: &mut Work,
+    name: &HostName,
+) -> Answer<Option<HostRecord>> {
+    let row: Option<HostRow> = hosts::table
+        .filter(hosts::name.eq(name.as_str()))
+        .filter(hosts::removed_at.is_null())
+        .select(HostRow::as_select())
+        .first(conn)
+        .optional()?;
+    let Some(row) = row else { return Ok(None) };
+    let last = last_attempt(conn, &row)?;
+    Ok(Some(row.record(last.as_ref())?))
+}
+
+fn last_attempt(conn: &mut Conn, host: &HostRow) -> QueryResult<Option<LastAttempt>> {
+    let Some(rollout) = &host.last_rollout else {
+        return Ok(None);
+    };
+    attempts::table
+        .find((rollout, &host.id))
+        .select(LastAttempt::as_select())
+        .first(conn)
+        .optional()
+}
+
+pub(crate) fn host_pin(
+    conn: &mut Conn,
+    work: &mut Work,
+    name: &HostName,
+    keys: &[String],
+    actor: &Actor,
+) -> Answer<(), HostError> {
+    let host = find(conn, name)?;
+    diesel::update(hosts::table.find(&host.id))
+        .set(hosts::host_keys.eq(to_json(&keys)))
+        .execute(conn)?;
+    work.tell(about(EventKind::HostTrusted, name, actor, work));
+    Ok(())
+}
+
+pub(crate) fn host_clear_attention(
+    conn: &mut Conn,
+    work: &mut Work,
+    name: &HostName,
+    actor: &Actor,
+) -> Answer<(), HostError> {
+    let host = find(conn, name)?;
+    if host.needs_attention {
+        diesel::update(hosts::table.find(&host.id))
+            .set(hosts::needs_attention.eq(false))
+            .execute(conn)?;
+        work.tell(about(EventKind::HostCleared, name, actor, work));
+    }
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! The query bodies, written once. This folder is compiled twice: in `on_sqlite` and in `on_postgres`, each with its own
+//! connection type, its own `locked!` and its own way to tell the time. A body gets a connection with an open transaction.
+
+pub(crate) mod advance;
+#[cfg(feature = "testing")]
+pub(crate) mod check;
+pub(crate) mod claim;
+pub(crate) mod create;
+pub(crate) mod feed;
+pub(crate) mod inventory;
+pub(crate) mod open;
+pub(crate) mod record;
+pub(crate) mod verbs;
+pub(crate) mod views;
+pub(crate) mod workers;
+
+pub(crate) use super::{Conn, has_table, insert_events, lease_moment};

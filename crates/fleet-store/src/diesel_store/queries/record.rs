@@ -1,0 +1,474 @@
+//! What happens in an attempt, made durable under its lease.
+
+use diesel::prelude::*;
+use fleet_types::{
+    AttemptStatus, Epoch, Event, EventKind, HostEvent, Outcome, Progress, Reason, RolloutState,
+    StepId, StepOutput, Verdict,
+};
+
+use super::claim::about;
+use super::{Conn, lease_moment, workers as workers_queries};
+use crate::diesel_store::rows::{
+    AttemptRow, RolloutRow, StageRow, StepRow, WorkerRow, from_json, to_json, word,
+};
+use crate::diesel_store::schema::{attempts, hosts, rollouts, stages, steps, workers};
+use crate::diesel_store::work::{Answer, Work, refuse, widen};
+use crate::error::LeaseError;
+use crate::records::HostLease;
+
+pub(crate) fn attempt_record(
+    conn: &mut Conn,
+    work: &mut Work,
+    lease: &HostLease,
+    event: &HostEvent,
+) -> Answer<(), LeaseError> {
+    if matches!(event, HostEvent::Settled { .. }) {
+        // The order of locks everywhere: the rollout, then hosts.
+        lock_rollout(conn, &lease.rollout.to_string())?;
+    }
+    let attempt = owned(conn, work, lease)?;
+    let progress: Progress = from_json("attempts", &attempt.progress)?;
+    let next = match progress.after(event) {
+        Ok(next) => next,
+        Err(illegal) => return refuse(illegal),
+    };
+    let changed = next != progress;
+    let at = Attempt {
+        row: attempt,
+        next,
+        changed,
+    };
+    match event {
+        HostEvent::StepStarted {
+            step,
+            limit_seconds,
+        } => at.step_started(conn, work, *step, *limit_seconds),
+        HostEvent::StepFinished {
+            step,
+            duration_ms,
+            output,
+        } => at.step_ended(conn, work, *step, None, *duration_ms, output),
+        HostEvent::StepFailed {
+            step,
+            reason,
+            message,
+            duration_ms,
+            output,
+        } => at.step_ended(
+            conn,
+            work,
+            *step,
+            Some((*reason, message)),
+            *duration_ms,
+            output,
+        ),
+        HostEvent::PreviousKnown { previous } => {
+            at.previous_known(conn, work, previous.version.as_str())
+        }
+        HostEvent::RollbackStarted {
+            step,
+            reason,
+            message,
+        } => {
+            at.keep_progress(conn)?;
+            at.tell(work, |event| {
+                event.status = Some("rolling_back".to_owned());
+                event.step = Some(step.to_string());
+                event.reason = Some(reason.to_string());
+                event.message = Some(message.clone());
+            })
+        }
+        HostEvent::ConnectionLost { step, message } => at.tell(work, |event| {
+            event.status = Some("connection_lost".to_owned());
+            event.step = Some(step.to_string());
+            event.message = Some(message.clone());
+        }),
+        HostEvent::FenceReplaced {
+            store,
+            epoch,
+            raised_to,
+        } => at.tell(work, |event| {
+            event.status = Some("fence_replaced".to_owned());
+            event.message = Some(format!(
+                "the host was on record for store {store} at epoch {epoch}; its record now says this store at epoch {raised_to}"
+            ));
+        }),
+        HostEvent::Settled { outcome } => at.settled(conn, work, outcome),
+    }
+}
+
+/// The attempt, if the lease stands: epoch and worker are those on record and the worker's lease has not run out. The
+/// host's row stays locked until the transaction ends, so that no takeover comes between this look and the write.
+fn owned(conn: &mut Conn, work: &mut Work, lease: &HostLease) -> Answer<AttemptRow, LeaseError> {
+    let (rollout, host, worker) = (
+        lease.rollout.to_string(),
+        lease.host.to_string(),
+        lease.worker.to_string(),
+    );
+    let found: Option<(AttemptRow, WorkerRow)> = locked!(
+        attempts::table
+            .inner_join(hosts::table.on(hosts::id.eq(attempts::host)))
+            .inner_join(workers::table.on(workers::id.nullable().eq(hosts::lease_worker)))
+            .filter(attempts::rollout.eq(&rollout))
+            .filter(attempts::host.eq(&host))
+            .filter(attempts::status.eq(AttemptStatus::Updating.as_str()))
+            .filter(hosts::lease_worker.eq(&worker))
+            .filter(hosts::lease_epoch.eq(lease.epoch.0))
+            .select((AttemptRow::as_select(), WorkerRow::as_select()))
+    )
+    .first(conn)
+    .optional()?;
+    let moment = lease_moment(conn, work)?;
+    match found {
+        Some((attempt, row)) if row.lease_stands(&moment) => Ok(attempt),
+        Some((_, row)) => refuse(workers_queries::lease_lost(&worker, Some(&row))),
+        None => lost(conn, work, &host, lease),
+    }
+}
+
+/// Says why the lease does not stand.
+fn lost(
+    conn: &mut Conn,
+    work: &mut Work,
+    host: &str,
+    lease: &HostLease,
+) -> Answer<AttemptRow, LeaseError> {
+    let now: Option<(String, Option<String>, i64)> = hosts::table
+        .find(host)
+        .select((hosts::name, hosts::lease_worker, hosts::lease_epoch))
+        .first(conn)
+        .optional()?;
+    if let Some((_, Some(holder), epoch)) = &now
+        && *holder == lease.worker.to_string()
+        && *epoch == lease.epoch.0
+    {
+        workers_queries::require_lease(conn, work, holder)?;
+    }
+    let what = match now {
+        None => format!("there is no host {host}"),
+        Some((name, None, epoch)) => format!("nobody holds {name}; its epoch is {epoch}"),
+        Some((name, Some(holder), epoch)) => {
+            format!("worker {holder} holds {name} at epoch {epoch}")
+        }
+    };
+    refuse(LeaseError::Lost {
+        what: format!("{what}, not ours ({})", lease.epoch),
+    })
+}
+
+fn lock_rollout(conn: &mut Conn, rollout: &str) -> QueryResult<RolloutRow> {
+    locked!(
+        rollouts::table
+            .find(rollout)
+            .select(RolloutRow::as_select())
+    )
+    .first(conn)
+}
+
+/// An attempt that is ours, and what becomes of it.
+struct Attempt {
+    row: AttemptRow,
+    next: Progress,
+    changed: bool,
+}
+
+impl Attempt {
+    fn tell(&self, work: &mut Work, say: impl FnOnce(&mut Event)) -> Answer<(), LeaseError> {
+        let mut event = about(EventKind::HostStep, &self.row, work)?;
+        event.to = None;
+        say(&mut event);
+        work.tell(event);
+        Ok(())
+    }
+
+    fn keep_progress(&self, conn: &mut Conn) -> QueryResult<()> {
+        diesel::update(attempts::table.find((&self.row.rollout, &self.row.host)))
+            .set((
+                attempts::progress.eq(to_json(&self.next)),
+                attempts::touched.eq(self.next.touched),
+            ))
+            .execute(conn)?;
+        Ok(())
+    }
+
+    fn step_started(
+        &self,
+        conn: &mut Conn,
+        work: &mut Work,
+        step: StepId,
+        limit_seconds: u32,
+    ) -> Answer<(), LeaseError> {
+        let now = work.now().0;
+        let number = self.row.steps + 1;
+        diesel::update(attempts::table.find((&self.row.rollout, &self.row.host)))
+            .set((
+                attempts::progress.eq(to_json(&self.next)),
+                attempts::touched.eq(self.next.touched),
+                attempts::step.eq(step.as_str()),
+                attempts::step_since.eq(now),
+                attempts::step_deadline.eq(now + 1000 * i64::from(limit_seconds)),
+                attempts::steps.eq(number),
+            ))
+            .execute(conn)?;
+        let row = StepRow {
+            rollout: self.row.rollout.clone(),
+            host: self.row.host.clone(),
+            number,
+            step: step.to_string(),
+            started_at: now,
+            finished_at: None,
+            duration_ms: None,
+            reason: None,
+            message: None,
+            output: None,
+        };
+        diesel::insert_into(steps::table)
+            .values(&row)
+            .execute(conn)?;
+        self.tell(work, |event| {
+            event.status = Some("started".to_owned());
+            event.step = Some(step.to_string());
+        })
+    }
+
+    fn step_ended(
+        &self,
+        conn: &mut Conn,
+        work: &mut Work,
+        step: StepId,
+        failed: Option<(Reason, &String)>,
+        duration_ms: u64,
+        output: &StepOutput,
+    ) -> Answer<(), LeaseError> {
+        let duration = i64::try_from(duration_ms).unwrap_or(i64::MAX);
+        let key = (&self.row.rollout, &self.row.host, self.row.steps);
+        diesel::update(steps::table.find(key))
+            .set((
+                steps::finished_at.eq(work.now().0),
+                steps::duration_ms.eq(duration),
+                steps::reason.eq(failed.map(|(reason, _)| reason.as_str())),
+                steps::message.eq(failed.map(|(_, message)| fleet_types::printable(message))),
+                steps::output.eq(to_json(output)),
+            ))
+            .execute(conn)?;
+        // Between two steps nothing is overdue.
+        diesel::update(attempts::table.find((&self.row.rollout, &self.row.host)))
+            .set(attempts::step_deadline.eq(None::<i64>))
+            .execute(conn)?;
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of one step")]
+        let seconds = duration_ms as f64 / 1000.0;
+        self.tell(work, |event| {
+            event.status = Some(if failed.is_some() { "failed" } else { "ok" }.to_owned());
+            event.step = Some(step.to_string());
+            event.reason = failed.map(|(reason, _)| reason.to_string());
+            event.message = failed.map(|(_, message)| message.clone());
+            event.duration_seconds = Some(seconds);
+        })
+    }
+
+    fn previous_known(
+        &self,
+        conn: &mut Conn,
+        work: &mut Work,
+        version: &str,
+    ) -> Answer<(), LeaseError> {
+        if !self.changed {
+            return Ok(());
+        }
+        diesel::update(
+            attempts::table
+                .find((&self.row.rollout, &self.row.host))
+                .filter(attempts::previous_version.is_null()),
+        )
+        .set((
+            attempts::progress.eq(to_json(&self.next)),
+            attempts::previous_version.eq(version),
+        ))
+        .execute(conn)?;
+        diesel::update(hosts::table.find(&self.row.host))
+            .set((
+                hosts::previous_version.eq(version),
+                hosts::current_version.eq(version),
+            ))
+            .execute(conn)?;
+        self.tell(work, |event| {
+            event.status = Some("previous_known".to_owned());
+            event.from = Some(version.to_owned());
+        })
+    }
+
+    /// Ends the attempt, gives the host back, counts, and asks the gate: all or nothing.
+    fn settled(
+        self,
+        conn: &mut Conn,
+        work: &mut Work,
+        outcome: &Outcome,
+    ) -> Answer<(), LeaseError> {
+        let now = work.now();
+        let mut row = self.row;
+        outcome.status.as_str().clone_into(&mut row.status);
+        let message = fleet_types::printable(&outcome.message);
+        diesel::update(attempts::table.find((&row.rollout, &row.host)))
+            .set((
+                attempts::status.eq(&row.status),
+                attempts::reason.eq(outcome.reason.as_str()),
+                attempts::touched.eq(outcome.touched),
+                attempts::needs_attention.eq(outcome.needs_attention),
+                attempts::progress.eq(to_json(&self.next)),
+                attempts::step.eq(outcome.step.map(StepId::as_str)),
+                attempts::step_deadline.eq(None::<i64>),
+                attempts::message.eq(&message),
+                attempts::finished_at.eq(now.0),
+            ))
+            .execute(conn)?;
+        settle_host(conn, &row, outcome, now.0)?;
+        let stage = count_outcome(conn, &row, outcome)?;
+        let began = row.started_at.map(fleet_types::Timestamp);
+        work.tell(Event {
+            step: outcome.step.map(|step| step.to_string()),
+            reason: Some(outcome.reason.to_string()),
+            message: Some(message).filter(|message| !message.is_empty()),
+            from: row.previous_version.clone(),
+            to: outcome.version.as_ref().map(ToString::to_string),
+            duration_seconds: began.map(|began| now.since(began).as_secs_f64()),
+            ..about(EventKind::HostFinished, &row, work)?
+        });
+        widen(halt_if_certain(conn, work, &stage))
+    }
+}
+
+fn settle_host(conn: &mut Conn, row: &AttemptRow, outcome: &Outcome, now: i64) -> QueryResult<()> {
+    diesel::update(hosts::table.find(&row.host))
+        .set((
+            hosts::lease_worker.eq(None::<String>),
+            hosts::lease_machine.eq(None::<String>),
+            hosts::lease_purpose.eq(None::<String>),
+            hosts::last_update_at.eq(now),
+        ))
+        .execute(conn)?;
+    if let Some(version) = &outcome.version {
+        diesel::update(hosts::table.find(&row.host))
+            .set(hosts::current_version.eq(version.as_str()))
+            .execute(conn)?;
+    }
+    // The mark stays through everything but a success, or a person.
+    let mark = match outcome.status {
+        _ if outcome.needs_attention => Some(true),
+        AttemptStatus::Success => Some(false),
+        _ => None,
+    };
+    if let Some(mark) = mark {
+        diesel::update(hosts::table.find(&row.host))
+            .set(hosts::needs_attention.eq(mark))
+            .execute(conn)?;
+    }
+    Ok(())
+}
+
+/// Moves one host of the stage from `updating` to where it ended.
+fn count_outcome(conn: &mut Conn, row: &AttemptRow, outcome: &Outcome) -> QueryResult<StageRow> {
+    let one = |yes: bool| i64::from(yes);
+    let success = outcome.status == AttemptStatus::Success;
+    let unchanged = success && outcome.reason == Reason::Unchanged;
+    diesel::update(stages::table.find((&row.rollout, row.stage)))
+        .set((
+            stages::updating.eq(stages::updating - 1),
+            stages::updated.eq(stages::updated + one(success && !unchanged)),
+            stages::unchanged.eq(stages::unchanged + one(unchanged)),
+            stages::failed.eq(stages::failed + one(outcome.status == AttemptStatus::Failed)),
+            stages::rolled_back
+                .eq(stages::rolled_back + one(outcome.status == AttemptStatus::RolledBack)),
+            stages::skipped.eq(stages::skipped + one(outcome.status == AttemptStatus::Skipped)),
+            stages::blamed.eq(stages::blamed + one(blames_the_commit(outcome))),
+        ))
+        .returning(StageRow::as_returning())
+        .get_result(conn)
+}
+
+/// Whether the commit may be what made the host bad: the host was touched, and not the network, the host's state or this
+/// program is the cause.
+fn blames_the_commit(outcome: &Outcome) -> bool {
+    let bad = matches!(
+        outcome.status,
+        AttemptStatus::Failed | AttemptStatus::RolledBack
+    );
+    let innocent = matches!(
+        outcome.reason,
+        Reason::Unreachable
+            | Reason::AuthRefused
+            | Reason::HostKeyUnknown
+            | Reason::HostKeyChanged
+            | Reason::NoCredential
+            | Reason::ShellBroken
+            | Reason::ToolMissing
+            | Reason::DirtyTree
+            | Reason::GitLocked
+            | Reason::FetchFailed
+            | Reason::TargetGone
+            | Reason::NoSpace
+            | Reason::NoSudo
+            | Reason::ConcurrentChange
+            | Reason::HostBusy
+            | Reason::OutcomeUnknown
+            | Reason::Internal
+    );
+    bad && outcome.touched && !innocent
+}
+
+/// Once more of the stage failed than may, whatever the rest does, no further host is started.
+pub(crate) fn halt_if_certain(conn: &mut Conn, work: &mut Work, stage: &StageRow) -> Answer<()> {
+    let rollout: RolloutRow = rollouts::table
+        .find(&stage.rollout)
+        .select(RolloutRow::as_select())
+        .first(conn)?;
+    let state = rollout.state()?;
+    let may_halt = matches!(state, RolloutState::Running | RolloutState::Paused);
+    let threshold = rollout.policy()?.max_failure_percent;
+    let gate = stage.gate()?;
+    if !may_halt || gate.verdict(threshold) != Verdict::Halt {
+        return Ok(());
+    }
+    let reason = format!(
+        "stage {}: {} of {} hosts failed, {} may",
+        stage.position,
+        gate.bad,
+        gate.size - gate.unchanged - gate.skipped,
+        gate.may_fail(threshold),
+    );
+    diesel::update(rollouts::table.find(&stage.rollout))
+        .set((
+            rollouts::state.eq(RolloutState::Halting.as_str()),
+            rollouts::reason.eq(&reason),
+        ))
+        .execute(conn)?;
+    work.tell(Event {
+        rollout: Some(word("rollouts", &stage.rollout)?),
+        stage: u32::try_from(stage.position).ok(),
+        status: Some(RolloutState::Halting.as_str().to_owned()),
+        message: Some(reason),
+        ..Event::new(EventKind::RolloutHalting, work.now())
+    });
+    Ok(())
+}
+
+pub(crate) fn attempt_raise(
+    conn: &mut Conn,
+    work: &mut Work,
+    lease: &HostLease,
+    above: Epoch,
+) -> Answer<HostLease, LeaseError> {
+    let attempt = owned(conn, work, lease)?;
+    // What is on the host is from outside: a number that leaves no room above it is refused.
+    let Some(epoch) = above.0.max(lease.epoch.0).checked_add(1) else {
+        return refuse(LeaseError::Store(crate::error::StoreError::Database {
+            cause: format!("the epoch {above} on the host leaves none above it"),
+        }));
+    };
+    diesel::update(hosts::table.find(&attempt.host))
+        .set(hosts::lease_epoch.eq(epoch))
+        .execute(conn)?;
+    Ok(HostLease {
+        epoch: Epoch(epoch),
+        ..lease.clone()
+    })
+}

@@ -1,0 +1,85 @@
+//! Pause, resume, abort.
+
+use diesel::prelude::*;
+use fleet_types::{Event, EventKind, RolloutId, RolloutState, Verb};
+
+use super::Conn;
+use crate::diesel_store::rows::RolloutRow;
+use crate::diesel_store::schema::rollouts;
+use crate::diesel_store::work::{Answer, Work, refuse};
+use crate::error::VerbError;
+use crate::records::Actor;
+
+/// What a verb comes to in a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// The rollout moves on to this state.
+    Becomes(RolloutState, EventKind),
+    /// It is so already.
+    Nothing,
+    /// It does not apply.
+    Refused,
+}
+
+fn effect(state: RolloutState, verb: Verb) -> Effect {
+    use RolloutState as S;
+    match (verb, state) {
+        (Verb::Pause, S::Running) => Effect::Becomes(S::Paused, EventKind::RolloutPaused),
+        (Verb::Resume, S::Paused) => Effect::Becomes(S::Running, EventKind::RolloutResumed),
+        (Verb::Abort, S::Running | S::Paused) => {
+            Effect::Becomes(S::Aborting, EventKind::RolloutAborting)
+        }
+        (Verb::Pause, S::Paused)
+        | (Verb::Resume, S::Running)
+        // A halting rollout is ending already, which is what an abort asks for.
+        | (Verb::Abort, S::Aborting | S::Aborted | S::Halting) => Effect::Nothing,
+        _ => Effect::Refused,
+    }
+}
+
+pub(crate) fn rollout_verb(
+    conn: &mut Conn,
+    work: &mut Work,
+    id: RolloutId,
+    verb: Verb,
+    actor: &Actor,
+) -> Answer<(), VerbError> {
+    let row: Option<RolloutRow> = locked!(
+        rollouts::table
+            .find(id.to_string())
+            .select(RolloutRow::as_select())
+    )
+    .first(conn)
+    .optional()?;
+    let Some(row) = row else {
+        return refuse(VerbError::Unknown { id });
+    };
+    let state = row.state()?;
+    match effect(state, verb) {
+        Effect::Nothing => Ok(()),
+        Effect::Refused => refuse(VerbError::WrongState { id, state, verb }),
+        Effect::Becomes(next, kind) => {
+            let reason = match next {
+                RolloutState::Running => None,
+                _ => Some(format!(
+                    "{} asked to {verb}",
+                    fleet_types::printable(&actor.0)
+                )),
+            };
+            diesel::update(rollouts::table.find(id.to_string()))
+                .set((
+                    rollouts::state.eq(next.as_str()),
+                    rollouts::reason.eq(reason),
+                ))
+                .execute(conn)?;
+            work.tell(Event {
+                rollout: Some(id),
+                stage: u32::try_from(row.stage).ok(),
+                status: Some(next.as_str().to_owned()),
+                actor: Some(actor.0.clone()),
+                ..Event::new(kind, work.now())
+            });
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Workers, their leases, and the connection slots they hold.
+
+use diesel::prelude::*;
+
+use super::{Conn, lease_moment};
+use crate::clock::LeaseMoment;
+use crate::diesel_store::rows::{DriverRow, WorkerRow, to_json, word};
+use crate::diesel_store::schema::{drivers, hosts, meta, slots, workers};
+use crate::diesel_store::work::{Answer, Work, millis, refuse, widen};
+use crate::error::{LeaseError, StoreError};
+use crate::records::{NewWorker, SlotId, WorkerRecord};
+
+/// The rows of dead workers are of use to nobody after this long; they are swept when a new one registers.
+const KEPT_DEAD_MS: i64 = 3_600_000;
+
+pub(crate) fn worker_register(conn: &mut Conn, work: &mut Work, worker: &NewWorker) -> Answer<()> {
+    let moment = lease_moment(conn, work)?;
+    sweep(conn, &moment)?;
+    let row = WorkerRow {
+        id: worker.id.to_string(),
+        label: fleet_types::printable(&worker.label),
+        serves: worker.serves,
+        process: worker.process.as_ref().map(to_json),
+        since: work.now().0,
+        lease_era: moment.era.to_string(),
+        lease_until: work.lease_end(&moment),
+        gone_at: None,
+    };
+    diesel::insert_into(workers::table)
+        .values(&row)
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Forgets workers that have been dead for long and hold nothing.
+fn sweep(conn: &mut Conn, moment: &LeaseMoment) -> QueryResult<()> {
+    let long_dead = workers::lease_era
+        .ne(moment.era.as_ref())
+        .or(workers::lease_until.lt(moment.at - KEPT_DEAD_MS));
+    let holds =
+        diesel::dsl::exists(hosts::table.filter(hosts::lease_worker.eq(workers::id.nullable())));
+    diesel::delete(workers::table.filter(long_dead.and(diesel::dsl::not(holds)))).execute(conn)?;
+    let registered = workers::table.select(workers::id);
+    diesel::delete(slots::table.filter(slots::worker.ne_all(registered))).execute(conn)?;
+    diesel::delete(drivers::table.filter(drivers::worker.ne_all(registered))).execute(conn)?;
+    Ok(())
+}
+
+/// Whether this worker may write: its lease has not run out and nobody has found it dead.
+pub(crate) fn require_lease(
+    conn: &mut Conn,
+    work: &mut Work,
+    worker: &str,
+) -> Answer<LeaseMoment, LeaseError> {
+    let moment = lease_moment(conn, work)?;
+    let row: Option<WorkerRow> = workers::table
+        .find(worker)
+        .select(WorkerRow::as_select())
+        .first(conn)
+        .optional()?;
+    match row {
+        Some(row) if row.lease_stands(&moment) => Ok(moment),
+        row => refuse(lease_lost(worker, row.as_ref())),
+    }
+}
+
+pub(crate) fn lease_lost(worker: &str, row: Option<&WorkerRow>) -> LeaseError {
+    let what = match row {
+        None => format!("worker {worker} is not registered"),
+        Some(row) if row.gone_at.is_some() => format!("worker {worker} was found dead"),
+        Some(_) => format!("the lease of worker {worker} ran out"),
+    };
+    LeaseError::Lost { what }
+}
+
+pub(crate) fn worker_renew(
+    conn: &mut Conn,
+    work: &mut Work,
+    worker: &str,
+) -> Answer<(), LeaseError> {
+    let moment = lease_moment(conn, work)?;
+    let until = work.lease_end(&moment);
+    let stands = workers::table
+        .find(worker)
+        .filter(workers::gone_at.is_null())
+        .filter(workers::lease_era.eq(moment.era.as_ref()))
+        .filter(workers::lease_until.gt(moment.at));
+    let renewed = diesel::update(stands)
+        .set(workers::lease_until.eq(until))
+        .execute(conn)?;
+    if renewed == 1 {
+        return Ok(());
+    }
+    match require_lease(conn, work, worker) {
+        Ok(_) => refuse(lease_lost(worker, None)),
+        Err(failure) => Err(failure),
+    }
+}
+
+pub(crate) fn worker_leave(conn: &mut Conn, _: &mut Work, worker: &str) -> Answer<()> {
+    diesel::delete(slots::table.filter(slots::worker.eq(worker))).execute(conn)?;
+    diesel::delete(drivers::table.filter(drivers::worker.eq(worker))).execute(conn)?;
+    diesel::delete(workers::table.find(worker)).execute(conn)?;
+    Ok(())
+}
+
+/// The rows of those alive now.
+fn alive(conn: &mut Conn, work: &mut Work) -> QueryResult<Vec<WorkerRow>> {
+    let moment = lease_moment(conn, work)?;
+    let mut rows: Vec<WorkerRow> = workers::table
+        .filter(workers::gone_at.is_null())
+        .filter(workers::lease_until.gt(moment.at))
+        .order((workers::since, workers::id))
+        .select(WorkerRow::as_select())
+        .load(conn)?;
+    rows.retain(|row| work.is_alive(row, &moment));
+    Ok(rows)
+}
+
+pub(crate) fn worker_alive(conn: &mut Conn, work: &mut Work) -> Answer<Vec<WorkerRecord>> {
+    let rows = alive(conn, work)?;
+    Ok(rows
+        .iter()
+        .map(WorkerRow::record)
+        .collect::<Result<_, _>>()?)
+}
+
+/// Whether a live worker drives this rollout, or every one.
+pub(crate) fn attended(conn: &mut Conn, work: &mut Work, rollout: &str) -> QueryResult<bool> {
+    let alive = alive(conn, work)?;
+    if alive.iter().any(|worker| worker.serves) {
+        return Ok(true);
+    }
+    let drivers: Vec<String> = drivers::table
+        .filter(drivers::rollout.eq(rollout))
+        .select(drivers::worker)
+        .load(conn)?;
+    Ok(alive.iter().any(|worker| drivers.contains(&worker.id)))
+}
+
+pub(crate) fn rollout_attend(
+    conn: &mut Conn,
+    _: &mut Work,
+    rollout: &str,
+    worker: &str,
+) -> Answer<()> {
+    let row = DriverRow {
+        rollout: rollout.to_owned(),
+        worker: worker.to_owned(),
+    };
+    diesel::insert_into(drivers::table)
+        .values(&row)
+        .on_conflict_do_nothing()
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Those of `ids` that are dead, each marked as such when its process is gone: dead is for ever, so a worker that was
+/// found dead once cannot write again.
+pub(crate) fn dead_among(
+    conn: &mut Conn,
+    work: &mut Work,
+    ids: Vec<String>,
+) -> QueryResult<Vec<String>> {
+    let moment = lease_moment(conn, work)?;
+    let mut dead = Vec::new();
+    for id in ids {
+        let row: Option<WorkerRow> = workers::table
+            .find(&id)
+            .select(WorkerRow::as_select())
+            .first(conn)
+            .optional()?;
+        match row {
+            Some(row) if work.is_alive(&row, &moment) => {}
+            Some(row) => {
+                mark_gone(conn, &row, &moment)?;
+                dead.push(id);
+            }
+            None => dead.push(id),
+        }
+    }
+    Ok(dead)
+}
+
+/// A lease that ran out ended then; a process that is gone ended no later than now.
+fn mark_gone(conn: &mut Conn, row: &WorkerRow, moment: &LeaseMoment) -> QueryResult<()> {
+    if row.gone_at.is_some() || *row.lease_era != *moment.era {
+        return Ok(());
+    }
+    diesel::update(workers::table.find(&row.id))
+        .set(workers::gone_at.eq(row.lease_until.min(moment.at)))
+        .execute(conn)?;
+    Ok(())
+}
+
+pub(crate) fn slot_acquire(
+    conn: &mut Conn,
+    work: &mut Work,
+    worker: &str,
+    limit: i64,
+) -> Answer<Option<SlotId>, LeaseError> {
+    require_lease(conn, work, worker)?;
+    // All that count slots lock this row first, so that no two count the same free one.
+    let _: i64 = locked!(meta::table.select(meta::id)).first(conn)?;
+    if held(conn)? >= limit {
+        widen(free_dead(conn, work))?;
+        if held(conn)? >= limit {
+            return Ok(None);
+        }
+    }
+    let number: i64 = diesel::insert_into(slots::table)
+        .values((slots::worker.eq(worker), slots::since.eq(work.now().0)))
+        .returning(slots::number)
+        .get_result(conn)?;
+    Ok(Some(SlotId {
+        worker: word("slots", worker)?,
+        number,
+    }))
+}
+
+fn held(conn: &mut Conn) -> QueryResult<i64> {
+    slots::table.count().get_result(conn)
+}
+
+/// Frees the slots of dead workers whose grace is over.
+fn free_dead(conn: &mut Conn, work: &mut Work) -> Answer<(), StoreError> {
+    let moment = lease_moment(conn, work)?;
+    let grace = millis(work.inputs.times.slot_grace);
+    let holders: Vec<String> = slots::table.select(slots::worker).distinct().load(conn)?;
+    for id in dead_among(conn, work, holders)? {
+        let row: Option<WorkerRow> = workers::table
+            .find(&id)
+            .select(WorkerRow::as_select())
+            .first(conn)
+            .optional()?;
+        // After a restart of the machine, or without a worker, no connection can be left.
+        let over = row.is_none_or(|row| {
+            *row.lease_era != *moment.era
+                || row.gone_at.unwrap_or(row.lease_until).saturating_add(grace) <= moment.at
+        });
+        if over {
+            diesel::delete(slots::table.filter(slots::worker.eq(&id))).execute(conn)?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn slot_release(conn: &mut Conn, _: &mut Work, worker: &str, number: i64) -> Answer<()> {
+    let slot = slots::table.find(number).filter(slots::worker.eq(worker));
+    diesel::delete(slot).execute(conn)?;
+    Ok(())
+}

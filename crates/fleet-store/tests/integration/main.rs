@@ -1,0 +1,5 @@
+//! The store's promises, on every database that it runs on.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod contract;
+mod fleet;
