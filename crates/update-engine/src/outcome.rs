@@ -1,0 +1,173 @@
+//! How an attempt can end. What a status promises is kept here: `success` and `rolled_back` are made from proofs alone.
+
+use fleet_types::{AppSettings, AttemptStatus, CommitHash, Outcome, Previous, Reason};
+
+use crate::failure::{Effect, Failure, one_line};
+use crate::judge::Verified;
+
+/// Proven on the target.
+pub(crate) fn updated(target: &CommitHash) -> Outcome {
+    Outcome {
+        status: AttemptStatus::Success,
+        reason: Reason::Updated,
+        step: None,
+        touched: true,
+        needs_attention: false,
+        message: format!("on {}, active and stable", target.short()),
+        version: Some(target.clone()),
+    }
+}
+
+/// On the target before anything was done.
+pub(crate) fn unchanged(target: &CommitHash) -> Outcome {
+    Outcome {
+        reason: Reason::Unchanged,
+        touched: false,
+        message: format!("was on {} already, with the service active", target.short()),
+        ..updated(target)
+    }
+}
+
+/// No longer where it was to be taken back from.
+pub(crate) fn moved_on(message: String) -> Outcome {
+    Outcome {
+        status: AttemptStatus::Skipped,
+        reason: Reason::MovedOn,
+        step: None,
+        touched: false,
+        needs_attention: false,
+        message,
+        version: None,
+    }
+}
+
+/// Nothing was changed.
+pub(crate) fn refused(failure: &Failure) -> Outcome {
+    Outcome {
+        status: AttemptStatus::Failed,
+        reason: failure.reason,
+        step: Some(failure.step),
+        touched: false,
+        needs_attention: false,
+        message: failure.message.clone(),
+        version: None,
+    }
+}
+
+/// Something may have been changed, and nothing can be proven.
+pub(crate) fn unproven(failure: &Failure) -> Outcome {
+    let message = match failure.effect {
+        Effect::HostLost => one_line(&format!(
+            "in mid-update the host could not be reached again: {}",
+            failure.message
+        )),
+        _ => failure.message.clone(),
+    };
+    Outcome {
+        touched: true,
+        needs_attention: true,
+        message,
+        ..refused(failure)
+    }
+}
+
+/// There is no other version, and the one it is on does not run.
+pub(crate) fn no_previous(previous: &Previous, first: &Failure) -> Outcome {
+    Outcome {
+        reason: Reason::NoPrevious,
+        touched: true,
+        needs_attention: previous.was_active,
+        message: one_line(&format!(
+            "{}; it is on the target already, and a second restart did not help",
+            first.message
+        )),
+        version: Some(previous.version.clone()),
+        ..refused(first)
+    }
+}
+
+/// Neither version is proven. Says how a person would finish it.
+pub(crate) fn rollback_failed(
+    app: &AppSettings,
+    previous: &Previous,
+    cause: &Failure,
+    failure: &Failure,
+) -> Outcome {
+    let by_hand = format!(
+        "cd '{}' && git reset --hard {} && {} && sudo systemctl restart {}",
+        app.repo, previous.version, app.install, app.service
+    );
+    let what = format!(
+        "rolling back failed: {} (the update failed: {})",
+        failure.message, cause.message
+    );
+    Outcome {
+        reason: Reason::RollbackFailed,
+        step: Some(failure.step),
+        // The commands come last and whole: the line around them is what may be cut.
+        message: format!(
+            "{}; by hand: {}",
+            one_line(&what),
+            fleet_types::printable(&by_hand.replace('\n', " "))
+        ),
+        ..unproven(failure)
+    }
+}
+
+/// What the steps of a rollback came to, after a checkout that went well.
+#[derive(Debug)]
+pub(crate) struct Rollback {
+    pub(crate) installed: Result<(), Failure>,
+    pub(crate) restarted: Result<(), Failure>,
+    pub(crate) proof: Result<Verified, Failure>,
+}
+
+/// How an attempt ends that was taken back because of `cause`.
+pub(crate) fn of_rollback(
+    app: &AppSettings,
+    previous: &Previous,
+    cause: &Failure,
+    done: Rollback,
+) -> Outcome {
+    let Rollback {
+        installed,
+        restarted,
+        proof,
+    } = done;
+    let proof = match proof {
+        Ok(proof) => proof,
+        Err(failure) => return rollback_failed(app, previous, cause, &failure),
+    };
+    if let Err(failure) = installed.and_then(|()| proof.place.clone()) {
+        return rollback_failed(app, previous, cause, &failure);
+    }
+    let runs_badly = restarted.is_ok() && proof.service.is_err();
+    if !previous.was_active && (runs_badly || !proof.active) {
+        return down_as_before(previous, cause);
+    }
+    if let Err(failure) = restarted.and_then(|()| proof.service.clone()) {
+        return rollback_failed(app, previous, cause, &failure);
+    }
+    Outcome {
+        status: AttemptStatus::RolledBack,
+        touched: true,
+        version: Some(previous.version.clone()),
+        ..refused(cause)
+    }
+}
+
+/// Back on the previous version, on which the service did not run before either.
+fn down_as_before(previous: &Previous, cause: &Failure) -> Outcome {
+    let message = format!(
+        "{}; back on {}, where the service was down before the update too",
+        cause.message,
+        previous.version.short()
+    );
+    Outcome {
+        reason: Reason::Unhealthy,
+        touched: true,
+        message: one_line(&message),
+        version: Some(previous.version.clone()),
+        ..refused(cause)
+    }
+}

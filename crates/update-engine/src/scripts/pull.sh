@@ -1,0 +1,130 @@
+# Moves HEAD and tree from `previous` to `target`: fetch if needed, then a fast-forward (or, with direction=back, a step
+# back that destroys nothing). With resume=1 it carries on after one whose outcome is not known.
+
+cd -- "$repo" 2>/dev/null || fail no_repo "there is no folder $repo that the user can enter"
+# Stands while HEAD and tree are being moved, and after a move that failed halfway.
+marker=$rollout_home/moving
+
+check_start() {
+  if [ "$resume" = 1 ]; then clear_stale_locks; else rm -f "$marker"; fi
+  look_at_tree || fail no_repo "$tree_error"
+  case $head in
+    "$previous") ;;
+    "$target") [ "$resume" = 1 ] || fail concurrent "HEAD was moved to $head by somebody else" ;;
+    *) fail concurrent "HEAD was moved to $head by somebody else" ;;
+  esac
+  [ "$branch" = "$attached" ] || fail concurrent "somebody else switched to ${branch:-a detached HEAD}"
+  if [ "$resume" != 1 ] && [ "$dirty" != 0 ]; then fail dirty; fi
+}
+
+# Whether the target is here; how it and the previous version stand to each other in ahead and behind.
+have_target() {
+  if [ "$direction" = back ]; then
+    git cat-file -e "$target^{commit}" 2>/dev/null
+    return
+  fi
+  counts=$(git rev-list --left-right --count "$previous...$target" -- 2>/dev/null) || return 1
+  ahead=${counts%%[!0-9]*}
+  behind=${counts##*[!0-9]}
+}
+
+fetch() {
+  if [ -z "${GIT_SSH_COMMAND:-}${GIT_SSH:-}" ] && ! git config --get core.sshCommand >/dev/null; then
+    GIT_SSH_COMMAND='ssh -oBatchMode=yes'
+    export GIT_SSH_COMMAND
+  fi
+  keep "$limit" git $git_options fetch --no-tags --no-recurse-submodules --quiet -- "$remote" "$1"
+}
+
+get_target() {
+  if [ "$known$resume" != 00 ] && have_target; then return; fi
+  fetch "refs/heads/$branch_name"
+  if have_target; then return; fi
+  case $code,$said in
+    0,* | *"couldn't find remote ref"*) ;;
+    *) fail fetch ;;
+  esac
+  # The branch does not lead there, or not any more. Most servers give a commit by its hash as well.
+  fetch "$target"
+  have_target || fail target_gone
+}
+
+# Generated files go back to what HEAD says, or away where the target brings its own.
+put_back_generated() {
+  [ -n "$generated" ] || return 0
+  while IFS= read -r file; do
+    [ -n "$file" ] || continue
+    git checkout --quiet --force HEAD -- ":(top,literal)$file" 2>/dev/null \
+      || git rm --quiet -r --force --cached -- ":(top,literal)$file"
+  done <<END_OF_REGENERATED
+$regenerated
+END_OF_REGENERATED
+  set --
+  while IFS= read -r file; do
+    if [ -e "$file" ] || [ -h "$file" ]; then set -- "$@" ":(top,literal)$file"; fi
+  done <<END_OF_GENERATED
+$generated
+END_OF_GENERATED
+  [ $# -gt 0 ] || return 0
+  added=$(git diff-tree -r --no-renames --name-only --diff-filter=A "$previous" "$target" -- "$@")
+  while IFS= read -r file; do
+    if [ -n "$file" ]; then rm -f -- "$file"; fi
+  done <<END_OF_ADDED
+$added
+END_OF_ADDED
+}
+
+move() {
+  if [ "$resume" = 1 ] && [ -e "$marker" ]; then
+    force_to "$target" "$previous"
+  elif [ "$head" = "$target" ]; then
+    code=0
+  else
+    { printf '%s %s\n' "$previous" "$target" >"$marker"; } 2>/dev/null || fail keep "No space left on device or no right to write in $rollout_home"
+    put_back_generated
+    case $direction in
+      back) keep "$limit" git $git_options reset --keep --quiet "$target" -- ;;
+      # Files that git is told to ignore may be a person's: they are in the way like any other untracked file.
+      *) keep "$limit" git $git_options merge --ff-only --no-overwrite-ignore --no-stat --quiet "$target" ;;
+    esac
+  fi
+}
+
+# Git looks at all files before it writes the first; these are its words when it stopped there.
+was_refused() {
+  case $said in
+    *'would be overwritten by'* | *'would be removed by'* | *'not uptodate. Cannot'* | *'would lose untracked files'*) return 0 ;;
+  esac
+  return 1
+}
+
+report_failed_move() {
+  if was_refused; then
+    rm -f "$marker"
+    fact refused 1
+  fi
+  fact move_rc "$code"
+  look_at_tree
+  present=0
+  added=$(git diff-tree -r --no-renames --name-only --diff-filter=A "$previous" "$target")
+  while IFS= read -r file; do
+    if [ -n "$file" ] && { [ -e "$file" ] || [ -h "$file" ]; }; then present=$((present + 1)); fi
+  done <<END_OF_ADDED
+$added
+END_OF_ADDED
+  fact added_present "$present"
+  fail move
+}
+
+check_start
+# Git's own clean-up must not take the way back away.
+kept=$(git update-ref refs/rollout/previous "$previous" 2>&1) || fail keep "$kept"
+get_target
+if [ "$direction" = forward ]; then
+  [ "$ahead" = 0 ] || { [ "$behind" = 0 ] && fail ahead; } || fail diverged
+fi
+move
+if [ "$code" != 0 ]; then report_failed_move; fi
+rm -f "$marker"
+update_submodules || fail submodules
+exit 0

@@ -1,0 +1,28 @@
+# Looks whether the service is active and still in the life that `seen_*` tell of, whether the app's own check succeeds,
+# and where HEAD and tree are. Reports facts; the engine decides.
+
+cd -- "$repo" 2>/dev/null || fail no_repo "there is no folder $repo that the user can enter"
+word=$(systemctl is-active "$service" 2>/dev/null)
+fact is_active "$word"
+well=0
+if [ "$word" = active ]; then
+  well=1
+  if [ -n "$verify" ]; then
+    capture "$limit" sh -c "$verify"
+    code=$?
+    fact verify_rc "$code"
+    [ "$code" = 0 ] || well=0
+  fi
+fi
+sample_unit
+case $newline$unit$newline in
+  *"${newline}NRestarts=$seen_restarts$newline"*) ;;
+  *) well=0 ;;
+esac
+case $newline$unit$newline in
+  *"${newline}InvocationID=$seen_invocation$newline"*) ;;
+  *) [ -z "$seen_invocation" ] || well=0 ;;
+esac
+look_at_tree || fact tree_error "$tree_error"
+if [ "$well" != 1 ]; then show_service; fi
+exit 0

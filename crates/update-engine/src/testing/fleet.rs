@@ -1,0 +1,231 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ssh_exec::{ConnectError, Endpoint, RemoteCommand, Reply, ScriptedTransport, SessionError};
+
+use super::answers::{Answer, Extent, answer};
+use super::host::{SimCommand, SimHost, SimOrigin, SimWhat};
+
+/// Hosts in memory, by name, with one origin. Clones share everything.
+///
+/// They take the engine's own commands, change as a real host would, and keep the truth to compare an outcome with. The
+/// same commands in the same order always give the same answers.
+#[derive(Clone, Default)]
+pub struct SimFleet {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    origin: SimOrigin,
+    hosts: BTreeMap<String, SimHost>,
+}
+
+impl fmt::Debug for SimFleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimFleet")
+            .field("hosts", &self.state().hosts.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl SimFleet {
+    /// A fleet without hosts.
+    #[must_use]
+    pub fn new(origin: SimOrigin) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(State {
+                origin,
+                hosts: BTreeMap::new(),
+            })),
+        }
+    }
+
+    /// Adds a host, or replaces it.
+    pub fn add(&self, name: &str, host: SimHost) {
+        self.state().hosts.insert(name.to_owned(), host);
+    }
+
+    /// A host as it is now.
+    #[must_use]
+    pub fn host(&self, name: &str) -> Option<SimHost> {
+        self.state().hosts.get(name).cloned()
+    }
+
+    /// Changes a host behind the engine's back. Nothing happens when there is none of that name.
+    pub fn change(&self, name: &str, change: impl FnOnce(&mut SimHost)) {
+        if let Some(host) = self.state().hosts.get_mut(name) {
+            change(host);
+        }
+    }
+
+    /// Changes the origin.
+    pub fn change_origin<T>(&self, change: impl FnOnce(&mut SimOrigin) -> T) -> T {
+        change(&mut self.state().origin)
+    }
+
+    /// A transport to these hosts, found by the name of the endpoint.
+    #[must_use]
+    pub fn transport(&self) -> ScriptedTransport {
+        let (commands, connections) = (self.clone(), self.clone());
+        ScriptedTransport::new(move |endpoint, command| commands.state().reply(endpoint, command))
+            .on_connect(move |endpoint| connections.state().connect(endpoint))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn connect(&mut self, endpoint: &Endpoint) -> Result<(), ConnectError> {
+        let refused = || {
+            Err(ConnectError::Unreachable {
+                host: endpoint.name.clone(),
+                address: format!("{}:{}", endpoint.address, endpoint.port),
+                cause: "connection refused".to_owned(),
+            })
+        };
+        let Some(host) = self.hosts.get_mut(&endpoint.name) else {
+            return refused();
+        };
+        if host.refuses_connections == 0 {
+            return Ok(());
+        }
+        if host.refuses_connections != u32::MAX {
+            host.refuses_connections -= 1;
+        }
+        refused()
+    }
+
+    fn reply(&mut self, endpoint: &Endpoint, command: &RemoteCommand) -> Reply {
+        let Some(host) = self.hosts.get_mut(&endpoint.name) else {
+            return Reply::lost(command);
+        };
+        let before = host.clone();
+        let nth = 1 + host
+            .received
+            .iter()
+            .filter(|earlier| earlier.name == command.name())
+            .count();
+        let at = host
+            .faults
+            .iter()
+            .position(|fault| fault.command == command.name() && fault.nth == nth);
+        let what = at.map(|at| host.faults.remove(at).what);
+        let (reply, ran) = receive(host, &self.origin, command, what);
+        host.received.push(SimCommand {
+            name: command.name().to_owned(),
+            epoch: command.guard().map(|guard| guard.epoch),
+            ran,
+            changed: changed(&before, host),
+        });
+        match host.takes.get(command.name()) {
+            Some(time) if ran => reply.after(*time),
+            _ => reply,
+        }
+    }
+}
+
+/// The reply, and whether the body ran.
+fn receive(
+    host: &mut SimHost,
+    origin: &SimOrigin,
+    command: &RemoteCommand,
+    what: Option<SimWhat>,
+) -> (Reply, bool) {
+    match what {
+        Some(SimWhat::LostBefore) => return (Reply::lost(command), false),
+        Some(SimWhat::ShellBroken) => {
+            let cause = "exit code 0, and instead of its output came: nothing".to_owned();
+            return (
+                Reply::Fail(SessionError::ShellBroken {
+                    command: command.name(),
+                    cause,
+                }),
+                false,
+            );
+        }
+        Some(SimWhat::Busy) => return (Reply::exit(75, &[("guard", "busy")]), false),
+        Some(SimWhat::Fenced(store, epoch)) => {
+            host.fence = Some((store, epoch));
+            return receive(host, origin, command, None);
+        }
+        _ => {}
+    }
+    if let Some(refusal) = fence(host, command) {
+        return (refusal, false);
+    }
+    let mut run = |extent| answer(host, origin, command, extent);
+    let whole = |answer: Answer| Reply::Output(answer.output());
+    let reply = match what {
+        Some(SimWhat::Fails) => whole(run(Extent::Nothing).fact("rc", 1)),
+        Some(SimWhat::FailsHalfway) => whole(run(Extent::Half).fact("rc", 1)),
+        // The verify command is all of a verification that has a limit of its own.
+        Some(SimWhat::TimesOut) if command.name().ends_with("verify") => {
+            let answer = run(Extent::Whole).fact("verify_rc", 124);
+            whole(answer.fact("rc", 124).fact("timed_out", 1))
+        }
+        Some(SimWhat::TimesOut) => whole(run(Extent::Half).fact("rc", 124).fact("timed_out", 1)),
+        Some(SimWhat::LostAfter) => {
+            run(Extent::Whole);
+            Reply::lost(command)
+        }
+        Some(SimWhat::Crashes) => {
+            run(Extent::Half);
+            host.running = None;
+            Reply::lost(command)
+        }
+        Some(SimWhat::Gone(tries)) => {
+            run(Extent::Whole);
+            host.refuses_connections = tries;
+            Reply::lost(command)
+        }
+        Some(SimWhat::NoAnswer) => {
+            run(Extent::Whole);
+            Reply::lost(command).after(command.deadline() + Duration::from_secs(1))
+        }
+        _ => whole(run(Extent::Whole)),
+    };
+    (reply, true)
+}
+
+/// The host's side of the guard.
+fn fence(host: &mut SimHost, command: &RemoteCommand) -> Option<Reply> {
+    let guard = command.guard()?;
+    let ours = (guard.store.clone(), guard.epoch);
+    if let Some(seen) = &host.fence {
+        let outranked = seen.0 != ours.0 || seen.1 > ours.1;
+        if outranked && guard.replace.as_ref() != Some(seen) {
+            let (store, epoch) = (seen.0.as_str(), seen.1.to_string());
+            let facts = [
+                ("guard", "fenced"),
+                ("fence_store", store),
+                ("fence_epoch", &epoch),
+            ];
+            return Some(Reply::exit(76, &facts));
+        }
+    }
+    host.fence = Some(ours);
+    None
+}
+
+fn changed(before: &SimHost, after: &SimHost) -> bool {
+    let truth = |host: &SimHost| {
+        let git = (
+            host.head.clone(),
+            host.branch.clone(),
+            host.tree.clone(),
+            host.edited.clone(),
+        );
+        (
+            git,
+            host.installed.clone(),
+            host.running.clone(),
+            host.lives,
+        )
+    };
+    truth(before) != truth(after)
+}

@@ -1,0 +1,107 @@
+//! One host, one attempt.
+
+use std::time::Duration;
+
+use fleet_types::{AppSettings, CommitHash, HostEvent, Outcome, Progress, StepTimeouts};
+use ssh_exec::{Endpoint, HostKeys, Identity};
+use update_engine::testing::{MemoryJournal, SimFleet, SimHost, SimOrigin, SimRelease};
+use update_engine::{AttemptSpec, Goal, GuardSpec, Stopped, run_attempt};
+
+pub(crate) const HOST: &str = "web-1";
+
+pub(crate) fn endpoint() -> Endpoint {
+    Endpoint {
+        name: HOST.to_owned(),
+        address: "127.0.0.1".to_owned(),
+        port: 22,
+        user: "app".to_owned(),
+        identity: Identity::File("/nowhere".into()),
+        host_keys: HostKeys::default(),
+        jump: None,
+        connect_timeout: Duration::from_secs(1),
+    }
+}
+
+pub(crate) fn app() -> AppSettings {
+    AppSettings {
+        repo: "/srv/app".parse().unwrap(),
+        remote: "origin".parse().unwrap(),
+        branch: "main".parse().unwrap(),
+        install: "bun install".to_owned(),
+        service: "app.service".parse().unwrap(),
+        verify: Some("curl -fsS localhost:3000/health".to_owned()),
+        generated: vec!["bun.lock".to_owned(), "bun.lockb".to_owned()],
+        min_free_mib: 500,
+        timeouts: StepTimeouts::default(),
+    }
+}
+
+/// A host on `old`, and a branch that has `new` on top of it.
+pub(crate) struct Scene {
+    pub(crate) fleet: SimFleet,
+    pub(crate) old: CommitHash,
+    pub(crate) new: CommitHash,
+}
+
+impl Scene {
+    pub(crate) fn new(release: SimRelease) -> Self {
+        let mut origin = SimOrigin::default();
+        let old = origin.push("main", SimRelease::Good);
+        let host = SimHost::on(&old, &origin);
+        let new = origin.push("main", release);
+        let fleet = SimFleet::new(origin);
+        fleet.add(HOST, host);
+        Self { fleet, old, new }
+    }
+
+    pub(crate) fn host(&self) -> SimHost {
+        self.fleet.host(HOST).unwrap()
+    }
+
+    pub(crate) fn spec(&self) -> AttemptSpec {
+        AttemptSpec {
+            endpoint: endpoint(),
+            app: app(),
+            goal: Goal::Update {
+                target: self.new.clone(),
+            },
+            settle: Duration::from_secs(5),
+            guard: GuardSpec {
+                store: "store-1".to_owned(),
+                epoch: 7,
+            },
+            progress: Progress::default(),
+        }
+    }
+
+    /// One attempt with this journal, as a new process would make it.
+    pub(crate) async fn run(
+        &self,
+        mut spec: AttemptSpec,
+        journal: &mut MemoryJournal,
+    ) -> Result<Outcome, Stopped> {
+        spec.progress = journal.progress.clone();
+        run_attempt(spec, &self.fleet.transport(), journal).await
+    }
+}
+
+/// One word an event, for snapshots.
+pub(crate) fn told(events: &[HostEvent]) -> Vec<String> {
+    let word = |event: &HostEvent| match event {
+        HostEvent::StepStarted { step, .. } => format!("{step}?"),
+        HostEvent::StepFinished { step, .. } => format!("{step}."),
+        HostEvent::StepFailed { step, reason, .. } => format!("{step}! {reason}"),
+        HostEvent::PreviousKnown { previous } => format!("previous {}", previous.version.short()),
+        HostEvent::RollbackStarted { step, reason, .. } => {
+            format!("back because of {step}: {reason}")
+        }
+        HostEvent::ConnectionLost { step, .. } => format!("{step}~"),
+        HostEvent::FenceReplaced {
+            store,
+            epoch,
+            raised_to,
+        } => format!("fence {store} {epoch} -> {raised_to}"),
+        HostEvent::Settled { outcome } => format!("= {} {}", outcome.status, outcome.reason),
+    };
+    events.iter().map(word).collect()
+}
