@@ -1,18 +1,19 @@
 //! `cargo xtask test`: the whole test suite, with what it needs.
 
-use std::io::{self, Read, Write};
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
-use std::sync::mpsc;
-use std::thread;
+use std::io;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
 use crate::machine::{self, Family};
 use crate::process;
-use crate::summary::Summary;
 use crate::tools::{self, TOOLS, Tool};
 use crate::version::Version;
+
+mod outcome;
+
+use outcome::Outcome;
 
 /// Tells the tests which tools to do without: names from [`TOOLS`] with commas between them.
 const WITHOUT_VARIABLE: &str = "ROLLOUT_TEST_WITHOUT";
@@ -28,7 +29,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     provide_tools(&options.needed())?;
     println!("{}", versions_line(&git, &options.needed()));
 
-    let outcome = stream(&mut options.command())?;
+    let outcome = Outcome::of(&mut options.command(), OUTPUT_GRACE, &mut io::stdout())?;
     for name in &outcome.summary.failures {
         println!("failed: {name}");
     }
@@ -199,112 +200,70 @@ fn versions_line(git: &str, needed: &[&Tool]) -> String {
     format!("xtask test: {}", parts.join(", "))
 }
 
-/// How the tests ended.
-#[derive(Debug)]
-struct Outcome {
-    summary: Summary,
-    status: ExitStatus,
-    /// Whether the output was still open long after `cargo test` had ended.
-    left_behind: bool,
-}
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
 
-impl Outcome {
-    /// Why this is a failure, or `None`.
-    fn problem(&self) -> Option<String> {
-        if !self.status.success() && self.summary.failed == 0 {
-            Some(format!("cargo test ended with {}", self.status))
-        } else if !self.status.success() {
-            Some("tests failed".to_owned())
-        } else if self.summary.programs == 0 {
-            Some("no test program ran".to_owned())
-        } else if self.left_behind {
-            Some("a test left a process running".to_owned())
-        } else {
-            None
-        }
-    }
+    use super::{Options, WITHOUT_VARIABLE};
 
-    fn last_line(&self, without: &[&Tool]) -> String {
-        let problem = self
-            .problem()
-            .map(|problem| format!("FAILED ({problem}): "))
-            .unwrap_or_default();
-        let Summary {
-            passed,
-            failed,
-            ignored,
-            ..
-        } = &self.summary;
-        let ignored = if *ignored > 0 {
-            format!(", {ignored} ignored")
-        } else {
-            String::new()
-        };
-        let left_out = if without.is_empty() {
-            "nothing".to_owned()
-        } else {
-            names(without).join(", ")
-        };
-        format!(
-            "xtask test: {problem}{passed} passed, {failed} failed{ignored}, left out: {left_out}"
+    fn options(words: &[&str]) -> anyhow::Result<Options> {
+        Options::parse(
+            &words
+                .iter()
+                .map(|word| (*word).to_owned())
+                .collect::<Vec<_>>(),
         )
     }
-}
 
-/// Runs the command and lets its output through as it comes, while counting.
-fn stream(command: &mut Command) -> anyhow::Result<Outcome> {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("could not start cargo")?;
-    let mut output = child.stdout.take().context("cargo has no output")?;
-    let (pieces, received) = mpsc::channel();
-    // Not joined: a process that outlives the tests may keep the output open for ever.
-    thread::spawn(move || {
-        let mut buffer = vec![0; 16 * 1024];
-        while let Ok(length @ 1..) = output.read(&mut buffer) {
-            if pieces.send(Some(buffer[..length].to_vec())).is_err() {
-                return;
-            }
+    #[test]
+    fn what_is_left_out_reaches_the_tests() {
+        for (words, expected) in [
+            (vec![], ""),
+            (vec!["--without", "sshd"], "sshd"),
+            (vec!["--without=sshd", "--without", "sshd"], "sshd"),
+        ] {
+            let command = options(&words).unwrap().command();
+            let value = command
+                .get_envs()
+                .find(|(name, _)| *name == WITHOUT_VARIABLE);
+            assert_eq!(value.unwrap().1.unwrap(), expected, "{words:?}");
         }
-        // The receiver may be gone; then nobody wants to know.
-        let _ = pieces.send(None);
-    });
-    let (ended, ending) = mpsc::channel();
-    thread::spawn(move || {
-        let _ = ended.send(child.wait());
-    });
-    collect(&received, &ending)
-}
+        assert!(
+            !options(&["--without", "sshd"])
+                .unwrap()
+                .needed()
+                .iter()
+                .any(|tool| tool.name == "sshd")
+        );
+    }
 
-fn collect(
-    received: &mpsc::Receiver<Option<Vec<u8>>>,
-    ending: &mpsc::Receiver<io::Result<ExitStatus>>,
-) -> anyhow::Result<Outcome> {
-    let mut summary = Summary::default();
-    let mut status = None;
-    let left_behind = loop {
-        match received.recv_timeout(OUTPUT_GRACE) {
-            Ok(Some(piece)) => {
-                // A reader that closed our output still gets the exit status.
-                let mut stdout = io::stdout().lock();
-                let _ = stdout.write_all(&piece).and_then(|()| stdout.flush());
-                summary.feed(&piece);
-            }
-            Ok(None) | Err(mpsc::RecvTimeoutError::Disconnected) => break false,
-            Err(mpsc::RecvTimeoutError::Timeout) if status.is_some() => break true,
-            // Silence is nothing to judge by while cargo runs; from here on the grace counts.
-            Err(mpsc::RecvTimeoutError::Timeout) => status = ending.try_recv().ok(),
+    #[test]
+    fn the_whole_workspace_is_tested_unless_packages_are_named() {
+        for (words, expected) in [
+            (vec![], true),
+            (vec!["--", "gate"], true),
+            (vec!["--", "--", "-p"], true),
+            (vec!["--", "-p", "fleet-types"], false),
+            (vec!["--", "--package=fleet-types"], false),
+        ] {
+            let command = options(&words).unwrap().command();
+            assert_eq!(
+                command.get_args().any(|argument| argument == "--workspace"),
+                expected,
+                "{words:?}"
+            );
         }
-    };
-    summary.end();
-    let status = match status {
-        Some(status) => status,
-        None => ending.recv().context("nobody waited for cargo")?,
-    };
-    Ok(Outcome {
-        summary,
-        status: status.context("could not wait for cargo")?,
-        left_behind,
-    })
+    }
+
+    #[test]
+    fn unknown_words_are_refused() {
+        for words in [
+            vec!["gate"],
+            vec!["--without"],
+            vec!["--without", "sshd2"],
+            vec!["--without="],
+        ] {
+            assert!(options(&words).is_err(), "{words:?}");
+        }
+    }
 }
