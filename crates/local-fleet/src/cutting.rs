@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -28,7 +28,8 @@ struct Cut {
 /// What the cuts mean for one command.
 #[derive(Debug)]
 pub(crate) struct CommandCut {
-    line: Arc<Line>,
+    /// Weak: a command may outlive its connection, and must not keep it open.
+    line: Weak<Line>,
     log: PathBuf,
     withheld: AtomicBool,
 }
@@ -84,9 +85,9 @@ impl Cuts {
 }
 
 impl CommandCut {
-    pub(crate) fn new(line: Arc<Line>, log: PathBuf) -> Arc<Self> {
+    pub(crate) fn new(line: &Arc<Line>, log: PathBuf) -> Arc<Self> {
         Arc::new(Self {
-            line,
+            line: Arc::downgrade(line),
             log,
             withheld: AtomicBool::new(false),
         })
@@ -96,7 +97,7 @@ impl CommandCut {
     pub(crate) fn arm(self: &Arc<Self>, at: CutAt) -> bool {
         match at {
             CutAt::Before => {
-                self.line.cut();
+                self.cut();
                 return true;
             }
             CutAt::After => self.withheld.store(true, Ordering::SeqCst),
@@ -122,20 +123,29 @@ impl CommandCut {
     /// The command has ended. True when the connection was reset for it.
     pub(crate) fn command_ended(&self) -> bool {
         if self.withholds() {
-            self.line.cut();
+            self.cut();
         }
         self.withholds()
+    }
+
+    fn cut(&self) {
+        if let Some(line) = self.line.upgrade() {
+            line.cut();
+        }
     }
 
     fn cut_once<F>(self: &Arc<Self>, wait: impl FnOnce(Arc<Self>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        let Some(over) = self.line.upgrade().map(|line| line.over()) else {
+            return;
+        };
         let (this, waiting) = (Arc::clone(self), wait(Arc::clone(self)));
         tokio::spawn(async move {
             tokio::select! {
-                () = waiting => this.line.cut(),
-                () = this.line.was_cut() => {}
+                () = waiting => this.cut(),
+                () = over.cancelled() => {}
             }
         });
     }

@@ -149,13 +149,16 @@ impl HostFolder {
     /// Sets a fault that the programs look for; it counts its calls from now.
     pub(crate) fn set_fault(&self, name: &str, text: &str) -> Result<(), FleetError> {
         // Written whole and then moved in place: a program may look at any moment.
-        let (draft, file) = (self.path.join("state/draft"), self.fault_file(name));
+        let (draft, file) = (
+            self.path.join("state").join(format!("new-{name}")),
+            self.fault_file(name),
+        );
         fs::write(&draft, text).map_err(FleetError::folder(&draft))?;
         remove(&self.fault_file(&format!("{name}.seen")))?;
         fs::rename(&draft, &file).map_err(FleetError::folder(&file))
     }
 
-    /// The names of the faults set for programs, without their counters.
+    /// The names of the faults set for programs, and of their counters.
     pub(crate) fn faults(&self) -> Result<Vec<String>, FleetError> {
         let folder = self.path.join("faults");
         let entries = fs::read_dir(&folder).map_err(FleetError::folder(&folder))?;

@@ -10,6 +10,27 @@
 //! - What goes wrong on one host is a [`Fault`].
 //! - What happened can be asked of the host: [`LocalHost::head`], [`LocalHost::service_state`], [`LocalHost::log`].
 //!
+//! ```
+//! use local_fleet::{Fault, LocalFleet, ReleaseSpec};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let fleet = LocalFleet::builder().hosts(3).root(folder.path()).start().await?;
+//! let bad = fleet.add_release(ReleaseSpec::crash_loops("Drop the cache").only_on(["demo-02"])).await?;
+//!
+//! // Sign in here with any SSH client, as this user and with this key.
+//! let host = &fleet.hosts()[0];
+//! println!("ssh -i {} -p {} {}@{}", host.client_key().display(), host.port(), host.user(), host.address());
+//!
+//! host.set_fault(Fault::NoSudo).await?;
+//! assert_ne!(host.head().await?, bad.commit);
+//! assert_eq!(host.service_state().await?.active_state, "active");
+//! fleet.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! No service process exists: `systemctl` works out from a file and the clock what systemd would say. `sudo` gives no
 //! rights. What runs in a host is not confined to its folder.
 

@@ -138,9 +138,10 @@ async fn connection(host: Arc<HostCore>, socket: TcpStream, stop: CancellationTo
         line.silence();
     }
     if host.is_mute() {
+        let over = line.over();
         tokio::select! {
             () = stop.cancelled() => {}
-            () = line.was_cut() => {}
+            () = over.cancelled() => {}
             () = line.closed_by_peer() => {}
         }
         return;
@@ -194,7 +195,7 @@ impl Client {
         let Some(channel) = self.channels.remove(&id) else {
             return session.channel_failure(id);
         };
-        let cut = CommandCut::new(Arc::clone(&self.line), self.host.folder().log_file());
+        let cut = CommandCut::new(&self.line, self.host.folder().log_file());
         for at in self.host.command_begins() {
             if cut.arm(at) {
                 return Ok(());

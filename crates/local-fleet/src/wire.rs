@@ -61,9 +61,15 @@ impl Line {
         }
     }
 
-    /// Ends when the connection has been cut.
-    pub(crate) async fn was_cut(&self) {
-        self.cut.cancelled().await;
+    /// Cancelled when the connection has been cut or has ended otherwise.
+    pub(crate) fn over(&self) -> CancellationToken {
+        self.cut.clone()
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.cut.cancel();
     }
 }
 

@@ -3,6 +3,10 @@
 
 mod client;
 mod hosts;
+mod network;
+mod programs;
+mod reopen;
+mod repositories;
 
 use local_fleet::{FleetBuilder, LocalFleet};
 use tempfile::TempDir;
