@@ -1,5 +1,6 @@
 //! `cargo xtask ldd`: the release binaries need the C library and nothing else.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -87,6 +88,11 @@ fn programs(metadata: &Value, folder: &Path) -> anyhow::Result<Vec<Program>> {
 
 /// Prints what a program is linked with; whether that is allowed.
 fn inspect(name: &str, file: &Path) -> anyhow::Result<bool> {
+    let content = fs::read(file).with_context(|| format!("could not read {}", file.display()))?;
+    if !content.starts_with(b"\x7fELF") {
+        // ldd says of such a file what it says of a program that is linked with nothing.
+        bail!("{} is no program", file.display());
+    }
     let output = process::command("ldd")
         .arg(file)
         .env("LC_ALL", "C")
@@ -152,7 +158,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::{Program, is_allowed, libraries, programs};
+    use super::{Program, inspect, is_allowed, libraries, programs};
 
     const LDD: &str = "\
 \tlinux-vdso.so.1 (0x00007ffd)
@@ -195,6 +201,15 @@ mod tests {
         ] {
             assert_eq!(is_allowed(library), allowed, "{library}");
         }
+    }
+
+    #[test]
+    fn this_very_program_needs_the_c_library_alone() {
+        let file = std::env::current_exe().unwrap();
+        assert!(inspect("xtask", &file).unwrap());
+        // A text has no libraries either, and is not taken for a program.
+        let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        assert!(inspect("text", &text).is_err());
     }
 
     #[test]
