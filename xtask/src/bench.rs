@@ -24,7 +24,15 @@ struct Sizes {
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let sizes = sizes(arguments)?;
     run_command(cargo().args(["build", "--release", "--locked", "-p", "rollout-cli"]))?;
-    run_command(cargo().args(["build", "--release", "--locked", "-p", "local-fleet", "--example", "local_fleet"]))?;
+    run_command(cargo().args([
+        "build",
+        "--release",
+        "--locked",
+        "-p",
+        "local-fleet",
+        "--example",
+        "local_fleet",
+    ]))?;
     let programs = target_folder()?.join("release");
     let folder = std::env::temp_dir().join(format!("rollout-bench-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
@@ -35,10 +43,16 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
 }
 
 fn sizes(arguments: &[String]) -> anyhow::Result<Sizes> {
-    let mut sizes = Sizes { hosts: 200, concurrency: 50, settle: "0s".to_owned() };
+    let mut sizes = Sizes {
+        hosts: 200,
+        concurrency: 50,
+        settle: "0s".to_owned(),
+    };
     let mut rest = arguments.iter();
     while let Some(name) = rest.next() {
-        let value = rest.next().with_context(|| format!("{name} needs a value"))?;
+        let value = rest
+            .next()
+            .with_context(|| format!("{name} needs a value"))?;
         match name.as_str() {
             "--hosts" => sizes.hosts = value.parse()?,
             "--concurrency" => sizes.concurrency = value.parse()?,
@@ -50,9 +64,17 @@ fn sizes(arguments: &[String]) -> anyhow::Result<Sizes> {
 }
 
 fn target_folder() -> anyhow::Result<PathBuf> {
-    let text = crate::process::read(cargo().args(["metadata", "--format-version", "1", "--no-deps", "--locked"]))?;
+    let text = crate::process::read(cargo().args([
+        "metadata",
+        "--format-version",
+        "1",
+        "--no-deps",
+        "--locked",
+    ]))?;
     let metadata: Value = serde_json::from_str(&text)?;
-    let folder = metadata["target_directory"].as_str().context("cargo metadata names no target folder")?;
+    let folder = metadata["target_directory"]
+        .as_str()
+        .context("cargo metadata names no target folder")?;
     Ok(PathBuf::from(folder))
 }
 
@@ -76,28 +98,50 @@ fn measure(sizes: &Sizes, programs: &Path, folder: &Path) -> anyhow::Result<()> 
         .spawn()
         .map(Fleet)
         .context("could not start the local fleet")?;
-    let output = fleet.0.stdout.take().context("the local fleet has no output")?;
+    let output = fleet
+        .0
+        .stdout
+        .take()
+        .context("the local fleet has no output")?;
     let mut line = String::new();
     BufReader::new(output).read_line(&mut line)?;
-    let fleet_facts: Value = serde_json::from_str(&line).context("the local fleet did not describe itself")?;
-    println!("{} hosts up in {:.1} s", sizes.hosts, began.elapsed().as_secs_f64());
+    let fleet_facts: Value =
+        serde_json::from_str(&line).context("the local fleet did not describe itself")?;
+    println!(
+        "{} hosts up in {:.1} s",
+        sizes.hosts,
+        began.elapsed().as_secs_f64()
+    );
 
     let cli = programs.join("rollout-cli");
     configure(folder, &fleet_facts)?;
     let rollout = |arguments: &[&str]| {
         let mut cli = command(&cli);
-        cli.current_dir(folder).args(["--config", "rollout.toml", "--no-input", "-q"]).args(arguments);
+        cli.current_dir(folder)
+            .args(["--config", "rollout.toml", "--no-input", "-q"])
+            .args(arguments);
         cli
     };
-    run_command(rollout(&["hosts", "import", "hosts.csv", "--format", "csv", "-y"]).stdout(Stdio::null()))?;
+    run_command(
+        rollout(&["hosts", "import", "hosts.csv", "--format", "csv", "-y"]).stdout(Stdio::null()),
+    )?;
     run_command(rollout(&["hosts", "trust", "--all", "-y"]).stdout(Stdio::null()))?;
 
     let concurrency = sizes.concurrency.to_string();
     let before = children_cpu()?;
     let began = Instant::now();
     let mut update = rollout(&[
-        "update", "--all", "-y", "--stages", "10,50,100", "--concurrency", &concurrency, "--max-in-flight",
-        &(sizes.concurrency * 4).to_string(), "--settle", &sizes.settle,
+        "update",
+        "--all",
+        "-y",
+        "--stages",
+        "10,50,100",
+        "--concurrency",
+        &concurrency,
+        "--max-in-flight",
+        &(sizes.concurrency * 4).to_string(),
+        "--settle",
+        &sizes.settle,
     ])
     .stdout(Stdio::null())
     .spawn()?;
@@ -129,11 +173,17 @@ fn measure(sizes: &Sizes, programs: &Path, folder: &Path) -> anyhow::Result<()> 
 }
 
 fn configure(folder: &Path, fleet: &Value) -> anyhow::Result<()> {
-    let hosts = fleet["hosts"].as_array().context("the fleet has no hosts")?;
+    let hosts = fleet["hosts"]
+        .as_array()
+        .context("the fleet has no hosts")?;
     let mut csv = fs::File::create(folder.join("hosts.csv"))?;
     writeln!(csv, "name,address,port,user,key,repo")?;
     for host in hosts {
-        let text = |key: &str| host[key].as_str().with_context(|| format!("a host has no {key}"));
+        let text = |key: &str| {
+            host[key]
+                .as_str()
+                .with_context(|| format!("a host has no {key}"))
+        };
         writeln!(
             csv,
             "{},{},{},{},{},{}",
@@ -141,7 +191,9 @@ fn configure(folder: &Path, fleet: &Value) -> anyhow::Result<()> {
             text("address")?,
             host["port"],
             fleet["user"].as_str().context("the fleet has no user")?,
-            fleet["client_key"].as_str().context("the fleet has no key")?,
+            fleet["client_key"]
+                .as_str()
+                .context("the fleet has no key")?,
             text("repository")?
         )?;
     }
@@ -156,15 +208,25 @@ fn configure(folder: &Path, fleet: &Value) -> anyhow::Result<()> {
 
 fn high_water_kib(pid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
 /// CPU seconds of all children that have ended and were waited for.
 fn children_cpu() -> anyhow::Result<f64> {
     let stat = fs::read_to_string("/proc/self/stat")?;
-    let after_name = stat.rsplit_once(')').context("/proc/self/stat is not as expected")?.1;
-    let ticks: Vec<f64> = after_name.split_whitespace().skip(13).take(2).filter_map(|field| field.parse().ok()).collect();
+    let after_name = stat
+        .rsplit_once(')')
+        .context("/proc/self/stat is not as expected")?
+        .1;
+    let ticks: Vec<f64> = after_name
+        .split_whitespace()
+        .skip(13)
+        .take(2)
+        .filter_map(|field| field.parse().ok())
+        .collect();
     // USER_HZ is 100 on every Linux that Rust runs on.
     Ok(ticks.iter().sum::<f64>() / 100.0)
 }

@@ -5,6 +5,7 @@
     reason = "a program for the terminal, not a library"
 )]
 
+mod bench;
 mod fresh;
 mod graph;
 mod ldd;
@@ -36,6 +37,8 @@ cargo xtask msrv
     Finds the newest Rust that a dependency asks for; fails when the workspace promises less.
 cargo xtask ldd
     Builds the release programs; fails when they are linked with more than the C library.
+cargo xtask bench [--hosts 200] [--concurrency 50] [--settle 0s]
+    Updates local SSH hosts with the release build; prints wall time, CPU and peak memory.
 cargo xtask fresh [--run COMMAND]... [--keep FOLDER] [--suite NAME] [--mirror URL]
     Runs the README's two commands, or the ones named, on a bare Debian in a folder. Needs root.";
 
@@ -68,6 +71,7 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         "graph" => graph::run(rest),
         "msrv" => msrv::run(rest),
         "ldd" => ldd::run(rest),
+        "bench" => bench::run(rest),
         "fresh" => fresh::run(rest),
         "fresh-inside" => fresh::run_inside(rest),
         "help" | "-h" | "--help" => {

@@ -36,7 +36,9 @@ struct Packages {
 }
 
 /// Every outside tool. git and sh are not in it: nothing here works without them.
-pub(crate) static TOOLS: &[Tool] = &[Tool {
+pub(crate) static TOOLS: &[Tool] = &[SSHD, POSTGRES];
+
+const SSHD: Tool = Tool {
     name: "sshd",
     needed_by: "the tests against a real OpenSSH server",
     programs: &["sshd", "ssh", "ssh-keygen", "ssh-agent"],
@@ -50,7 +52,23 @@ pub(crate) static TOOLS: &[Tool] = &[Tool {
         alpine: "openssh",
         homebrew: "openssh",
     },
-}];
+};
+
+const POSTGRES: Tool = Tool {
+    name: "postgres",
+    needed_by: "the tests of the store on PostgreSQL",
+    programs: &["initdb", "pg_ctl", "postgres"],
+    folders: &["/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin"],
+    version: &["postgres", "--version"],
+    packages: Packages {
+        debian: "postgresql",
+        fedora: "postgresql-server",
+        suse: "postgresql-server",
+        arch: "postgresql",
+        alpine: "postgresql",
+        homebrew: "postgresql",
+    },
+};
 
 impl Tool {
     /// The row of that name.
