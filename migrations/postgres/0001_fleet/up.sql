@@ -194,3 +194,7 @@ ALTER TABLE attempts SET (fillfactor = 70);
 ALTER TABLE hosts SET (fillfactor = 80);
 ALTER TABLE stages SET (fillfactor = 50);
 ALTER TABLE feed SET (fillfactor = 50);
+
+-- The clock that leases go by: the database's own, the same for every process.
+CREATE FUNCTION lease_clock_ms() RETURNS BIGINT LANGUAGE sql VOLATILE PARALLEL SAFE
+    AS 'SELECT (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT';

@@ -26,6 +26,9 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     /// which a job fails is undone as a whole and its jobs are run one by one.
     const SAVEPOINTS: bool;
 
+    /// The statement that ends a transaction.
+    const COMMIT: &'static str = "COMMIT";
+
     fn connect(&self, access: Access) -> Result<Self::Conn, StoreError>;
 
     /// The statement that begins a transaction.

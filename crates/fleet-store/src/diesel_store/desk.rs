@@ -228,10 +228,8 @@ impl<B: Backend> Desk<B> {
                     self.undo();
                     let again = match job.trouble() {
                         Some(Trouble::Database(error)) => {
-                            if B::is_broken(error) {
-                                self.conn = None;
-                            }
-                            self.backend.worth_another_try(error)
+                            // Lost before the commit was sent: nothing of it stayed, and a new connection may do.
+                            B::is_broken(error) || self.backend.worth_another_try(error)
                         }
                         _ => false,
                     };
@@ -275,11 +273,10 @@ impl<B: Backend> Desk<B> {
                 }
             }
         }
-        if let Err(error) = self.statement("COMMIT") {
+        if let Err(error) = self.statement(B::COMMIT) {
             let told = self.backend.explain(&error);
-            self.undo();
-            // The answer to a commit was lost, not the commit.
-            let unknown = B::is_broken(&error);
+            // When the connection went, the answer to the commit is lost, not for certain the commit.
+            let unknown = B::is_broken(&error) || !self.undo();
             self.conn = None;
             return Err(if unknown {
                 Broken::Unknown(told)
@@ -297,11 +294,13 @@ impl<B: Backend> Desk<B> {
         Ok(())
     }
 
-    /// Leaves no transaction open, whatever state the connection is in.
-    fn undo(&mut self) {
-        if self.statement("ROLLBACK").is_err() {
+    /// Leaves no transaction open, whatever state the connection is in. Whether the connection is of use still.
+    fn undo(&mut self) -> bool {
+        let undone = self.statement("ROLLBACK").is_ok();
+        if !undone {
             self.conn = None;
         }
+        undone
     }
 
     fn statement(&mut self, sql: &str) -> diesel::QueryResult<()> {

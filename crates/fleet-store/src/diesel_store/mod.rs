@@ -3,6 +3,7 @@
 mod backend;
 mod desk;
 mod engine;
+mod on_postgres;
 mod on_sqlite;
 mod options;
 mod rows;

@@ -72,6 +72,20 @@ pub(crate) fn insert_events(conn: &mut Conn, rows: &[EventRow]) -> QueryResult<(
     Ok(())
 }
 
+/// What SQLite finds wrong with the file and with its references.
+#[cfg(feature = "testing")]
+pub(crate) fn integrity(conn: &mut Conn) -> QueryResult<Vec<String>> {
+    let names = |rows: Vec<Name>| rows.into_iter().map(|row| row.name);
+    let file = "SELECT integrity_check AS name FROM pragma_integrity_check";
+    let file = diesel::sql_query(file).load::<Name>(conn)?;
+    let references = "SELECT \"table\" AS name FROM pragma_foreign_key_check";
+    let references = diesel::sql_query(references).load::<Name>(conn)?;
+    Ok(names(file)
+        .filter(|line| line != "ok")
+        .chain(names(references))
+        .collect())
+}
+
 impl Sqlite {
     pub(crate) fn file(path: &str) -> Self {
         Self::at(Place::File(PathBuf::from(path)))
@@ -99,8 +113,21 @@ impl Sqlite {
         }
     }
 
+    /// Whether the database is one connection and ends with it.
+    pub(crate) fn is_memory(&self) -> bool {
+        match &self.place {
+            Place::File(_) => false,
+            #[cfg(feature = "testing")]
+            Place::Memory => true,
+        }
+    }
+
     /// Makes sure that the file is there, is ours, can be written, and has today's schema.
-    pub(crate) fn open(&self, create: bool, work: &mut Work) -> Result<(Conn, String), StoreError> {
+    pub(crate) fn open(
+        &self,
+        create: bool,
+        work: &mut Work,
+    ) -> Result<(Conn, String, i64), StoreError> {
         if let Place::File(path) = &self.place {
             prepare(path, create)?;
         }
@@ -108,7 +135,8 @@ impl Sqlite {
         self.check_owner(&mut conn)?;
         self.tune(&mut conn, Access::Write)?;
         let id = self.migrate(&mut conn, work)?;
-        Ok((conn, id))
+        let last = self.explained(queries::open::last_seq(&mut conn))?;
+        Ok((conn, id, last))
     }
 
     fn establish(&self) -> Result<Conn, StoreError> {

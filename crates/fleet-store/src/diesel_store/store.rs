@@ -9,11 +9,12 @@ use fleet_types::{
     CommitHash, Epoch, Event, HostEvent, HostId, HostName, RolloutId, Seq, StoreId, Verb, WorkerId,
     view,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
-use super::backend::Access;
+use super::backend::{Access, Backend};
 use super::desk::{Desk, Rank};
 use super::engine::Engine;
+use super::on_postgres::{self, Postgres};
 use super::on_sqlite::{self, Sqlite};
 use super::options::{Mode, StoreOptions};
 use super::work::{Inputs, Work, store_id};
@@ -39,6 +40,7 @@ pub struct DieselStore {
 
 enum Engines {
     Sqlite(Engine<Sqlite>),
+    Postgres(Engine<Postgres>),
 }
 
 impl fmt::Debug for DieselStore {
@@ -59,6 +61,11 @@ macro_rules! run {
                 let body = move |$conn: &mut on_sqlite::Conn, $work: &mut Work| $body;
                 engine.write(Rank::$rank, body).await
             }
+            Engines::Postgres(engine) => {
+                use on_postgres::queries as $queries;
+                let body = move |$conn: &mut on_postgres::Conn, $work: &mut Work| $body;
+                engine.write(Rank::$rank, body).await
+            }
         }
     };
     ($self:ident, read, |$conn:ident, $work:ident, $queries:ident| $body:expr) => {
@@ -66,6 +73,11 @@ macro_rules! run {
             Engines::Sqlite(engine) => {
                 use on_sqlite::queries as $queries;
                 let body = move |$conn: &mut on_sqlite::Conn, $work: &mut Work| $body;
+                engine.read(body).await
+            }
+            Engines::Postgres(engine) => {
+                use on_postgres::queries as $queries;
+                let body = move |$conn: &mut on_postgres::Conn, $work: &mut Work| $body;
                 engine.read(body).await
             }
         }
@@ -78,15 +90,24 @@ impl DieselStore {
     /// Refuses what is no database of ours, what a newer program made, and what cannot be written; the errors never
     /// show a password.
     pub async fn open(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
-        let Some(path) = url
-            .strip_prefix("sqlite://")
-            .filter(|path| !path.is_empty())
-        else {
-            return Err(StoreError::Url {
-                url: url.to_owned(),
-            });
+        if let Some(path) = url.strip_prefix("sqlite://")
+            && !path.is_empty()
+            && !path.contains('\0')
+        {
+            return Self::open_sqlite(Sqlite::file(path), options);
+        }
+        #[cfg(feature = "testing")]
+        if url == "sqlite::memory:" {
+            return Self::open_sqlite(Sqlite::memory(), options);
+        }
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Self::open_postgres(Postgres::new(url)?, options).await;
+        }
+        let shown = match url.split_once("://") {
+            Some((scheme, _)) => format!("{scheme}://…"),
+            None => url.chars().take(80).collect(),
         };
-        Self::open_sqlite(Sqlite::file(path), options)
+        Err(StoreError::Url { url: shown })
     }
 
     /// A store in memory whose calls run inline, by a clock set by hand.
@@ -103,54 +124,111 @@ impl DieselStore {
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn in_memory_with(options: StoreOptions) -> Self {
-        let options = StoreOptions {
-            mode: Mode::Inline,
-            ..options
-        };
         Self::open_sqlite(Sqlite::memory(), options).expect("memory is always there")
     }
 
     fn open_sqlite(sqlite: Sqlite, options: StoreOptions) -> Result<Self, StoreError> {
-        let inputs = Arc::new(Inputs {
-            clock: options.clock,
-            processes: options.processes,
-            times: options.lease_times,
-        });
-        let name = sqlite.to_string();
-        let (mut conn, id) = sqlite.open(options.create, &mut Work::new(&inputs))?;
-        let explain =
-            |error: diesel::result::Error| super::backend::Backend::explain(&sqlite, &error);
-        let last = on_sqlite::queries::open::last_seq(&mut conn).map_err(explain)?;
-        let id = store_id(&id)
-            .map_err(|trouble| super::backend::Backend::explain_trouble(&sqlite, &trouble))?;
-        let seq = watch::Sender::new(last);
-        let backend = Arc::new(sqlite);
-        let engine = match options.mode {
-            Mode::Inline => {
-                let mut desk = Desk::new(
-                    Arc::clone(&backend),
-                    Access::Write,
-                    Arc::clone(&inputs),
-                    seq.clone(),
-                );
-                desk.adopt(conn);
-                Engine::inline(desk)
-            }
-            Mode::Threads => Engine::threads(&backend, conn, &inputs, &seq).map_err(|error| {
-                StoreError::Open {
-                    database: name.clone(),
-                    cause: error.to_string(),
-                }
-            })?,
+        let mode = if sqlite.is_memory() {
+            // The database is its one connection.
+            Mode::Inline
+        } else {
+            options.mode
         };
-        Ok(Self {
-            engine: Engines::Sqlite(engine),
-            inputs,
-            id,
-            name,
-            seq,
-        })
+        let inputs = inputs(&options);
+        let opened = sqlite.open(options.create, &mut Work::new(&inputs))?;
+        let (engine, parts) = assemble(sqlite, opened, inputs, mode)?;
+        Ok(Self::of(Engines::Sqlite(engine), parts))
     }
+
+    async fn open_postgres(postgres: Postgres, options: StoreOptions) -> Result<Self, StoreError> {
+        let failed = |database: &Postgres, cause: &str| StoreError::Open {
+            database: database.to_string(),
+            cause: cause.to_owned(),
+        };
+        if options.mode == Mode::Inline {
+            return Err(failed(&postgres, "calls can run inline on SQLite only"));
+        }
+        let inputs = inputs(&options);
+        let name = postgres.to_string();
+        let (tell, told) = oneshot::channel();
+        // Its connection blocks, which no thread of an async runtime may.
+        let opening = std::thread::Builder::new().name("store-open".to_owned());
+        let started = opening.spawn(move || {
+            let opened = postgres.open(&mut Work::new(&inputs));
+            let _ = tell.send(
+                opened.and_then(|opened| assemble(postgres, opened, inputs, Mode::Threads)),
+            );
+        });
+        let open = |cause: String| StoreError::Open {
+            database: name.clone(),
+            cause,
+        };
+        started.map_err(|error| open(error.to_string()))?;
+        let (engine, parts) = told
+            .await
+            .map_err(|_| open("a fault of this program".to_owned()))??;
+        Ok(Self::of(Engines::Postgres(engine), parts))
+    }
+
+    fn of(engine: Engines, parts: Parts) -> Self {
+        Self {
+            engine,
+            inputs: parts.inputs,
+            id: parts.id,
+            name: parts.name,
+            seq: parts.seq,
+        }
+    }
+}
+
+/// What a store has beside its engine.
+struct Parts {
+    inputs: Arc<Inputs>,
+    id: StoreId,
+    name: String,
+    seq: watch::Sender<i64>,
+}
+
+fn inputs(options: &StoreOptions) -> Arc<Inputs> {
+    Arc::new(Inputs {
+        clock: Arc::clone(&options.clock),
+        processes: Arc::clone(&options.processes),
+        times: options.lease_times,
+    })
+}
+
+fn assemble<B: Backend + fmt::Display>(
+    backend: B,
+    (conn, id, last): (B::Conn, String, i64),
+    inputs: Arc<Inputs>,
+    mode: Mode,
+) -> Result<(Engine<B>, Parts), StoreError> {
+    let name = backend.to_string();
+    let id = store_id(&id).map_err(|trouble| backend.explain_trouble(&trouble))?;
+    let seq = watch::Sender::new(last);
+    let backend = Arc::new(backend);
+    let engine = match mode {
+        Mode::Inline => {
+            let (inputs, seq) = (Arc::clone(&inputs), seq.clone());
+            let mut desk = Desk::new(backend, Access::Write, inputs, seq);
+            desk.adopt(conn);
+            Engine::inline(desk)
+        }
+        Mode::Threads => {
+            let failed = |error: std::io::Error| StoreError::Open {
+                database: name.clone(),
+                cause: error.to_string(),
+            };
+            Engine::threads(&backend, conn, &inputs, &seq).map_err(failed)?
+        }
+    };
+    let parts = Parts {
+        inputs,
+        id,
+        name,
+        seq,
+    };
+    Ok((engine, parts))
 }
 
 fn keys(ids: &[HostId]) -> std::collections::HashSet<String> {
@@ -478,6 +556,15 @@ impl Feed for DieselStore {
         tokio::time::timeout(patience, waited)
             .await
             .unwrap_or(Ok(()))
+    }
+}
+
+#[cfg(feature = "testing")]
+impl DieselStore {
+    /// What does not hold in the store, a line each: counters that differ from a recount, leases without an attempt,
+    /// changes without an event. Nothing when all is well. Reads everything.
+    pub async fn consistency_check(&self) -> Result<Vec<String>, StoreError> {
+        run!(self, read, |conn, work, q| q::check::consistency(conn, work))
     }
 }
 

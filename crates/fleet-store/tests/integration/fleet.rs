@@ -8,19 +8,19 @@ use fleet_types::{
     RolloutId, RolloutKind, StepId, StepOutput, StepTimeouts, WorkerId,
 };
 
-pub fn commit(digit: char) -> CommitHash {
+pub(crate) fn commit(digit: char) -> CommitHash {
     String::from(digit).repeat(40).parse().unwrap()
 }
 
-pub fn actor() -> Actor {
+pub(crate) fn actor() -> Actor {
     Actor("anna".to_owned())
 }
 
-pub fn host(name: &str) -> NewHost {
+pub(crate) fn host(name: &str) -> NewHost {
     host_at(name, &format!("{name}.example.org"), "/srv/app")
 }
 
-pub fn host_at(name: &str, address: &str, repo: &str) -> NewHost {
+pub(crate) fn host_at(name: &str, address: &str, repo: &str) -> NewHost {
     NewHost {
         name: name.parse().unwrap(),
         spec: HostSpec {
@@ -46,7 +46,7 @@ pub fn host_at(name: &str, address: &str, repo: &str) -> NewHost {
     }
 }
 
-pub fn worker(serves: bool) -> NewWorker {
+pub(crate) fn worker(serves: bool) -> NewWorker {
     NewWorker {
         id: WorkerId(uuid::Uuid::now_v7()),
         label: "test".to_owned(),
@@ -55,7 +55,7 @@ pub fn worker(serves: bool) -> NewWorker {
     }
 }
 
-pub fn worker_with_pid(pid: u32) -> NewWorker {
+pub(crate) fn worker_with_pid(pid: u32) -> NewWorker {
     NewWorker {
         process: Some(ProcessId {
             boot: "boot".to_owned(),
@@ -68,12 +68,12 @@ pub fn worker_with_pid(pid: u32) -> NewWorker {
 }
 
 /// `h001`, `h002`, …
-pub async fn add_hosts(store: &DieselStore, number: usize) -> Vec<HostRecord> {
+pub(crate) async fn add_hosts(store: &DieselStore, number: usize) -> Vec<HostRecord> {
     let new = (1..=number).map(|n| host(&format!("h{n:03}"))).collect();
     store.host_add(new, &actor()).await.unwrap()
 }
 
-pub fn plan(hosts: &[HostRecord]) -> NewRollout {
+pub(crate) fn plan(hosts: &[HostRecord]) -> NewRollout {
     NewRollout {
         kind: RolloutKind::Update,
         hosts: hosts
@@ -94,21 +94,21 @@ pub fn plan(hosts: &[HostRecord]) -> NewRollout {
     }
 }
 
-pub fn one_stage(hosts: &[HostRecord]) -> NewRollout {
+pub(crate) fn one_stage(hosts: &[HostRecord]) -> NewRollout {
     let mut plan = plan(hosts);
     plan.policy.stages = "100".parse().unwrap();
     plan
 }
 
 /// Starts a rollout with a worker of its own.
-pub async fn start(store: &DieselStore, plan: NewRollout) -> (RolloutId, WorkerId) {
+pub(crate) async fn start(store: &DieselStore, plan: NewRollout) -> (RolloutId, WorkerId) {
     let worker = worker(false);
     let id = worker.id;
     (store.rollout_create(plan, Some(worker)).await.unwrap(), id)
 }
 
 /// The next claim, which must be there.
-pub async fn claim(store: &DieselStore, rollout: RolloutId, worker: WorkerId) -> Claimed {
+pub(crate) async fn claim(store: &DieselStore, rollout: RolloutId, worker: WorkerId) -> Claimed {
     match store.attempt_claim(rollout, worker, &[]).await.unwrap() {
         Claim::Claimed(claimed) => *claimed,
         Claim::Nothing(idle) => panic!("nothing to claim: {idle:?}"),
@@ -116,21 +116,21 @@ pub async fn claim(store: &DieselStore, rollout: RolloutId, worker: WorkerId) ->
 }
 
 /// Why there is nothing to claim.
-pub async fn idle(store: &DieselStore, rollout: RolloutId, worker: WorkerId) -> Idle {
+pub(crate) async fn idle(store: &DieselStore, rollout: RolloutId, worker: WorkerId) -> Idle {
     match store.attempt_claim(rollout, worker, &[]).await.unwrap() {
         Claim::Claimed(claimed) => panic!("claimed {}", claimed.attempt.name),
         Claim::Nothing(idle) => idle,
     }
 }
 
-pub fn started(step: StepId) -> HostEvent {
+pub(crate) fn started(step: StepId) -> HostEvent {
     HostEvent::StepStarted {
         step,
         limit_seconds: 60,
     }
 }
 
-pub fn finished(step: StepId) -> HostEvent {
+pub(crate) fn finished(step: StepId) -> HostEvent {
     HostEvent::StepFinished {
         step,
         duration_ms: 12,
@@ -143,7 +143,7 @@ pub fn finished(step: StepId) -> HostEvent {
     }
 }
 
-pub fn previous(digit: char) -> HostEvent {
+pub(crate) fn previous(digit: char) -> HostEvent {
     HostEvent::PreviousKnown {
         previous: Previous {
             version: commit(digit),
@@ -153,7 +153,7 @@ pub fn previous(digit: char) -> HostEvent {
     }
 }
 
-pub fn outcome(status: AttemptStatus, reason: Reason, touched: bool) -> Outcome {
+pub(crate) fn outcome(status: AttemptStatus, reason: Reason, touched: bool) -> Outcome {
     let version = match status {
         AttemptStatus::Success => Some(commit('b')),
         AttemptStatus::RolledBack => Some(commit('a')),
@@ -170,14 +170,14 @@ pub fn outcome(status: AttemptStatus, reason: Reason, touched: bool) -> Outcome 
     }
 }
 
-pub fn settled(status: AttemptStatus, reason: Reason, touched: bool) -> HostEvent {
+pub(crate) fn settled(status: AttemptStatus, reason: Reason, touched: bool) -> HostEvent {
     HostEvent::Settled {
         outcome: outcome(status, reason, touched),
     }
 }
 
 /// The whole way of a host that is updated.
-pub async fn update(store: &DieselStore, lease: &HostLease) {
+pub(crate) async fn update(store: &DieselStore, lease: &HostLease) {
     for event in [
         started(StepId::Inspect),
         finished(StepId::Inspect),
@@ -191,7 +191,7 @@ pub async fn update(store: &DieselStore, lease: &HostLease) {
 }
 
 /// Ends the attempt as bad, by the commit's fault.
-pub async fn roll_back(store: &DieselStore, lease: &HostLease) {
+pub(crate) async fn roll_back(store: &DieselStore, lease: &HostLease) {
     for event in [
         previous('a'),
         started(StepId::Install),
@@ -202,7 +202,7 @@ pub async fn roll_back(store: &DieselStore, lease: &HostLease) {
 }
 
 /// Ends the attempt before anything was sent.
-pub async fn unreachable(store: &DieselStore, lease: &HostLease) {
+pub(crate) async fn unreachable(store: &DieselStore, lease: &HostLease) {
     let event = settled(AttemptStatus::Failed, Reason::Unreachable, false);
     store.attempt_record(lease, &event).await.unwrap();
 }

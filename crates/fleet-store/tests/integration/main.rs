@@ -3,3 +3,5 @@
 
 mod contract;
 mod fleet;
+mod place;
+mod postgres;

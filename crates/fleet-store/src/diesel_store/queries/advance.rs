@@ -15,10 +15,13 @@ use crate::records::{Resolution, RolloutRecord};
 
 pub(crate) fn rollout_advance(conn: &mut Conn, work: &mut Work, id: &str) -> Answer<RolloutRecord> {
     let mut rollout = lock(conn, id)?;
-    while step(conn, work, &rollout)? {
+    loop {
+        let more = step(conn, work, &rollout)?;
         rollout = lock(conn, id)?;
+        if !more {
+            return Ok(rollout.record()?);
+        }
     }
-    Ok(rollout.record()?)
 }
 
 /// Locks the rollout's row: claims, outcomes, verbs and this all do, so none decides on old numbers.

@@ -14,4 +14,6 @@ pub(crate) mod verbs;
 pub(crate) mod views;
 pub(crate) mod workers;
 
+#[cfg(feature = "testing")]
+pub(crate) use super::integrity;
 pub(crate) use super::{Conn, has_table, insert_events, lease_moment};

@@ -1,51 +1,43 @@
-use fleet_store::*;
-use fleet_types::RolloutState;
+//! One suite, run on SQLite in memory with calls inline, on an SQLite file with threads, and on PostgreSQL.
 
-use crate::fleet::*;
+use crate::place::Place;
 
-#[tokio::test]
-async fn smoke() {
-    let store = DieselStore::in_memory(ManualClock::new());
-    let hosts = add_hosts(&store, 10).await;
-    let (id, worker) = start(&store, plan(&hosts)).await;
-    let mut rounds = 0;
-    loop {
-        match store.attempt_claim(id, worker, &[]).await.unwrap() {
-            Claim::Claimed(claimed) => update(&store, &claimed.lease).await,
-            Claim::Nothing(_) => {
-                let record = store.rollout_advance(id).await.unwrap();
-                if !record.state.is_active() {
-                    assert_eq!(record.state, RolloutState::Completed);
-                    break;
+mod lifecycle;
+
+macro_rules! cases {
+    ($($module:ident: $($case:ident)+;)+) => {
+        mod memory {
+            $($(
+                #[tokio::test]
+                async fn $case() {
+                    super::$module::$case(&super::Place::memory()).await;
                 }
-            }
+            )+)+
         }
-        rounds += 1;
-        assert!(rounds < 100);
-    }
-    let view = store.rollout_view(id).await.unwrap().unwrap();
-    assert_eq!(view.counts.success, 10);
-    let views = store.host_views(None).await.unwrap();
-    assert_eq!(views.len(), 10);
+        cases!(shared sqlite postgres: $($module: $($case)+;)+);
+    };
+    (shared $sqlite:ident $postgres:ident: $($module:ident: $($case:ident)+;)+) => {
+        mod $sqlite {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    super::$module::$case(&super::Place::file()).await;
+                }
+            )+)+
+        }
+        mod $postgres {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    if let Some(place) = super::Place::postgres().await {
+                        super::$module::$case(&place).await;
+                    }
+                }
+            )+)+
+        }
+    };
 }
 
-#[tokio::test]
-async fn smoke_threads() {
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}/new/store.db", folder.path().display());
-    let store = DieselStore::open(&url, StoreOptions::default())
-        .await
-        .unwrap();
-    let hosts = add_hosts(&store, 10).await;
-    let (id, worker) = start(&store, plan(&hosts)).await;
-    let claimed = claim(&store, id, worker).await;
-    update(&store, &claimed.lease).await;
-    println!("{:#?}", store.status().await.unwrap());
-    println!(
-        "{:#?}",
-        store
-            .events_after(fleet_types::Seq(0), None, 100)
-            .await
-            .unwrap()
-    );
+cases! {
+    lifecycle: goes_through;
 }

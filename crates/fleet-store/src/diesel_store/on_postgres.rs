@@ -1,0 +1,421 @@
+//! PostgreSQL: several processes at once, spoken to without a C library.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error};
+use diesel::sql_types::{Bool, Text};
+use diesel_async::AsyncPgConnection;
+use diesel_async::async_connection_wrapper::{AsyncConnectionWrapper, BlockOn};
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::{Config, NoTls};
+
+use super::backend::{Access, Backend};
+use super::rows::EventRow;
+use super::schema::events;
+use super::work::{DATABASE_TIME_KEPT, Trouble, Work};
+use crate::clock::LeaseMoment;
+use crate::error::StoreError;
+
+/// What the query bodies in `queries/` are compiled against here; `on_sqlite` compiles the same files once more.
+pub(crate) type Conn = AsyncConnectionWrapper<AsyncPgConnection, OwnRuntime>;
+
+/// Locks the rows that a query reads until the transaction ends, against writers and other lockers, not readers.
+macro_rules! locked {
+    ($query:expr) => {
+        $query.for_no_key_update()
+    };
+}
+
+#[expect(
+    clippy::duplicate_mod,
+    reason = "the bodies are written once and compiled for each database"
+)]
+#[path = "queries/mod.rs"]
+pub(crate) mod queries;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
+
+/// Keeps others out while the schema is brought up to date.
+const MIGRATION_LOCK: i64 = 1_380_930_636;
+
+/// For connecting, and for a server that stops answering.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Tables of ours whose names in a database without our schema mean that it is somebody else's.
+const TELLING: [&str; 4] = ["hosts", "rollouts", "attempts", "meta"];
+
+/// Sessions go by these whatever the server's defaults: durable commits, no endless waits for locks or for a process that
+/// was frozen in mid-transaction.
+const SESSION: &str = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'; \
+     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';";
+
+/// Drives one connection: each has a runtime of its own on its own thread, so it depends on no other one and on no paused
+/// clock.
+pub(crate) struct OwnRuntime(Arc<Runtime>);
+
+thread_local! {
+    static RUNTIME: RefCell<Option<Arc<Runtime>>> = const { RefCell::new(None) };
+}
+
+impl BlockOn for OwnRuntime {
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.0.block_on(future)
+    }
+
+    fn get_runtime() -> Self {
+        RUNTIME.with_borrow_mut(|kept| {
+            let runtime = kept.get_or_insert_with(|| {
+                let runtime = Builder::new_current_thread().enable_all().build();
+                Arc::new(runtime.expect("the system has file descriptors left for a runtime"))
+            });
+            Self(Arc::clone(runtime))
+        })
+    }
+}
+
+/// Where the database is.
+pub(crate) struct Postgres {
+    config: Config,
+}
+
+impl fmt::Display for Postgres {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("postgres://")?;
+        if let Some(user) = self.config.get_user() {
+            write!(f, "{user}@")?;
+        }
+        let hosts: Vec<String> = self
+            .config
+            .get_hosts()
+            .iter()
+            .map(|host| match host {
+                Host::Tcp(name) => name.clone(),
+                Host::Unix(path) => path.display().to_string(),
+            })
+            .collect();
+        f.write_str(&hosts.join(","))?;
+        if let Some(port) = self.config.get_ports().first() {
+            write!(f, ":{port}")?;
+        }
+        write!(f, "/{}", self.config.get_dbname().unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Postgres({self})")
+    }
+}
+
+diesel::define_sql_function! {
+    /// The database's clock, from our schema.
+    fn lease_clock_ms() -> BigInt;
+}
+
+/// The time that leases go by: the database's, asked once a transaction, and again when that took long.
+pub(crate) fn lease_moment(conn: &mut Conn, work: &mut Work) -> QueryResult<LeaseMoment> {
+    if work.inputs.clock.rules_the_database() {
+        return Ok(work.inputs.clock.lease_moment());
+    }
+    if let Some((moment, asked)) = &work.database_time
+        && asked.elapsed() < DATABASE_TIME_KEPT
+    {
+        return Ok(moment.clone());
+    }
+    let at = diesel::select(lease_clock_ms()).get_result(conn)?;
+    let moment = LeaseMoment {
+        era: "database".into(),
+        at,
+    };
+    work.database_time = Some((moment.clone(), Instant::now()));
+    Ok(moment)
+}
+
+/// Many rows a statement: round trips are what costs here.
+pub(crate) fn insert_events(conn: &mut Conn, rows: &[EventRow]) -> QueryResult<()> {
+    for some in rows.chunks(500) {
+        diesel::insert_into(events::table)
+            .values(some)
+            .execute(conn)?;
+    }
+    Ok(())
+}
+
+#[derive(QueryableByName)]
+struct Found {
+    #[diesel(sql_type = Bool)]
+    found: bool,
+}
+
+/// Whether there is a table of this name where ours would be.
+pub(crate) fn has_table(conn: &mut Conn, table: &str) -> QueryResult<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables \
+               WHERE schemaname = current_schema() AND tablename = $1) AS found";
+    diesel::sql_query(sql)
+        .bind::<Text, _>(table)
+        .get_result::<Found>(conn)
+        .map(|row| row.found)
+}
+
+/// PostgreSQL checks its constraints itself.
+#[cfg(feature = "testing")]
+pub(crate) fn integrity(_: &mut Conn) -> QueryResult<Vec<String>> {
+    Ok(Vec::new())
+}
+
+impl Postgres {
+    /// Reads the URL. A mode that demands TLS is refused: nothing is ever sent in the clear that was to be protected.
+    pub(crate) fn new(url: &str) -> Result<Self, StoreError> {
+        let refuse = || StoreError::Url {
+            url: "postgres://… (as given, it cannot be read)".to_owned(),
+        };
+        if let Some(mode) = tls_demand(url) {
+            return Err(StoreError::Open {
+                database: "postgres://…".to_owned(),
+                cause: format!(
+                    "sslmode={mode} demands TLS, which this version cannot do; use sslmode=disable on a network that is \
+                     trusted, or a tunnel"
+                ),
+            });
+        }
+        let mut config = Config::from_str(url).map_err(|_| refuse())?;
+        if config.get_hosts().is_empty() {
+            return Err(refuse());
+        }
+        config
+            .ssl_mode(SslMode::Disable)
+            .keepalives_idle(PATIENCE)
+            .keepalives_interval(Duration::from_secs(5))
+            .keepalives_retries(2)
+            .tcp_user_timeout(PATIENCE * 2);
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(PATIENCE);
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("rollout");
+        }
+        Ok(Self { config })
+    }
+
+    /// Connects and brings the schema up to date. Not from a thread of an async runtime.
+    pub(crate) fn open(&self, work: &mut Work) -> Result<(Conn, String, i64), StoreError> {
+        let mut conn = self.establish().map_err(|cause| StoreError::Open {
+            database: self.to_string(),
+            cause,
+        })?;
+        let id = self
+            .migrate(&mut conn, work)
+            .map_err(|trouble| self.explain_trouble(&trouble))?;
+        let last =
+            queries::open::last_seq(&mut conn).map_err(|error| Backend::explain(self, &error))?;
+        Ok((conn, id, last))
+    }
+
+    fn establish(&self) -> Result<Conn, String> {
+        let runtime = OwnRuntime::get_runtime();
+        let conn = runtime.block_on(async {
+            let (client, connection) = self.config.connect(NoTls).await.map_err(chain)?;
+            AsyncPgConnection::try_from_client_and_connection(client, connection)
+                .await
+                .map_err(chain)
+        })?;
+        let mut conn = Conn::from(conn);
+        conn.batch_execute(SESSION).map_err(chain)?;
+        Ok(conn)
+    }
+
+    fn migrate(&self, conn: &mut Conn, work: &mut Work) -> Result<String, Trouble> {
+        let database = self.to_string();
+        self.check_owner(conn)?;
+        if let Some(id) = queries::open::settled(conn, &MIGRATIONS, &database)? {
+            return Ok(id);
+        }
+        conn.transaction(|conn| {
+            // Waits for whoever is at it; that may take longer than any other lock.
+            conn.batch_execute(&format!(
+                "SET LOCAL lock_timeout = '60s'; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"
+            ))?;
+            self.check_owner(conn)?;
+            queries::open::migrate(conn, work, &MIGRATIONS, &database)
+        })
+    }
+
+    /// Before anything is changed: a database of somebody else must stay as it is.
+    fn check_owner(&self, conn: &mut Conn) -> Result<(), Trouble> {
+        let migrated = has_table(conn, "__diesel_schema_migrations")?;
+        let mut ours = 0;
+        for table in TELLING {
+            ours += usize::from(has_table(conn, table)?);
+        }
+        if (migrated && ours == TELLING.len()) || (!migrated && ours == 0) {
+            return Ok(());
+        }
+        Err(Trouble::Known(StoreError::NotOurs {
+            database: self.to_string(),
+            cause: "its tables are those of another program; use a database or a schema of its own"
+                .to_owned(),
+        }))
+    }
+}
+
+impl Backend for Postgres {
+    type Conn = Conn;
+
+    const SAVEPOINTS: bool = false;
+
+    /// An answer of `COMMIT` says nothing about whether the transaction had failed before; a statement in front of it
+    /// does, in the same round trip.
+    const COMMIT: &'static str = "SELECT 1; COMMIT";
+
+    fn connect(&self, _: Access) -> Result<Conn, StoreError> {
+        self.establish().map_err(|cause| StoreError::Unavailable {
+            cause: format!("{self}: {cause}"),
+        })
+    }
+
+    fn begin(&self, access: Access) -> &'static str {
+        match access {
+            Access::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Access::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        }
+    }
+
+    fn flush(conn: &mut Conn, work: &mut Work) -> QueryResult<i64> {
+        queries::feed::append(conn, &mut work.events)
+    }
+
+    fn worth_another_try(&self, error: &Error) -> bool {
+        match error {
+            Error::DatabaseError(
+                // Two processes raced for a unique key: the second look finds what the first one wrote.
+                DatabaseErrorKind::SerializationFailure | DatabaseErrorKind::UniqueViolation,
+                _,
+            ) => true,
+            Error::DatabaseError(_, told) => told.message().contains("deadlock detected"),
+            _ => false,
+        }
+    }
+
+    fn is_broken(error: &Error) -> bool {
+        matches!(
+            error,
+            Error::DatabaseError(
+                DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection,
+                _
+            )
+        )
+    }
+
+    fn explain(&self, error: &Error) -> StoreError {
+        let Error::DatabaseError(kind, told) = error else {
+            return StoreError::Database {
+                cause: error.to_string(),
+            };
+        };
+        let message = told.message();
+        let says = |text: &str| message.contains(text);
+        let unavailable = Self::is_broken(error)
+            || says("deadlock detected")
+            || says("lock timeout")
+            || says("terminating connection")
+            || says("shutting down")
+            || says("starting up");
+        if unavailable {
+            return StoreError::Unavailable {
+                cause: format!("{self}: {message}"),
+            };
+        }
+        if matches!(kind, DatabaseErrorKind::ReadOnlyTransaction) {
+            return StoreError::ReadOnly {
+                database: self.to_string(),
+                cause: "the server takes no changes; it may be a replica".to_owned(),
+            };
+        }
+        if says("No space left") || says("could not extend file") {
+            return StoreError::Full {
+                database: self.to_string(),
+                cause: message.to_owned(),
+            };
+        }
+        StoreError::Database {
+            cause: message.to_owned(),
+        }
+    }
+}
+
+/// An error with its causes, which hold the useful part.
+fn chain(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// The value of `sslmode` when it demands TLS.
+fn tls_demand(url: &str) -> Option<String> {
+    let (_, query) = url.split_once('?')?;
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .filter(|(key, _)| plain(key).eq_ignore_ascii_case("sslmode"))
+        .map(|(_, value)| plain(value))
+        .find(|mode| !matches!(mode.as_str(), "disable" | "allow" | "prefer"))
+}
+
+/// Without percent escapes. What is no escape stays as it is.
+fn plain(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let escaped = (*byte == b'%')
+            .then(|| text.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        out.push(escaped.unwrap_or(*byte));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_that_demands_tls_is_refused_and_a_password_is_never_shown() {
+        for mode in ["require", "verify-ca", "verify-full", "verify%2Dfull", "nonsense"] {
+            let url = format!("postgres://u:secret@db.example.org/app?a=b&sslmode={mode}");
+            let refused = Postgres::new(&url).unwrap_err().to_string();
+            assert!(refused.contains("demands TLS"), "{refused}");
+            assert!(!refused.contains("secret"));
+        }
+        let url = "postgres://u:secret@db.example.org:5433/app?sslmode=disable";
+        let there = Postgres::new(url).unwrap();
+        assert_eq!(there.to_string(), "postgres://u@db.example.org:5433/app");
+        assert!(!format!("{there:?}").contains("secret"));
+        let refused = Postgres::new("postgres://u:secret@:x/").unwrap_err();
+        assert!(!format!("{refused:?} {refused}").contains("secret"));
+    }
+
+    #[test]
+    fn escapes_are_read() {
+        for (text, shown) in [("a%2Db", "a-b"), ("%", "%"), ("%2", "%2"), ("ä%zz", "ä%zz")] {
+            assert_eq!(plain(text), shown);
+        }
+    }
+}
