@@ -3,8 +3,8 @@
 //! Deliberately absent: `@cert-authority` lines are skipped, for host certificates are not asked for.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use russh::keys::PublicKey;
 use russh::keys::ssh_encoding::base64::{Base64, Encoding as _};
-use russh::keys::{Algorithm, PublicKey};
 use sha1::Sha1;
 
 /// The port that has no part in a host's name.
@@ -44,14 +44,10 @@ impl KnownHosts {
 
     /// Keys that the host may show.
     pub(crate) fn accepted(&self, host: &str, port: u16) -> Vec<PublicKey> {
-        let mut keys = self.keys(&name(host, port), false);
-        if port != SSH_PORT {
-            // OpenSSH looks without the port when the name with the port has no key of this type.
-            for key in self.keys(&name(host, SSH_PORT), false) {
-                if !keys.iter().any(|other| same_type(other, &key)) {
-                    keys.push(key);
-                }
-            }
+        let keys = self.keys(&name(host, port), false);
+        if keys.is_empty() && port != SSH_PORT {
+            // As OpenSSH does, where nothing is known of the name with the port.
+            return self.keys(&name(host, SSH_PORT), false);
         }
         keys
     }
@@ -71,14 +67,6 @@ impl KnownHosts {
             .filter(|line| line.revoked == revoked && line.hosts.contain(name))
             .map(|line| line.key.clone())
             .collect()
-    }
-}
-
-/// OpenSSH counts the curves of ECDSA as one type.
-fn same_type(one: &PublicKey, other: &PublicKey) -> bool {
-    match (one.algorithm(), other.algorithm()) {
-        (Algorithm::Ecdsa { .. }, Algorithm::Ecdsa { .. }) => true,
-        (one, other) => one == other,
     }
 }
 

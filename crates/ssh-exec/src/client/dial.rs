@@ -448,18 +448,23 @@ fn lost_in_sign_in(endpoint: &Endpoint, cause: &str) -> ConnectError {
     }
 }
 
-/// The hash for RSA signatures: the best that the server names, never SHA-1.
-async fn rsa_hash(hop: &Hop, algorithm: &Algorithm) -> Result<Option<HashAlg>, russh::Error> {
-    match algorithm {
-        Algorithm::Rsa { .. } => Ok(Some(
-            hop.handle
-                .best_supported_rsa_hash()
-                .await?
-                .flatten()
-                .unwrap_or(HashAlg::Sha512),
-        )),
-        _ => Ok(None),
-    }
+/// The hashes to sign with, most preferred first: for RSA what the server names, then the other; never SHA-1. Servers
+/// name what they know, not what they accept.
+async fn hashes(hop: &Hop, algorithm: &Algorithm) -> Result<Vec<Option<HashAlg>>, russh::Error> {
+    let Algorithm::Rsa { .. } = algorithm else {
+        return Ok(vec![None]);
+    };
+    Ok(
+        match hop.handle.best_supported_rsa_hash().await?.flatten() {
+            Some(HashAlg::Sha256) => vec![Some(HashAlg::Sha256), Some(HashAlg::Sha512)],
+            _ => vec![Some(HashAlg::Sha512), Some(HashAlg::Sha256)],
+        },
+    )
+}
+
+/// Does the answer to one attempt leave room for another?
+fn may_go_on(result: &AuthResult) -> bool {
+    matches!(result, AuthResult::Failure { remaining_methods, partial_success: false } if !remaining_methods.is_empty())
 }
 
 async fn with_key(
@@ -467,10 +472,18 @@ async fn with_key(
     user: &str,
     key: Arc<PrivateKey>,
 ) -> Result<AuthResult, russh::Error> {
-    let hash = rsa_hash(hop, &key.algorithm()).await?;
-    hop.handle
-        .authenticate_publickey(user, PrivateKeyWithHashAlg::new(key, hash))
-        .await
+    let mut last = Err(russh::Error::NotAuthenticated);
+    for hash in hashes(hop, &key.algorithm()).await? {
+        let result = hop
+            .handle
+            .authenticate_publickey(user, PrivateKeyWithHashAlg::new(Arc::clone(&key), hash))
+            .await?;
+        if !may_go_on(&result) {
+            return Ok(result);
+        }
+        last = Ok(result);
+    }
+    last
 }
 
 /// Tries the agent's keys in its order, until one is accepted or the server has enough.
@@ -481,38 +494,33 @@ async fn with_agent(
 ) -> Result<AuthResult, russh::Error> {
     let mut last = Err(russh::Error::NotAuthenticated);
     for identity in agent.identities.into_iter().take(AGENT_KEYS) {
-        let attempt = match identity {
-            AgentIdentity::PublicKey { key, .. } => {
-                let hash = rsa_hash(hop, &key.algorithm()).await?;
-                hop.handle
-                    .authenticate_publickey_with(user, key, hash, &mut agent.client)
-                    .await
-            }
-            AgentIdentity::Certificate { certificate, .. } => {
-                let hash = rsa_hash(hop, &certificate.algorithm()).await?;
-                hop.handle
-                    .authenticate_certificate_with(user, certificate, hash, &mut agent.client)
-                    .await
-            }
+        let algorithm = match &identity {
+            AgentIdentity::PublicKey { key, .. } => key.algorithm(),
+            AgentIdentity::Certificate { certificate, .. } => certificate.algorithm(),
         };
-        match attempt {
-            Ok(AuthResult::Failure {
-                remaining_methods,
-                partial_success: false,
-            }) if !remaining_methods.is_empty() => {
-                last = Ok(AuthResult::Failure {
-                    remaining_methods,
-                    partial_success: false,
-                });
-            }
-            Ok(result) => return Ok(result),
-            // The agent did not sign with this key (not confirmed, or restricted to other hosts); the next may do.
-            Err(error) => {
-                if last.is_err() {
+        for hash in hashes(hop, &algorithm).await? {
+            let attempt = match identity.clone() {
+                AgentIdentity::PublicKey { key, .. } => {
+                    hop.handle
+                        .authenticate_publickey_with(user, key, hash, &mut agent.client)
+                        .await
+                }
+                AgentIdentity::Certificate { certificate, .. } => {
+                    hop.handle
+                        .authenticate_certificate_with(user, certificate, hash, &mut agent.client)
+                        .await
+                }
+            };
+            match attempt {
+                Ok(result) if may_go_on(&result) => last = Ok(result),
+                Ok(result) => return Ok(result),
+                // The agent did not sign with this key (not confirmed, or restricted to other hosts); the next may do.
+                Err(error) if last.is_err() => {
                     last = Err(russh::Error::IO(io::Error::other(format!(
                         "the agent did not sign: {error}"
                     ))));
                 }
+                Err(_) => {}
             }
         }
     }

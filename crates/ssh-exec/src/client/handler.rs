@@ -1,5 +1,6 @@
 //! What we answer to a server's callbacks.
 
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use russh::client::{DisconnectReason, Handler, Session};
@@ -183,10 +184,13 @@ pub(crate) fn describe(error: &russh::Error) -> String {
             "no common algorithm for {kind:?}; the host offers: {}",
             fleet_types::printable(&theirs.join(", "))
         ),
-        russh::Error::IO(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            "the host closed the connection".to_owned()
-        }
-        russh::Error::IO(error) => error.to_string(),
+        russh::Error::IO(error) => match error.kind() {
+            ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe => {
+                "the host closed the connection".to_owned()
+            }
+            ErrorKind::ConnectionReset => "the host reset the connection".to_owned(),
+            _ => error.to_string(),
+        },
         russh::Error::Join(_) => "the SSH client failed".to_owned(),
         other => other.to_string(),
     }

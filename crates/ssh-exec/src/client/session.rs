@@ -17,6 +17,9 @@ use crate::transport::{Session, SessionError};
 
 /// After the end marker on standard output, how long the one on standard error is waited for.
 const GRACE: Duration = Duration::from_millis(200);
+/// After the shell's end, how long its last output is waited for: exit code and output may come in either order, and a
+/// child that holds the output keeps the channel open for ever.
+const LAST_OUTPUT: Duration = Duration::from_secs(5);
 /// How long a parting message may take.
 const PARTING: Duration = Duration::from_secs(1);
 /// How long a refused channel is asked for again. Where sshd allows one session a connection, the slot of the command
@@ -80,8 +83,9 @@ impl RusshSession {
         let mut reader = FrameReader::new(frame.marker());
         let mut end = None;
         let mut closed = false;
+        let mut ending = false;
         let mut sent = false;
-        let mut grace = None;
+        let mut until: Option<Instant> = None;
         // Request, script and end of file go out together, without waiting for the answer to the first.
         let send = async {
             write.exec(true, EXEC_REQUEST).await?;
@@ -95,7 +99,7 @@ impl RusshSession {
                 message = read.wait() => message,
                 // A failure to send shows as the end of the connection on the reading side.
                 _ = &mut send, if !sent => { sent = true; continue }
-                () = sleep_until(grace.unwrap_or_else(Instant::now)), if grace.is_some() => break,
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => break,
             };
             match message {
                 Some(ChannelMsg::Data { data }) => reader.stdout(&data),
@@ -114,8 +118,11 @@ impl RusshSession {
                 Some(_) => {}
                 None => break,
             }
-            if reader.ended() && grace.is_none() {
-                grace = Some(Instant::now() + GRACE);
+            if reader.ended() && !ending {
+                ending = true;
+                until = Some(Instant::now() + GRACE);
+            } else if end.is_some() && until.is_none() {
+                until = Some(Instant::now() + LAST_OUTPUT);
             }
         }
         if reader.ended() {
@@ -125,10 +132,10 @@ impl RusshSession {
                 cause,
             });
         }
-        let end = match (closed, end) {
-            (true, end) => end.unwrap_or(StreamEnd::Silent),
-            (false, _) => StreamEnd::Cut(self.connection.hop.notes.ended()),
-        };
+        let end = end.unwrap_or_else(|| match closed {
+            true => StreamEnd::Silent,
+            false => StreamEnd::Cut(self.connection.hop.notes.ended()),
+        });
         Err(reader.failure(command.name(), &end))
     }
 }
@@ -151,8 +158,8 @@ impl Session for RusshSession {
         drop(read);
         let _ = timeout(PARTING, async {
             if result.is_err() {
-                // Ends the whole process group of a command that is not captured. A captured one passes it on, and
-                // one that runs as root or under a forced command is left to its own limit.
+                // Ends the whole process group of a command that is not captured; a captured one passes it on. sshd
+                // does neither for forced commands nor for the superuser: those are left to their own limit.
                 write.signal(Sig::TERM).await?;
             }
             write.close().await

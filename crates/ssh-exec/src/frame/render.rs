@@ -1,10 +1,24 @@
 //! From a command to the text sent to the host.
 
 use std::fmt::{self, Write as _};
+use std::sync::LazyLock;
 
 use crate::command::{HostGuard, RemoteCommand};
 use crate::quote::quote;
 use crate::transport::SessionError;
+
+static PRELUDE: LazyLock<String> = LazyLock::new(|| squeeze(include_str!("prelude.sh")));
+static GUARD: LazyLock<String> = LazyLock::new(|| squeeze(include_str!("guard.sh")));
+
+/// Our own text without what is there for its readers: comments and indentation.
+fn squeeze(script: &str) -> String {
+    script
+        .lines()
+        .map(str::trim_start)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .flat_map(|line| [line, "\n"])
+        .collect()
+}
 
 /// What is asked of sshd. The login shell only has to replace itself by a POSIX shell, in words that bash, dash, fish,
 /// csh and zsh all understand; everything else comes over standard input.
@@ -47,20 +61,21 @@ impl Frame {
 
     /// The text for the shell's standard input, to be followed by end of file.
     ///
-    /// It is a single line, and nothing in it can be run unless all of it arrived: whether its end is lost with the
-    /// connection or its beginning is eaten by a start-up file that reads standard input, the shell is left with an
-    /// unterminated quote and refuses it whole.
+    /// Nothing of it runs when its end is lost with the connection or its beginning is eaten by a start-up file that
+    /// reads standard input: it is one line, and with every character encoded that means something to a shell between
+    /// commands, what is left is a single command with an unterminated quote.
     #[must_use]
     pub fn stdin(&self) -> Vec<u8> {
-        let mut text = String::with_capacity(self.script.len() * 9 / 8 + 64);
+        let mut text = String::with_capacity(self.script.len() * 3 / 2);
         text.push_str("eval \"$(printf '%b' '");
         for character in self.script.chars() {
             match character {
                 '\n' => text.push_str("\\n"),
                 '\\' => text.push_str("\\\\"),
-                '\'' => text.push_str("\\0047"),
-                '"' => text.push_str("\\0042"),
-                '#' => text.push_str("\\0043"),
+                '\'' | '"' | '`' | '#' | ';' | '&' | '|' | '<' | '>' | '(' | ')' | '{' | '}'
+                | '*' | '~' => {
+                    let _ = write!(text, "\\0{:03o}", u32::from(character));
+                }
                 other => text.push(other),
             }
         }
@@ -87,7 +102,7 @@ fn script(command: &RemoteCommand, marker: &str) -> Result<String, String> {
     assign(&mut text, "rollout_mark", marker)?;
     assign(&mut text, "rollout_newline", "\n")?;
     assign(&mut text, "rollout_home", "")?;
-    text.push_str(include_str!("prelude.sh"));
+    text.push_str(&PRELUDE);
     text.push_str(
         "printf '\\n%s begin\\n' \"$rollout_mark\" >&2\nprintf '\\n%s begin\\n' \"$rollout_mark\"\n(\nexec 8>&1 </dev/null\n",
     );
@@ -146,6 +161,6 @@ fn guard_script(text: &mut String, guard: &HostGuard) -> Result<(), String> {
     assign(text, "rollout_epoch", &guard.epoch.to_string())?;
     assign(text, "rollout_replace", &replace)?;
     assign(text, "rollout_wait", &guard.wait_seconds.to_string())?;
-    text.push_str(include_str!("guard.sh"));
+    text.push_str(&GUARD);
     Ok(())
 }

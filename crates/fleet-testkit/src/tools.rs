@@ -1,0 +1,102 @@
+//! Outside programs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long anything started here may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Should tests of this tool be left out?
+///
+/// Tests never leave themselves out: without `sshd` they fail, and the message says what to do. Whoever runs them may
+/// leave them out by naming the tool in `ROLLOUT_TEST_WITHOUT`; then each says so in one line.
+///
+/// # Panics
+///
+/// When the tool is missing and was not left out.
+#[must_use]
+pub fn is_left_out(tool: &str) -> bool {
+    let left_out = std::env::var("ROLLOUT_TEST_WITHOUT").unwrap_or_default();
+    if left_out
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+        .any(|word| word == tool)
+    {
+        #[expect(
+            clippy::print_stderr,
+            reason = "the reader of the test's output must see that it did nothing"
+        )]
+        {
+            eprintln!("skipped: {tool}");
+        }
+        return true;
+    }
+    assert!(
+        tool != "sshd" || find("sshd").is_some(),
+        "openssh-server is missing; run cargo xtask test"
+    );
+    assert!(
+        find(tool).is_some(),
+        "{tool} is missing; run cargo xtask test"
+    );
+    false
+}
+
+/// Where a program is. `sshd` is in folders that are not in everybody's path.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}
+
+/// Runs a program to its end and returns its standard output.
+///
+/// # Panics
+///
+/// When it cannot be started or fails.
+pub fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("{program} cannot be started: {error}"));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?} failed: {error}"
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Waits until something holds.
+///
+/// # Panics
+///
+/// When it does not hold within 30 s.
+#[track_caller]
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "still not so after {PATIENCE:?}: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A path as text for a configuration file or an argument.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str()
+        .expect("temporary folders have names in UTF-8")
+}
+
+pub(crate) fn write(path: &Path, content: &str) {
+    std::fs::write(path, content)
+        .unwrap_or_else(|error| panic!("{} cannot be written: {error}", path.display()));
+}
+
+pub(crate) fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder can be made")
+}
