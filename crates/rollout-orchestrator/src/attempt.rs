@@ -1,0 +1,249 @@
+//! One attempt as a task: from the claim to the settled host.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fleet_store::{Claimed, HostLease, LeaseError, Store, StoreError};
+use fleet_types::{
+    AttemptStatus, HostEvent, HostId, HostName, Outcome, Progress, Reason, RolloutId,
+};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::sleep;
+use update_engine::{AttemptSpec, Goal, GuardSpec, run_attempt};
+
+use crate::desk::RolloutDesk;
+use crate::endpoint::{EndpointError, endpoint};
+use crate::journal::{StopCause, StoreJournal};
+use crate::lease::Lease;
+
+/// An attempt that panicked or recorded nonsense this often is not started anew.
+const FAULTS: u32 = 3;
+/// Between two starts of the same attempt by the same worker.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// An attempt that this worker owns, over all its starts.
+#[derive(Clone, Debug)]
+pub(crate) struct Owned {
+    claimed: Arc<Claimed>,
+    /// As it is now; an attempt may raise its epoch.
+    host_lease: Arc<Mutex<HostLease>>,
+    /// Panics and illegal events so far.
+    faults: u32,
+}
+
+/// How one start of an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AttemptEnd {
+    /// The host is settled.
+    Settled,
+    /// Nothing is wrong with the host; its attempt must be taken up again.
+    Interrupted,
+    /// The program is at fault.
+    Faulty,
+    /// By the store's record the host is no longer ours.
+    NotOurs,
+}
+
+impl Owned {
+    pub(crate) fn new(claimed: Claimed) -> Self {
+        let host_lease = Arc::new(Mutex::new(claimed.lease.clone()));
+        Self {
+            claimed: Arc::new(claimed),
+            host_lease,
+            faults: 0,
+        }
+    }
+
+    pub(crate) fn rollout(&self) -> RolloutId {
+        self.claimed.lease.rollout
+    }
+
+    pub(crate) fn host(&self) -> HostId {
+        self.claimed.lease.host
+    }
+
+    pub(crate) fn name(&self) -> &HostName {
+        &self.claimed.attempt.name
+    }
+
+    pub(crate) fn concurrency(&self) -> u32 {
+        self.claimed.concurrency
+    }
+
+    /// The same attempt, with one more fault to its name.
+    pub(crate) fn after_fault(mut self) -> Self {
+        self.faults += 1;
+        self
+    }
+
+    fn host_lease(&self) -> HostLease {
+        self.host_lease
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// What an attempt needs of its worker.
+#[derive(Clone, Debug)]
+pub(crate) struct AttemptTask {
+    pub(crate) desk: Arc<RolloutDesk>,
+    pub(crate) owned: Owned,
+}
+
+impl AttemptTask {
+    /// Right after the claim: what is on record came with it.
+    pub(crate) async fn first(self, place: Option<OwnedSemaphorePermit>) -> AttemptEnd {
+        let progress = self.owned.claimed.attempt.progress.clone();
+        self.run(progress, place).await
+    }
+
+    /// After an interruption or a fault: asks the store what is on record by now.
+    pub(crate) async fn again(self) -> AttemptEnd {
+        sleep(PAUSE).await;
+        let progress = match self.on_record().await {
+            OnRecord::Updating(progress) => progress,
+            OnRecord::Settled => return AttemptEnd::Settled,
+            OnRecord::NotOurs => return AttemptEnd::NotOurs,
+        };
+        if self.owned.faults >= FAULTS {
+            let message =
+                format!("the program failed {FAULTS} times in this attempt; its log says how");
+            return self.settle(&progress, Reason::Internal, message).await;
+        }
+        self.run(progress, None).await
+    }
+
+    async fn run(&self, progress: Progress, place: Option<OwnedSemaphorePermit>) -> AttemptEnd {
+        let spec = match self.spec(progress.clone()) {
+            Ok(spec) => spec,
+            Err((reason, message)) => return self.settle(&progress, reason, message).await,
+        };
+        let transport = self.desk.transport(place);
+        let lease = Arc::clone(self.lease());
+        let refusals = lease.refusals();
+        let mut journal = StoreJournal::new(
+            self.store(),
+            Arc::clone(&lease),
+            Arc::clone(&self.owned.host_lease),
+        );
+        match run_attempt(spec, &transport, &mut journal).await {
+            Ok(_) => AttemptEnd::Settled,
+            Err(stopped) => {
+                tracing::warn!(host = %self.owned.name(), %stopped, "an attempt stopped");
+                let refused = lease.refusals() > refusals;
+                match journal.stopped() {
+                    Some(StopCause::HostLost) => AttemptEnd::NotOurs,
+                    Some(StopCause::Outage) => AttemptEnd::Interrupted,
+                    None if refused => AttemptEnd::Interrupted,
+                    None | Some(StopCause::Illegal) => AttemptEnd::Faulty,
+                }
+            }
+        }
+    }
+
+    fn spec(&self, progress: Progress) -> Result<AttemptSpec, (Reason, String)> {
+        let Claimed {
+            attempt,
+            host_keys,
+            settle,
+            ..
+        } = &*self.owned.claimed;
+        let endpoint =
+            endpoint(&attempt.name, &attempt.spec, host_keys, &self.desk.ssh).map_err(|error| {
+                let reason = match error {
+                    EndpointError::NoIdentity { .. } => Reason::NoCredential,
+                    EndpointError::Jump { .. } => Reason::Unreachable,
+                };
+                (reason, error.to_string())
+            })?;
+        let goal = match (attempt.from.clone(), attempt.target.clone()) {
+            (None, Some(target)) => Goal::Update { target },
+            (Some(from), Some(to)) => Goal::Back { from, to },
+            (_, None) => {
+                return Err((
+                    Reason::Internal,
+                    "the attempt has no target on record".to_owned(),
+                ));
+            }
+        };
+        Ok(AttemptSpec {
+            endpoint,
+            app: attempt.spec.app.clone(),
+            goal,
+            settle: *settle,
+            guard: GuardSpec {
+                store: self.desk.slots.store.id().to_string(),
+                epoch: self.owned.host_lease().epoch.0,
+            },
+            progress,
+        })
+    }
+
+    /// What the store has on record, asked for until it answers.
+    async fn on_record(&self) -> OnRecord {
+        loop {
+            if self.lease().is_lost() {
+                return OnRecord::NotOurs;
+            }
+            match self.record().await {
+                Ok(record) => return record,
+                Err(error) => {
+                    tracing::warn!(host = %self.owned.name(), %error, "an attempt could not be read")
+                }
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn record(&self) -> Result<OnRecord, StoreError> {
+        let attempts = self.store().attempt_list(self.owned.rollout()).await?;
+        let mine = attempts
+            .into_iter()
+            .find(|attempt| attempt.host == self.owned.host());
+        Ok(match mine {
+            Some(attempt) if attempt.status == AttemptStatus::Updating => {
+                OnRecord::Updating(attempt.progress)
+            }
+            Some(attempt) if attempt.status.is_settled() => OnRecord::Settled,
+            _ => OnRecord::NotOurs,
+        })
+    }
+
+    /// Settles the host as failed without going there.
+    async fn settle(&self, progress: &Progress, reason: Reason, message: String) -> AttemptEnd {
+        let outcome = Outcome {
+            status: AttemptStatus::Failed,
+            reason,
+            step: progress.step,
+            touched: progress.touched,
+            needs_attention: progress.touched,
+            message,
+            version: None,
+        };
+        let event = HostEvent::Settled { outcome };
+        match self
+            .store()
+            .attempt_record(&self.owned.host_lease(), &event)
+            .await
+        {
+            Ok(()) => AttemptEnd::Settled,
+            Err(LeaseError::Lost { .. } | LeaseError::Illegal(_)) => AttemptEnd::NotOurs,
+            Err(_) => AttemptEnd::Interrupted,
+        }
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.desk.slots.store)
+    }
+
+    fn lease(&self) -> &Arc<Lease> {
+        &self.desk.slots.lease
+    }
+}
+
+enum OnRecord {
+    Updating(Progress),
+    Settled,
+    NotOurs,
+}

@@ -1,0 +1,170 @@
+//! The rollout that a worker is working on, as the worker last saw it.
+
+use std::sync::Arc;
+
+use fleet_store::{Idle, RolloutRecord, StoreError};
+use fleet_types::{HostId, HostName, RolloutKind, RolloutState};
+use tokio::time::{Duration, Instant};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::desk::{RolloutDesk, Unusable};
+use crate::orchestrator::Orchestrator;
+use crate::resolve::Resolver;
+use crate::worker::WorkMode;
+
+#[derive(Debug)]
+pub(crate) struct Current {
+    pub(crate) record: RolloutRecord,
+    pub(crate) desk: Arc<RolloutDesk>,
+    /// Whether the record was read since the last tick.
+    pub(crate) fresh: bool,
+    pub(crate) nothing_to_claim: bool,
+    pub(crate) advanced: bool,
+    /// Asks for the target; says what kept it from an answer.
+    pub(crate) resolving: Option<AbortOnDropHandle<Option<String>>>,
+    /// Why the target is not known yet.
+    pub(crate) trouble: Option<String>,
+    unusable: Unusable,
+    /// Why there was nothing to claim, the last time there was not.
+    idle: Option<Idle>,
+    /// Since when only hosts without a usable credential are left.
+    held_up_since: Option<Instant>,
+    /// Hosts without a usable credential are tried all the same.
+    anyway: bool,
+}
+
+impl Current {
+    /// Begins to work on a rollout: says so, and tries which of its hosts can be signed in to from here.
+    pub(crate) async fn open(
+        record: RolloutRecord,
+        desk: Arc<RolloutDesk>,
+        orchestrator: &Orchestrator,
+    ) -> Result<Self, StoreError> {
+        let unusable = if record.state.is_active() {
+            let worker = desk.slots.lease.worker();
+            orchestrator
+                .store()
+                .rollout_attend(record.id, worker)
+                .await?;
+            let attempts = orchestrator.store().attempt_list(record.id).await?;
+            Unusable::look(attempts, &**orchestrator.transport(), &desk.ssh).await
+        } else {
+            Unusable::default()
+        };
+        for (host, why) in unusable.shown() {
+            tracing::warn!(%host, %why, "left to other processes: its credential cannot be loaded here");
+        }
+        Ok(Self {
+            record,
+            desk,
+            fresh: true,
+            nothing_to_claim: false,
+            advanced: false,
+            resolving: None,
+            trouble: None,
+            unusable,
+            idle: None,
+            held_up_since: None,
+            anyway: false,
+        })
+    }
+
+    pub(crate) fn is_unresolved(&self) -> bool {
+        self.record.target.is_none() && self.record.kind != RolloutKind::Rollback
+    }
+
+    pub(crate) fn is_resolving(&self) -> bool {
+        self.resolving.is_some()
+    }
+
+    /// Starts to ask for the target.
+    pub(crate) fn resolve(&mut self, mode: WorkMode) {
+        let resolver = Resolver {
+            desk: Arc::clone(&self.desk),
+            record: self.record.clone(),
+            // Somebody who does one rollout alone has nobody to wait for.
+            left_to_others: match mode {
+                WorkMode::One(_) => Vec::new(),
+                _ => self.unusable.ids(),
+            },
+        };
+        self.resolving = Some(AbortOnDropHandle::new(tokio::spawn(resolver.run())));
+    }
+
+    /// Takes note of where the rollout stands.
+    pub(crate) fn see(&mut self, record: RolloutRecord) {
+        let place = |r: &RolloutRecord| (r.state, r.stage, r.target.is_some());
+        if place(&record) != place(&self.record) {
+            self.stir();
+        }
+        self.record = record;
+        self.fresh = true;
+    }
+
+    /// Something happened here that may have made a host claimable, or have ended a stage.
+    pub(crate) fn stir(&mut self) {
+        self.nothing_to_claim = false;
+        self.advanced = false;
+    }
+
+    /// Something may have happened elsewhere.
+    pub(crate) fn stale(&mut self) {
+        self.fresh = false;
+        self.stir();
+    }
+
+    pub(crate) fn found_nothing(&mut self, idle: Idle) {
+        self.nothing_to_claim = true;
+        self.idle = Some(idle);
+        // The store knows better than the record read last.
+        self.fresh &= !matches!(idle, Idle::Unresolved | Idle::NotRunning);
+    }
+
+    /// Hosts that are not to be claimed here.
+    pub(crate) fn except(&self) -> Vec<HostId> {
+        if self.anyway {
+            Vec::new()
+        } else {
+            self.unusable.ids()
+        }
+    }
+
+    /// Hosts that are left to other processes, and why.
+    pub(crate) fn cannot_load(&self) -> Vec<(HostName, String)> {
+        self.unusable.shown()
+    }
+
+    /// Tries credentials again that could not be loaded.
+    pub(crate) async fn look_at_credentials(&mut self, orchestrator: &Orchestrator) {
+        let ssh = &orchestrator.settings().ssh;
+        self.unusable
+            .look_again(&**orchestrator.transport(), ssh)
+            .await;
+    }
+
+    /// For how long the rollout has waited for nothing but hosts whose credential cannot be loaded here, as far as can
+    /// be told from here.
+    pub(crate) fn held_up_for(&mut self, in_flight: usize) -> Option<Duration> {
+        let only_these = in_flight == 0
+            && !self.anyway
+            && self.unusable.holds_up(self.record.stage)
+            && (self.idle == Some(Idle::NoneSuitable)
+                || self.record.state != RolloutState::Running);
+        if !only_these {
+            self.held_up_since = None;
+            return None;
+        }
+        Some(
+            self.held_up_since
+                .get_or_insert_with(Instant::now)
+                .elapsed(),
+        )
+    }
+
+    /// From now on no host is left to others: those that cannot be signed in to fail, untouched.
+    pub(crate) fn try_all_the_same(&mut self) {
+        tracing::warn!(rollout = %self.record.id, "no other process signs in to the hosts left; trying all the same");
+        self.anyway = true;
+        self.stir();
+    }
+}

@@ -1,0 +1,186 @@
+//! A worker's lease as the worker itself sees it: renewed by a task of its own, and fenced by time that cannot be set.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fleet_store::{LeaseError, LeaseTimes, Store};
+use fleet_types::WorkerId;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+/// A moment on the clock that timers use, and on the one that goes on while the machine sleeps. A laptop that was closed
+/// for an hour must not believe that its lease is a second old.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    running: Instant,
+    boot: Duration,
+}
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        Self {
+            running: Instant::now(),
+            boot: since_boot(),
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.running
+            .elapsed()
+            .max(since_boot().saturating_sub(self.boot))
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn since_boot() -> Duration {
+    Duration::ZERO
+}
+
+/// The worker may send nothing now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fenced {
+    /// Another process may own its hosts by now.
+    #[error("the lease of this process is lost")]
+    Lost,
+    /// It may still own them, but cannot know.
+    #[error("the lease of this process could not be renewed for {seconds} s")]
+    Stale { seconds: u64 },
+}
+
+/// The lease of one registration of one process. Once lost it stays lost; the process registers anew.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    worker: WorkerId,
+    times: LeaseTimes,
+    renewed: Mutex<Moment>,
+    lost: CancellationToken,
+    refusals: AtomicU64,
+}
+
+impl Lease {
+    /// `since` must be read before the store was asked: the store counts from no later than its answer.
+    pub(crate) fn new(worker: WorkerId, times: LeaseTimes, since: Moment) -> Self {
+        Self {
+            worker,
+            times,
+            renewed: Mutex::new(since),
+            lost: CancellationToken::new(),
+            refusals: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// Whether a command may be sent now.
+    pub(crate) fn check(&self) -> Result<(), Fenced> {
+        let age = self
+            .renewed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed();
+        let fenced = if self.lost.is_cancelled() {
+            Fenced::Lost
+        } else if age >= self.times.fence {
+            Fenced::Stale {
+                seconds: age.as_secs(),
+            }
+        } else {
+            return Ok(());
+        };
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+        Err(fenced)
+    }
+
+    /// How often [`Lease::check`] refused, so that an attempt that was stopped by it is told from a faulty one.
+    pub(crate) fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn lose(&self) {
+        self.lost.cancel();
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.is_cancelled()
+    }
+
+    /// Returns once the lease is lost.
+    pub(crate) async fn lost(&self) {
+        self.lost.cancelled().await;
+    }
+
+    fn renewed(&self, at: Moment) {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+}
+
+/// Renews the lease until it is lost or the handle is dropped. A task of its own, so that no slow call delays it.
+pub(crate) fn keep(store: Arc<dyn Store>, lease: Arc<Lease>) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let times = lease.times;
+        let mut pause = times.renew;
+        while !lease.is_lost() {
+            sleep(pause).await;
+            pause = match renew(&*store, &lease).await {
+                Ok(()) => times.renew,
+                Err(cause) => {
+                    tracing::warn!(worker = %lease.worker, %cause, "the lease could not be renewed");
+                    times.renew / 5
+                }
+            };
+        }
+    }))
+}
+
+/// Renews once. `Err` means that it is worth trying again.
+async fn renew(store: &dyn Store, lease: &Lease) -> Result<(), String> {
+    let before = Moment::now();
+    match timeout(lease.times.fence, store.worker_renew(lease.worker)).await {
+        Ok(Ok(())) => lease.renewed(before),
+        Ok(Err(LeaseError::Lost { what })) => {
+            tracing::warn!(worker = %lease.worker, %what, "the lease is lost");
+            lease.lose();
+        }
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err("the store does not answer".to_owned()),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_fence_falls_before_the_lease_ends_and_lifts_with_a_renewal() {
+        let lease = Lease::new(
+            WorkerId(Uuid::now_v7()),
+            LeaseTimes::default(),
+            Moment::now(),
+        );
+        assert_eq!(lease.check(), Ok(()));
+        tokio::time::advance(Duration::from_millis(19_999)).await;
+        assert_eq!(lease.check(), Ok(()));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(lease.check(), Err(Fenced::Stale { seconds: 20 }));
+        lease.renewed(Moment::now());
+        assert_eq!(lease.check(), Ok(()));
+        lease.lose();
+        assert_eq!(lease.check(), Err(Fenced::Lost));
+        lease.renewed(Moment::now());
+        assert_eq!(lease.check(), Err(Fenced::Lost), "lost stays lost");
+        assert_eq!(lease.refusals(), 3);
+    }
+}

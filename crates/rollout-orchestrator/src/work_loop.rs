@@ -1,0 +1,284 @@
+//! The loop of one worker: one task owns its state; each thing that can happen calls one `on_…` method; what to do next
+//! is decided by [`next_action`].
+
+mod hosts;
+mod registration;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fleet_store::NewWorker;
+use fleet_types::RolloutId;
+use tokio::sync::watch;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use crate::attempt::{AttemptEnd, Owned};
+use crate::current::Current;
+use crate::decide::{Action, View, next_action};
+use crate::desk::RolloutDesk;
+use crate::orchestrator::Orchestrator;
+use crate::worker::{Finished, Order, Outlets, Registration, WorkError, WorkMode, WorkerStatus};
+
+pub(crate) struct WorkLoop {
+    orchestrator: Orchestrator,
+    who: NewWorker,
+    mode: WorkMode,
+    registration: Registration,
+    orders: watch::Receiver<Order>,
+    stirred: watch::Receiver<u64>,
+    outlets: Outlets,
+    attempts: JoinSet<AttemptEnd>,
+    owned: HashMap<Id, Owned>,
+    desks: HashMap<RolloutId, Arc<RolloutDesk>>,
+    current: Option<Current>,
+    /// When to look around although nothing happened here.
+    next_tick: Instant,
+    /// Whether attempts of dead workers are to be looked for.
+    take_over_due: bool,
+    trouble: Option<String>,
+}
+
+/// What comes after one thing done.
+enum Turn {
+    Again,
+    Wait,
+    End,
+}
+
+impl WorkLoop {
+    pub(crate) fn new(
+        orchestrator: Orchestrator,
+        who: NewWorker,
+        mode: WorkMode,
+        registration: Registration,
+        orders: watch::Receiver<Order>,
+        outlets: Outlets,
+    ) -> Self {
+        Self {
+            stirred: orchestrator.stirred(),
+            orchestrator,
+            who,
+            mode,
+            registration,
+            orders,
+            outlets,
+            attempts: JoinSet::new(),
+            owned: HashMap::new(),
+            desks: HashMap::new(),
+            current: None,
+            next_tick: Instant::now(),
+            take_over_due: true,
+            trouble: None,
+        }
+    }
+
+    pub(crate) async fn run(mut self) -> Result<Finished, WorkError> {
+        let end = loop {
+            match self.turn().await {
+                Ok(Turn::Again) => {}
+                Ok(Turn::Wait) => self.wait().await,
+                Ok(Turn::End) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        let finished = self.leave().await;
+        end.map(|()| finished)
+    }
+
+    /// Does one thing.
+    async fn turn(&mut self) -> Result<Turn, WorkError> {
+        let order = *self.orders.borrow_and_update();
+        let leaving = match order {
+            Order::Work => false,
+            Order::StopBy(deadline) if Instant::now() < deadline => true,
+            Order::StopBy(_) | Order::Abandon => return Ok(Turn::End),
+        };
+        if self.registration.lease().is_lost() {
+            return if leaving {
+                Ok(Turn::End)
+            } else {
+                self.register_anew().await
+            };
+        }
+        self.look().await?;
+        self.wait_for_credentials().await?;
+        if self.take_over_due && !leaving {
+            self.take_over().await?;
+        }
+        self.act(leaving).await
+    }
+
+    /// Finds the rollout to work on, and where it stands.
+    async fn look(&mut self) -> Result<(), WorkError> {
+        if self.current.as_ref().is_some_and(|current| current.fresh) {
+            return Ok(());
+        }
+        let found = match self.mode {
+            WorkMode::Nothing => Ok(None),
+            WorkMode::All => self.store().rollout_active().await,
+            WorkMode::One(id) => self.store().rollout_get(id).await,
+        };
+        let Some(found) = self.weather(found)? else {
+            return Ok(());
+        };
+        match (found, self.mode) {
+            (None, WorkMode::One(id)) => return Err(WorkError::UnknownRollout { id }),
+            (None, _) => self.current = None,
+            (Some(record), _) => {
+                let known = self
+                    .current
+                    .as_ref()
+                    .is_some_and(|current| current.record.id == record.id);
+                if !known {
+                    let desk = self.desk(record.id, record.policy.concurrency);
+                    let current = Current::open(record, desk, &self.orchestrator).await;
+                    self.current = self.weather(current)?;
+                } else if let Some(current) = &mut self.current {
+                    current.see(record);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn act(&mut self, leaving: bool) -> Result<Turn, WorkError> {
+        let in_flight = self.owned.len();
+        let Some(current) = &mut self.current else {
+            return Ok(if leaving && in_flight == 0 {
+                Turn::End
+            } else {
+                Turn::Wait
+            });
+        };
+        let place = current.desk.place();
+        let view = View {
+            state: current.record.state,
+            unresolved: current.is_unresolved(),
+            resolving: current.is_resolving(),
+            leaving,
+            in_flight,
+            place: place.is_some(),
+            nothing_to_claim: current.nothing_to_claim,
+            advanced: current.advanced,
+        };
+        match next_action(&view) {
+            Action::Resolve => current.resolve(self.mode),
+            Action::Claim => return self.claim(place).await,
+            Action::Advance => return self.advance().await,
+            Action::Wait => return Ok(Turn::Wait),
+            Action::Done if leaving || matches!(self.mode, WorkMode::One(_)) => {
+                return Ok(Turn::End);
+            }
+            Action::Done => {
+                self.desks.remove(&current.record.id);
+                self.current = None;
+                return Ok(Turn::Wait);
+            }
+        }
+        Ok(Turn::Again)
+    }
+
+    /// Waits until something happens, and takes note of it.
+    async fn wait(&mut self) {
+        self.show();
+        let lease = Arc::clone(self.registration.lease());
+        let freed = Arc::clone(&self.registration.slots.freed);
+        let until = match *self.orders.borrow() {
+            Order::StopBy(deadline) => self.next_tick.min(deadline),
+            _ => self.next_tick,
+        };
+        let resolving = self
+            .current
+            .as_mut()
+            .and_then(|current| current.resolving.as_mut());
+        tokio::select! {
+            // A place is free: the next turn uses it.
+            () = freed.notified() => {}
+            Some(ended) = self.attempts.join_next_with_id() => self.on_attempt_end(ended),
+            trouble = async { resolving.expect("guarded by the condition").await }, if resolving.is_some() => {
+                self.on_resolved(trouble);
+            }
+            _ = self.stirred.changed() => self.on_tick(),
+            _ = self.orders.changed() => self.on_tick(),
+            () = lease.lost(), if !lease.is_lost() => {}
+            () = sleep_until(until) => self.on_tick(),
+        }
+    }
+
+    fn on_attempt_end(&mut self, ended: Result<(Id, AttemptEnd), JoinError>) {
+        let (id, end) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                tracing::error!(%error, "an attempt failed by a fault of this program");
+                (error.id(), AttemptEnd::Faulty)
+            }
+        };
+        if let Some(current) = &mut self.current {
+            current.stir();
+        }
+        let Some(owned) = self.owned.remove(&id) else {
+            return;
+        };
+        match end {
+            AttemptEnd::Settled => {}
+            AttemptEnd::Interrupted => self.begin_again(owned),
+            AttemptEnd::Faulty => self.begin_again(owned.after_fault()),
+            AttemptEnd::NotOurs => {
+                // The store may still take us for its owner, and then nobody else would take it on. Under a new name we
+                // have what every other worker has: the right to take over what is orphaned.
+                tracing::warn!(host = %owned.name(), "a host is no longer ours; registering anew");
+                self.registration.lease().lose();
+            }
+        }
+    }
+
+    fn on_resolved(&mut self, trouble: Result<Option<String>, JoinError>) {
+        if let Some(current) = &mut self.current {
+            current.trouble = trouble.unwrap_or_else(|error| Some(error.to_string()));
+            current.resolving = None;
+            current.stale();
+        }
+    }
+
+    fn on_tick(&mut self) {
+        let settings = self.orchestrator.settings();
+        let pause = if self.current.is_some() {
+            settings.poll
+        } else {
+            settings.idle_poll
+        };
+        self.next_tick = Instant::now() + pause;
+        self.take_over_due = true;
+        if let Some(current) = &mut self.current {
+            current.stale();
+        }
+    }
+
+    fn show(&self) {
+        let mut in_flight: Vec<_> = self
+            .owned
+            .values()
+            .map(|owned| owned.name().clone())
+            .collect();
+        in_flight.sort();
+        let status = WorkerStatus {
+            worker: self.worker(),
+            in_flight,
+            cannot_load: self
+                .current
+                .as_ref()
+                .map(Current::cannot_load)
+                .unwrap_or_default(),
+            trouble: self
+                .trouble
+                .clone()
+                .or_else(|| self.current.as_ref()?.trouble.clone()),
+        };
+        self.outlets.shown.send_if_modified(|shown| {
+            let changed = *shown != status;
+            *shown = status;
+            changed
+        });
+    }
+}

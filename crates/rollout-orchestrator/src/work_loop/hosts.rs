@@ -1,0 +1,128 @@
+//! Taking hosts on: those of dead workers first, then the next of the stage.
+
+use std::sync::Arc;
+
+use fleet_store::{Claim, Claimed};
+use fleet_types::RolloutId;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Turn, WorkLoop};
+use crate::attempt::{AttemptTask, Owned};
+use crate::current::Current;
+use crate::desk::RolloutDesk;
+use crate::worker::{WorkError, WorkMode};
+
+impl WorkLoop {
+    /// Hosts whose credential cannot be loaded here are left to other processes. Who does one rollout alone, or has waited
+    /// long enough, tries them in the end all the same: they fail untouched, and the rollout ends.
+    pub(super) async fn wait_for_credentials(&mut self) -> Result<(), WorkError> {
+        let Some(current) = &mut self.current else {
+            return Ok(());
+        };
+        current.look_at_credentials(&self.orchestrator).await;
+        let Some(waited) = current.held_up_for(self.owned.len()) else {
+            return Ok(());
+        };
+        let long_enough = waited >= self.orchestrator.settings().credential_patience;
+        let nobody_comes = match self.mode {
+            WorkMode::One(_) if long_enough => true,
+            WorkMode::One(_) => {
+                let alive = self.store().worker_alive().await;
+                self.weather(alive)?.is_some_and(|alive| alive.len() <= 1)
+            }
+            WorkMode::All | WorkMode::Nothing => false,
+        };
+        if let Some(current) = self.current.as_mut().filter(|_| nobody_comes) {
+            current.try_all_the_same();
+            self.take_over_due = true;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn claim(
+        &mut self,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Result<Turn, WorkError> {
+        let Some(current) = &self.current else {
+            return Ok(Turn::Wait);
+        };
+        let (rollout, except) = (current.record.id, current.except());
+        let claim = self
+            .store()
+            .attempt_claim(rollout, self.worker(), &except)
+            .await;
+        match self.weather_lease(claim)? {
+            None => return Ok(Turn::Wait),
+            Some(Claim::Claimed(claimed)) => self.begin(*claimed, place),
+            Some(Claim::Nothing(idle)) => {
+                tracing::trace!(%rollout, ?idle, "nothing to claim");
+                if let Some(current) = &mut self.current {
+                    current.found_nothing(idle);
+                }
+            }
+        }
+        Ok(Turn::Again)
+    }
+
+    pub(super) async fn advance(&mut self) -> Result<Turn, WorkError> {
+        let Some(id) = self.current.as_ref().map(|current| current.record.id) else {
+            return Ok(Turn::Wait);
+        };
+        let advanced = self.store().rollout_advance(id).await;
+        let Some(record) = self.weather(advanced)? else {
+            return Ok(Turn::Wait);
+        };
+        if let Some(current) = &mut self.current {
+            current.advanced = true;
+            current.see(record);
+        }
+        Ok(Turn::Again)
+    }
+
+    /// Hosts of dead workers come before new ones.
+    pub(super) async fn take_over(&mut self) -> Result<(), WorkError> {
+        let except = self
+            .current
+            .as_ref()
+            .map(Current::except)
+            .unwrap_or_default();
+        loop {
+            let taken = self.store().attempt_take_over(self.worker(), &except).await;
+            let Some(Some(claimed)) = self.weather_lease(taken)? else {
+                break;
+            };
+            tracing::info!(host = %claimed.attempt.name, "took over from a worker that is gone");
+            let desk = self.desk(claimed.lease.rollout, claimed.concurrency);
+            self.begin(claimed, desk.place());
+        }
+        self.take_over_due = false;
+        Ok(())
+    }
+
+    pub(super) fn begin(&mut self, claimed: Claimed, place: Option<OwnedSemaphorePermit>) {
+        let owned = Owned::new(claimed);
+        let task = self.task(&owned);
+        let id = self.attempts.spawn(task.first(place)).id();
+        self.owned.insert(id, owned);
+    }
+
+    pub(super) fn begin_again(&mut self, owned: Owned) {
+        let task = self.task(&owned);
+        let id = self.attempts.spawn(task.again()).id();
+        self.owned.insert(id, owned);
+    }
+
+    pub(super) fn task(&mut self, owned: &Owned) -> AttemptTask {
+        AttemptTask {
+            desk: self.desk(owned.rollout(), owned.concurrency()),
+            owned: owned.clone(),
+        }
+    }
+
+    pub(super) fn desk(&mut self, rollout: RolloutId, concurrency: u32) -> Arc<RolloutDesk> {
+        let slots = &self.registration.slots;
+        let ssh = &self.orchestrator.settings().ssh;
+        let new = || Arc::new(RolloutDesk::new(slots.clone(), ssh.clone(), concurrency));
+        Arc::clone(self.desks.entry(rollout).or_insert_with(new))
+    }
+}

@@ -1,0 +1,137 @@
+//! Who the worker is on the store: registering anew after a lost lease, leaving, and bad weather in between.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet_store::{LeaseError, NewWorker, Store, StoreError};
+use fleet_types::WorkerId;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{Turn, WorkLoop};
+use crate::lease::Moment;
+use crate::worker::{Finished, Registration, WorkError};
+
+/// How long a leaving worker waits for goodbyes, and for the store to hear of it.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+impl WorkLoop {
+    /// After the lease was lost: lets go of everything and comes back under a new name.
+    pub(super) async fn register_anew(&mut self) -> Result<Turn, WorkError> {
+        self.let_go().await;
+        self.current = None;
+        self.desks.clear();
+        self.give_up_lease().await;
+        let who = NewWorker {
+            id: WorkerId(Uuid::now_v7()),
+            ..self.who.clone()
+        };
+        let since = Moment::now();
+        let registered = self.store().worker_register(who).await;
+        let Some(id) = self.weather(registered)? else {
+            return Ok(Turn::Wait);
+        };
+        self.registration = Registration::new(&self.orchestrator, id, since);
+        self.outlets
+            .slots
+            .send_replace(self.registration.slots.clone());
+        self.take_over_due = true;
+        Ok(Turn::Again)
+    }
+
+    /// Stops every attempt where it stands; its session closes in the background.
+    pub(super) async fn let_go(&mut self) {
+        self.attempts.abort_all();
+        while self.attempts.join_next().await.is_some() {}
+        self.owned.clear();
+    }
+
+    /// Sends nothing more and closes what is open; then says so, so that what was held can be taken over at once.
+    async fn give_up_lease(&self) {
+        let slots = &self.registration.slots;
+        slots.lease.lose();
+        slots.open.close();
+        let _ = timeout(FAREWELL, slots.open.wait()).await;
+        match timeout(FAREWELL, slots.store.worker_leave(slots.lease.worker())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the store was not told that a lease is given up; it runs out by itself");
+            }
+            Err(_) => tracing::warn!("the store does not answer; the lease runs out by itself"),
+        }
+    }
+
+    pub(super) async fn leave(mut self) -> Finished {
+        let mut unfinished: Vec<_> = self
+            .owned
+            .values()
+            .map(|owned| owned.name().clone())
+            .collect();
+        unfinished.sort();
+        self.let_go().await;
+        let record = self.current.take().map(|current| current.record);
+        // Most goodbyes are short. What still opens a connection after that is cut off.
+        let open = &self.registration.slots.open;
+        open.close();
+        let _ = timeout(Duration::from_secs(1), open.wait()).await;
+        self.give_up_lease().await;
+        Finished { record, unfinished }
+    }
+
+    /// `None` when the store cannot answer now; it will be asked again at the next tick.
+    pub(super) fn weather<T>(
+        &mut self,
+        answer: Result<T, StoreError>,
+    ) -> Result<Option<T>, WorkError> {
+        match answer {
+            Ok(answer) => {
+                self.trouble = None;
+                Ok(Some(answer))
+            }
+            Err(error) if is_passing(&error) => {
+                tracing::warn!(%error, "the store cannot be used now; trying again");
+                self.trouble = Some(error.to_string());
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same for a write under the worker's lease: when that is lost, the next turn registers anew.
+    pub(super) fn weather_lease<T>(
+        &mut self,
+        answer: Result<T, LeaseError>,
+    ) -> Result<Option<T>, WorkError> {
+        match answer {
+            Ok(answer) => self.weather(Ok(answer)),
+            Err(LeaseError::Store(error)) => self.weather(Err(error)),
+            Err(LeaseError::Lost { what }) => {
+                tracing::warn!(%what, "the lease is lost");
+                self.registration.lease().lose();
+                Ok(None)
+            }
+            Err(error) => Err(WorkError::Internal {
+                cause: error.to_string(),
+            }),
+        }
+    }
+
+    pub(super) fn worker(&self) -> WorkerId {
+        self.registration.lease().worker()
+    }
+
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        self.orchestrator.store()
+    }
+}
+
+/// Whether the store may well answer later: it is away, full or read-only, all of which people mend while we wait.
+fn is_passing(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Unavailable { .. }
+            | StoreError::Full { .. }
+            | StoreError::ReadOnly { .. }
+            | StoreError::Open { .. }
+    )
+}

@@ -1,0 +1,328 @@
+//! A fleet in memory, one store in memory, and processes that share both. All time is tokio's paused clock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use fleet_store::*;
+use fleet_types::*;
+use rollout_orchestrator::*;
+use ssh_exec::{Identity, ScriptedTransport};
+use tokio::time::Instant;
+use update_engine::testing::{SimFleet, SimHost, SimOrigin, SimRelease};
+use uuid::Uuid;
+
+use crate::process::{Process, ProcessStore, ProcessTransport};
+
+/// The store's clock: tokio's, and what a test adds while every process is frozen.
+#[derive(Debug)]
+pub(crate) struct TestClock {
+    zero: Instant,
+    ahead: AtomicI64,
+    ids: AtomicU64,
+}
+
+impl TestClock {
+    fn millis(&self) -> i64 {
+        let ticked = i64::try_from(self.zero.elapsed().as_millis()).unwrap();
+        ticked + self.ahead.load(Ordering::SeqCst)
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(1_767_225_600_000 + self.millis())
+    }
+    fn lease_moment(&self) -> LeaseMoment {
+        LeaseMoment {
+            era: "test".into(),
+            at: self.millis(),
+        }
+    }
+    fn rules_the_database(&self) -> bool {
+        true
+    }
+    fn fresh_id(&self) -> Uuid {
+        let count = self.ids.fetch_add(1, Ordering::SeqCst);
+        let mut tail = [0; 10];
+        tail[2..].copy_from_slice(&count.to_be_bytes());
+        uuid::Builder::from_unix_timestamp_millis(1_767_225_600_000, &tail).into_uuid()
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) fleet: SimFleet,
+    pub(crate) store: Arc<DieselStore>,
+    pub(crate) network: ScriptedTransport,
+    pub(crate) clock: Arc<TestClock>,
+    /// What every host runs at the beginning.
+    pub(crate) old: CommitHash,
+    /// The tip of `main`.
+    pub(crate) new: CommitHash,
+}
+
+pub(crate) fn actor() -> Actor {
+    Actor("ann".into())
+}
+
+pub(crate) fn app() -> AppSettings {
+    AppSettings {
+        repo: "/srv/app".parse().unwrap(),
+        remote: "origin".parse().unwrap(),
+        branch: "main".parse().unwrap(),
+        install: "bun install".into(),
+        service: "app".parse().unwrap(),
+        verify: None,
+        generated: vec!["bun.lock".into()],
+        min_free_mib: 100,
+        timeouts: StepTimeouts::default(),
+    }
+}
+
+pub(crate) fn new_host(name: &str) -> NewHost {
+    NewHost {
+        name: name.parse().unwrap(),
+        spec: HostSpec {
+            address: format!("{name}.example").parse().unwrap(),
+            port: 22,
+            user: "deploy".parse().unwrap(),
+            key: None,
+            jump: Vec::new(),
+            app: app(),
+        },
+        labels: BTreeMap::new(),
+        owner: None,
+    }
+}
+
+pub(crate) fn name_of(number: usize) -> String {
+    format!("web-{number:02}")
+}
+
+impl World {
+    /// `hosts` healthy hosts `web-01`…, one good release behind `main`.
+    pub(crate) async fn new(hosts: usize) -> Self {
+        let mut origin = SimOrigin::default();
+        let old = origin.push("main", SimRelease::Good);
+        let new = origin.push("main", SimRelease::Good);
+        let fleet = SimFleet::new(origin.clone());
+        let clock = Arc::new(TestClock {
+            zero: Instant::now(),
+            ahead: AtomicI64::new(0),
+            ids: AtomicU64::new(1),
+        });
+        let store = Arc::new(DieselStore::in_memory_with(StoreOptions {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            ..StoreOptions::default()
+        }));
+        for number in 1..=hosts {
+            fleet.add(&name_of(number), SimHost::on(&old, &origin));
+        }
+        let inventory = (1..=hosts)
+            .map(|number| new_host(&name_of(number)))
+            .collect();
+        store.host_add(inventory, &actor()).await.unwrap();
+        let network = fleet.transport();
+        Self {
+            fleet,
+            store,
+            network,
+            clock,
+            old,
+            new,
+        }
+    }
+
+    /// The new release does this on these hosts.
+    pub(crate) fn breaks(&self, hosts: &[usize], release: SimRelease) {
+        for number in hosts {
+            let new = self.new.clone();
+            self.fleet.change(&name_of(*number), |host| {
+                host.releases.insert(new, release);
+            });
+        }
+    }
+
+    /// Every command of this name takes this long, everywhere.
+    pub(crate) fn takes(&self, command: &str, time: Duration) {
+        for host in self.names() {
+            self.fleet.change(&host, |host| {
+                host.takes.insert(command.to_owned(), time);
+            });
+        }
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        (1..)
+            .map(name_of)
+            .take_while(|name| self.fleet.host(name).is_some())
+            .collect()
+    }
+
+    /// Another process on the same store and network.
+    pub(crate) fn process(&self) -> (Process, Orchestrator) {
+        let process = Process::default();
+        let store = ProcessStore::new(&process, Arc::clone(&self.store) as Arc<dyn Store>);
+        let transport = ProcessTransport::new(&process, Arc::new(self.network.clone()));
+        let settings = OrchestratorSettings {
+            ssh: SshDefaults {
+                identity: Some(Identity::File("/keys/default".into())),
+                ..SshDefaults::default()
+            },
+            ..OrchestratorSettings::default()
+        };
+        (
+            process,
+            Orchestrator::new(Arc::new(store), Arc::new(transport), settings),
+        )
+    }
+
+    pub(crate) fn orchestrator(&self) -> Orchestrator {
+        self.process().1
+    }
+
+    /// Time goes on for the store while every process stands still.
+    pub(crate) fn freeze(&self, time: Duration) {
+        self.clock
+            .ahead
+            .fetch_add(i64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    pub(crate) async fn record(&self, id: RolloutId) -> RolloutRecord {
+        self.store.rollout_get(id).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn attempts(&self, id: RolloutId) -> Vec<AttemptRecord> {
+        self.store.attempt_list(id).await.unwrap()
+    }
+
+    /// `web-01 success/updated`, in plan order.
+    pub(crate) async fn outcomes(&self, id: RolloutId) -> Vec<String> {
+        let attempts = self.attempts(id).await;
+        attempts
+            .iter()
+            .map(|a| {
+                format!(
+                    "{} {}/{}",
+                    a.name,
+                    a.status,
+                    a.reason.map_or("-", Reason::as_str)
+                )
+            })
+            .collect()
+    }
+
+    /// How many ended how.
+    pub(crate) async fn tally(&self, id: RolloutId) -> BTreeMap<AttemptStatus, usize> {
+        let mut tally = BTreeMap::new();
+        for attempt in self.attempts(id).await {
+            *tally.entry(attempt.status).or_default() += 1;
+        }
+        tally
+    }
+
+    /// Everything that a status promises, compared with the hosts as they really are.
+    pub(crate) async fn check_truth(&self, id: RolloutId) {
+        for attempt in self.attempts(id).await {
+            let host = self.fleet.host(attempt.name.as_str()).unwrap();
+            let what = format!(
+                "{} is {} ({:?})",
+                attempt.name, attempt.status, attempt.message
+            );
+            let previous = attempt.progress.previous.as_ref().map(|p| &p.version);
+            match attempt.status {
+                AttemptStatus::Success => {
+                    assert!(
+                        host.is_wholly_on(attempt.target.as_ref().unwrap()),
+                        "{what}"
+                    );
+                }
+                AttemptStatus::RolledBack => {
+                    assert!(host.is_wholly_on(previous.unwrap()), "{what}")
+                }
+                AttemptStatus::Failed if !attempt.touched => assert!(!host.was_changed(), "{what}"),
+                AttemptStatus::Failed => {}
+                AttemptStatus::Skipped => assert!(!host.was_changed(), "{what}"),
+                status => panic!("{what}: nothing may stay {status}"),
+            }
+            let epochs: Vec<i64> = host
+                .received
+                .iter()
+                .filter(|c| c.ran)
+                .filter_map(|c| c.epoch)
+                .collect();
+            assert!(
+                epochs.is_sorted(),
+                "{}: an older epoch was let in: {epochs:?}",
+                attempt.name
+            );
+        }
+        let workers = self.store.worker_alive().await.unwrap();
+        assert!(workers.is_empty(), "{workers:?}");
+    }
+}
+
+pub(crate) fn who(label: &str) -> NewWorker {
+    NewWorker {
+        id: WorkerId(Uuid::now_v7()),
+        label: label.into(),
+        serves: false,
+        process: None,
+    }
+}
+
+pub(crate) fn policy() -> Policy {
+    Policy {
+        settle: Duration::from_secs(5),
+        ..Policy::default()
+    }
+}
+
+/// All stages at once, and nothing halts.
+pub(crate) fn in_one_go() -> Policy {
+    Policy {
+        stages: "100".parse().unwrap(),
+        max_failure_percent: "100".parse().unwrap(),
+        ..policy()
+    }
+}
+
+pub(crate) fn all(policy: Policy) -> PlanRequest {
+    PlanRequest {
+        selection: Selection::All,
+        to: None,
+        policy,
+        message: None,
+        actor: actor(),
+        force: false,
+    }
+}
+
+/// Plans and freezes a rollout of the whole fleet, and goes to work on it.
+pub(crate) async fn begin(orchestrator: &Orchestrator, policy: Policy) -> (RolloutId, Worker) {
+    let plan = orchestrator.plan(&all(policy)).await.unwrap();
+    let me = who("test");
+    let id = orchestrator.trigger(&plan, Some(me.clone())).await.unwrap();
+    let worker = Worker::start_registered(orchestrator, me, WorkMode::One(id))
+        .await
+        .unwrap();
+    (id, worker)
+}
+
+/// The same, to its end.
+pub(crate) async fn run(orchestrator: &Orchestrator, policy: Policy) -> RolloutRecord {
+    let (_, mut worker) = begin(orchestrator, policy).await;
+    worker.finished().await.unwrap().record.unwrap()
+}
+
+/// Waits until this holds, by virtual time.
+pub(crate) async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
+    for _ in 0..100_000 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("what the test waits for did not come");
+}
