@@ -2,12 +2,8 @@
 //! the one that leads to it. Single steps are done by the driver, what their answers mean is said in `judge`, and what is
 //! sent stands in `steps` and `scripts/`.
 
-use std::time::Duration;
-
-use fleet_types::{
-    AppSettings, CommitHash, HostEvent, Outcome, Phase, Previous, Progress, Reason, StepId,
-};
-use ssh_exec::{Endpoint, Transport};
+use fleet_types::{CommitHash, HostEvent, Outcome, Phase, Previous, Reason, StepId};
+use ssh_exec::Transport;
 
 use crate::driver::{Driver, Left};
 use crate::facts::{Inspection, Unit};
@@ -15,61 +11,8 @@ use crate::failure::{Broken, Effect, Failure};
 use crate::journal::{Journal, Stopped};
 use crate::judge::{self, Decision, Verified};
 use crate::outcome;
+use crate::spec::{AttemptSpec, Goal};
 use crate::steps::{self, Direction, Pull};
-
-/// What an attempt is to do.
-#[derive(Clone, Debug)]
-pub struct AttemptSpec {
-    /// The host.
-    pub endpoint: Endpoint,
-    /// How its service is updated.
-    pub app: AppSettings,
-    /// Where to.
-    pub goal: Goal,
-    /// How long a restarted service is watched.
-    pub settle: Duration,
-    /// As whom the host is spoken to.
-    pub guard: GuardSpec,
-    /// What is on record of this attempt already; the default for a fresh one.
-    pub progress: Progress,
-}
-
-/// Where an attempt goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Goal {
-    /// Forward to this commit.
-    Update {
-        /// The commit.
-        target: CommitHash,
-    },
-    /// From one commit to an earlier one, when the host still is on the first.
-    Back {
-        /// Where it must be.
-        from: CommitHash,
-        /// Where it goes.
-        to: CommitHash,
-    },
-}
-
-impl Goal {
-    /// The commit that the host is to be on at the end.
-    #[must_use]
-    pub fn target(&self) -> &CommitHash {
-        match self {
-            Self::Update { target } => target,
-            Self::Back { to, .. } => to,
-        }
-    }
-}
-
-/// As whom the host is spoken to: it refuses a lower epoch of the same store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GuardSpec {
-    /// Which store.
-    pub store: String,
-    /// The epoch of our lease on the host.
-    pub epoch: i64,
-}
 
 /// Takes one host to its goal, or back, and proves where it ended.
 ///
@@ -189,6 +132,7 @@ impl Attempt<'_> {
             .driver
             .step(StepId::Inspect, &work, |output| {
                 let seen = Inspection::of(output);
+                judge::judge_exit(output, StepId::Inspect)?;
                 match judge::judge_inspection(&seen, app, goal) {
                     Decision::Refused(reason, message) => {
                         Err(Failure::new(StepId::Inspect, reason, message).with(Effect::NotRun))
@@ -315,10 +259,27 @@ impl Attempt<'_> {
 
     async fn restart_and_prove(&mut self) -> Result<(), Broken> {
         self.restart(StepId::Restart).await?;
-        self.driver.settle(StepId::Settle).await?;
         let target = self.target().clone();
-        let proof = self.verify(StepId::Verify, &target).await?;
+        let proof = self.prove(StepId::Settle, StepId::Verify, &target).await?;
         Ok(proof.all()?)
+    }
+
+    /// Watches the service for a while, then looks what is proven of `wanted`. A reboot in between says nothing about the
+    /// service; it is watched once more.
+    async fn prove(
+        &mut self,
+        settle: StepId,
+        verify: StepId,
+        wanted: &CommitHash,
+    ) -> Result<Verified, Broken> {
+        self.driver.settle(settle).await?;
+        let proof = self.verify(verify, wanted).await?;
+        if !(proof.rebooted && proof.active) {
+            return Ok(proof);
+        }
+        self.unit = proof.unit;
+        self.driver.settle(settle).await?;
+        self.verify(verify, wanted).await
     }
 
     /// Restarts the service. Whether the one that runs afterwards is another one is told from the one seen before.
@@ -431,10 +392,15 @@ impl Attempt<'_> {
         // A service that may run although its install failed is worth a start, even if nobody can vouch for the host.
         let installed = unless_lost(self.install(StepId::RollbackInstall).await)?;
         let restarted = unless_lost(self.restart(StepId::RollbackRestart).await)?;
-        if restarted.is_ok() {
-            self.driver.settle(StepId::RollbackSettle).await?;
-        }
-        let proof = unless_lost(self.verify(StepId::RollbackVerify, &previous.version).await)?;
+        // A service that did not start needs no watching, but where HEAD is must be known.
+        let proof = match &restarted {
+            Ok(()) => {
+                let (settle, verify) = (StepId::RollbackSettle, StepId::RollbackVerify);
+                self.prove(settle, verify, &previous.version).await
+            }
+            Err(_) => self.verify(StepId::RollbackVerify, &previous.version).await,
+        };
+        let proof = unless_lost(proof)?;
         Ok(outcome::of_rollback(
             app,
             previous,

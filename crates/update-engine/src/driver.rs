@@ -6,10 +6,10 @@ use fleet_types::{Epoch, HostEvent, Progress, Reason, StepId, StepOutput};
 use ssh_exec::{CommandOutput, ConnectError, GuardRefusal, HostGuard, SessionError, Transport};
 use tokio::time::{Instant, sleep};
 
-use crate::attempt::{AttemptSpec, GuardSpec};
 use crate::failure::{Broken, Effect, Failure, one_line};
 use crate::journal::{Journal, Stopped};
 use crate::link::{Link, reason_of};
+use crate::spec::{AttemptSpec, GuardSpec};
 use crate::steps::Work;
 
 /// How often a step is sent again after an outcome that is not known.

@@ -64,6 +64,8 @@ pub(crate) struct Unit {
     pub(crate) restarts: String,
     /// Empty on systemd before 232.
     pub(crate) invocation: String,
+    /// Which boot of the machine this was seen in; empty where the kernel does not tell.
+    pub(crate) boot: String,
     pub(crate) start_limit: Option<Duration>,
     pub(crate) stop_limit: Option<Duration>,
     pub(crate) start_limit_interval: Option<Duration>,
@@ -124,6 +126,7 @@ impl Unit {
             main_pid: word("unit_MainPID"),
             restarts: word("unit_NRestarts"),
             invocation: word("unit_InvocationID"),
+            boot: word("boot"),
             start_limit: span("unit_TimeoutStartUSec"),
             stop_limit: span("unit_TimeoutStopUSec"),
             start_limit_interval: span("unit_StartLimitIntervalUSec"),

@@ -134,19 +134,22 @@ pub(crate) fn of_rollback(
         restarted,
         proof,
     } = done;
-    let proof = match proof {
-        Ok(proof) => proof,
-        Err(failure) => return rollback_failed(app, previous, cause, &failure),
+    let failed = |failure: &Failure| rollback_failed(app, previous, cause, failure);
+    let proof = match (&installed, proof) {
+        (Ok(()), Ok(proof)) => proof,
+        // The first step that failed is the one to tell of.
+        (Err(failure), _) => return failed(failure),
+        (Ok(()), Err(failure)) => return failed(restarted.as_ref().err().unwrap_or(&failure)),
     };
-    if let Err(failure) = installed.and_then(|()| proof.place.clone()) {
-        return rollback_failed(app, previous, cause, &failure);
+    if let Err(failure) = &proof.place {
+        return failed(failure);
     }
     let runs_badly = restarted.is_ok() && proof.service.is_err();
     if !previous.was_active && (runs_badly || !proof.active) {
         return down_as_before(previous, cause);
     }
-    if let Err(failure) = restarted.and_then(|()| proof.service.clone()) {
-        return rollback_failed(app, previous, cause, &failure);
+    if let Err(failure) = restarted.and(proof.service) {
+        return failed(&failure);
     }
     Outcome {
         status: AttemptStatus::RolledBack,

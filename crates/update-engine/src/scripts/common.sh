@@ -75,6 +75,9 @@ END_OF_STATUS
 
 # sample_unit: what systemd says of the service, each property as a fact; all of it in unit.
 sample_unit() {
+  boot=
+  { read -r boot </proc/sys/kernel/random/boot_id; } 2>/dev/null
+  fact boot "$boot"
   unit=$(systemctl show -p LoadState,ActiveState,SubState,Type,Result,MainPID,NRestarts,InvocationID,TimeoutStartUSec,TimeoutStopUSec,StartLimitIntervalUSec \
     "$service" 2>&1)
   while IFS='=' read -r key value; do

@@ -117,6 +117,7 @@ impl SimHost {
                 "unit_InvocationID",
                 format!("{:016x}{:016x}", self.lives, self.restarts),
             )
+            .fact("boot", self.boots)
             .fact("unit_TimeoutStartUSec", "1min 30s")
             .fact("unit_TimeoutStopUSec", "1min 30s")
             .fact("unit_StartLimitIntervalUSec", "10s")
@@ -282,20 +283,26 @@ impl SimHost {
         if extent == Extent::Nothing || !self.sudo || !self.unit_loaded {
             return failed(self);
         }
+        if extent == Extent::Half {
+            self.running = None;
+            return failed(self);
+        }
+        self.start(origin);
+        match self.running {
+            Some(_) => self.with_unit(Answer::exit(0).fact("rc", 0)),
+            None => failed(self),
+        }
+    }
+
+    /// Another life of the service, on the files as they are.
+    pub(super) fn start(&mut self, origin: &SimOrigin) {
         self.lives += 1;
         self.restarts = 0;
-        self.running = None;
-        let ready = self
+        let whole = self
             .tree
             .clone()
-            .filter(|tree| extent == Extent::Whole && self.installed.as_ref() == Some(tree));
-        match ready.map(|tree| (self.release(&tree, origin), tree)) {
-            None | Some((SimRelease::StartFails, _)) => failed(self),
-            Some((_, tree)) => {
-                self.running = Some(tree);
-                self.with_unit(Answer::exit(0).fact("rc", 0))
-            }
-        }
+            .filter(|tree| self.installed.as_ref() == Some(tree));
+        self.running = whole.filter(|tree| self.release(tree, origin) != SimRelease::StartFails);
     }
 
     fn verify(&mut self, origin: &SimOrigin, command: &RemoteCommand, extent: Extent) -> Answer {

@@ -136,7 +136,7 @@ fn receive(
     command: &RemoteCommand,
     what: Option<SimWhat>,
 ) -> (Reply, bool) {
-    match what {
+    match what.clone() {
         Some(SimWhat::LostBefore) => return (Reply::lost(command), false),
         Some(SimWhat::ShellBroken) => {
             let cause = "exit code 0, and instead of its output came: nothing".to_owned();
@@ -148,46 +148,56 @@ fn receive(
                 false,
             );
         }
-        Some(SimWhat::Busy) => return (Reply::exit(75, &[("guard", "busy")]), false),
         Some(SimWhat::Fenced(store, epoch)) => {
             host.fence = Some((store, epoch));
             return receive(host, origin, command, None);
         }
+        Some(SimWhat::Locked) => host.locked = true,
         _ => {}
+    }
+    let busy = host.locked || what == Some(SimWhat::Busy);
+    if command.guard().is_some() && busy {
+        return (Reply::exit(75, &[("guard", "busy")]), false);
     }
     if let Some(refusal) = fence(host, command) {
         return (refusal, false);
     }
-    let mut run = |extent| answer(host, origin, command, extent);
     let whole = |answer: Answer| Reply::Output(answer.output());
     let reply = match what {
-        Some(SimWhat::Fails) => whole(run(Extent::Nothing).fact("rc", 1)),
-        Some(SimWhat::FailsHalfway) => whole(run(Extent::Half).fact("rc", 1)),
+        Some(SimWhat::Fails) => whole(answer(host, origin, command, Extent::Nothing).fact("rc", 1)),
+        Some(SimWhat::FailsHalfway) => {
+            whole(answer(host, origin, command, Extent::Half).fact("rc", 1))
+        }
         // The verify command is all of a verification that has a limit of its own.
         Some(SimWhat::TimesOut) if command.name().ends_with("verify") => {
-            let answer = run(Extent::Whole).fact("verify_rc", 124);
+            let answer = answer(host, origin, command, Extent::Whole).fact("verify_rc", 124);
             whole(answer.fact("rc", 124).fact("timed_out", 1))
         }
-        Some(SimWhat::TimesOut) => whole(run(Extent::Half).fact("rc", 124).fact("timed_out", 1)),
+        Some(SimWhat::TimesOut) => whole(
+            answer(host, origin, command, Extent::Half)
+                .fact("rc", 124)
+                .fact("timed_out", 1),
+        ),
         Some(SimWhat::LostAfter) => {
-            run(Extent::Whole);
+            answer(host, origin, command, Extent::Whole);
             Reply::lost(command)
         }
         Some(SimWhat::Crashes) => {
-            run(Extent::Half);
-            host.running = None;
+            answer(host, origin, command, Extent::Half);
+            host.boots += 1;
+            host.start(origin);
             Reply::lost(command)
         }
         Some(SimWhat::Gone(tries)) => {
-            run(Extent::Whole);
+            answer(host, origin, command, Extent::Whole);
             host.refuses_connections = tries;
             Reply::lost(command)
         }
         Some(SimWhat::NoAnswer) => {
-            run(Extent::Whole);
+            answer(host, origin, command, Extent::Whole);
             Reply::lost(command).after(command.deadline() + Duration::from_secs(1))
         }
-        _ => whole(run(Extent::Whole)),
+        _ => whole(answer(host, origin, command, Extent::Whole)),
     };
     (reply, true)
 }

@@ -103,6 +103,8 @@ pub struct SimHost {
     pub lives: u64,
     /// How often systemd restarted it by itself.
     pub restarts: u64,
+    /// How often the machine was started.
+    pub boots: u64,
     /// Commits that behave otherwise on this host.
     pub releases: BTreeMap<CommitHash, SimRelease>,
     /// Free space in MiB.
@@ -111,6 +113,8 @@ pub struct SimHost {
     pub sudo: bool,
     /// Whether the unit is loaded.
     pub unit_loaded: bool,
+    /// A command that never ends holds the lock.
+    pub locked: bool,
     /// The record of who spoke last: store and epoch.
     pub fence: Option<(String, i64)>,
     /// Connections are refused while this is more than 0; each try takes one off.
@@ -161,14 +165,16 @@ pub enum SimWhat {
     LostBefore,
     /// The connection is lost while it runs; it comes to its end.
     LostAfter,
-    /// The host dies halfway through it and is back at once: files as they are, service stopped.
+    /// The machine dies halfway through it and is back at once: files as they are, the service started on them.
     Crashes,
     /// The connection is lost, and this many tries to open another fail.
     Gone(u32),
     /// It comes to its end, but no answer arrives within the deadline.
     NoAnswer,
-    /// Another command holds the lock.
+    /// Another command holds the lock for now.
     Busy,
+    /// Another command holds the lock from now on.
+    Locked,
     /// The host's record is this from now on, until it is replaced.
     Fenced(String, i64),
     /// The login shell does not run it.
@@ -192,10 +198,12 @@ impl SimHost {
             running: Some(head.clone()),
             lives: 1,
             restarts: 0,
+            boots: 1,
             releases: BTreeMap::new(),
             free_mib: 10_000,
             sudo: true,
             unit_loaded: true,
+            locked: false,
             fence: None,
             refuses_connections: 0,
             takes: BTreeMap::new(),

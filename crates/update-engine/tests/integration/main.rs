@@ -1,4 +1,9 @@
+//! Attempts on hosts that are simulated, on real git with a real shell, and over real SSH.
+
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod faults;
 mod scripted;
+mod shell;
 mod support;
+mod takeover;

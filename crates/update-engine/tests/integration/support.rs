@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use fleet_types::{AppSettings, CommitHash, HostEvent, Outcome, Progress, StepTimeouts};
-use ssh_exec::{Endpoint, HostKeys, Identity};
+use async_trait::async_trait;
+use fleet_types::{AppSettings, CommitHash, Epoch, HostEvent, Outcome, Progress, StepTimeouts};
+use ssh_exec::{Endpoint, HostKeys, Identity, ScriptedTransport};
 use update_engine::testing::{MemoryJournal, SimFleet, SimHost, SimOrigin, SimRelease};
-use update_engine::{AttemptSpec, Goal, GuardSpec, Stopped, run_attempt};
+use update_engine::{AttemptSpec, Goal, GuardSpec, Journal, Stopped, run_attempt};
 
 pub(crate) const HOST: &str = "web-1";
 
@@ -104,4 +105,59 @@ pub(crate) fn told(events: &[HostEvent]) -> Vec<String> {
         HostEvent::Settled { outcome } => format!("= {} {}", outcome.status, outcome.reason),
     };
     events.iter().map(word).collect()
+}
+
+/// A journal that knows how many commands had been sent when each event was recorded.
+pub(crate) struct TracingJournal {
+    pub(crate) inner: MemoryJournal,
+    transport: ScriptedTransport,
+    sent_before: Vec<usize>,
+}
+
+impl TracingJournal {
+    pub(crate) fn new(transport: ScriptedTransport) -> Self {
+        Self {
+            inner: MemoryJournal::default(),
+            transport,
+            sent_before: Vec::new(),
+        }
+    }
+
+    /// The previous version, and the intent of each step, were on record before the step's first command.
+    pub(crate) fn assert_intents_before_commands(&self, cell: &str) {
+        for (index, call) in self.transport.calls().iter().enumerate() {
+            let earlier = || {
+                let events = self.inner.events.iter().zip(&self.sent_before);
+                events
+                    .filter(|(_, sent)| **sent <= index)
+                    .map(|(event, _)| event)
+            };
+            let intended = earlier().rev().find_map(|event| match event {
+                HostEvent::StepStarted { step, .. } => Some(step.as_str()),
+                _ => None,
+            });
+            assert_eq!(
+                intended,
+                Some(call.command.name()),
+                "{cell}: command {index}"
+            );
+            let known = earlier().any(|event| matches!(event, HostEvent::PreviousKnown { .. }));
+            assert!(
+                known || call.command.name() == "inspect",
+                "{cell}: command {index}"
+            );
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for TracingJournal {
+    async fn record(&mut self, event: &HostEvent) -> Result<(), Stopped> {
+        self.sent_before.push(self.transport.calls().len());
+        self.inner.record(event).await
+    }
+
+    async fn raise(&mut self, above: Epoch) -> Result<Epoch, Stopped> {
+        self.inner.raise(above).await
+    }
 }

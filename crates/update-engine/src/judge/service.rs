@@ -1,0 +1,249 @@
+//! Whether the dependencies are there and the service runs.
+
+use fleet_types::{CommitHash, Reason, StepId};
+use ssh_exec::CommandOutput;
+
+use super::{dirty_message, space_or};
+use crate::facts::{Tree, Unit};
+use crate::failure::{Failure, telling_line, with_detail};
+
+/// Whether the install command succeeded.
+pub(crate) fn judge_install(output: &CommandOutput, step: StepId) -> Result<(), Failure> {
+    if output.exit == 0 && output.fact("rc") == Some("0") {
+        return Ok(());
+    }
+    let said = telling_line(output);
+    let (reason, cause) = match output.exit {
+        _ if output.fact("failed") == Some("no_repo") => (
+            Reason::NoRepo,
+            output
+                .fact("why")
+                .unwrap_or("the repository is gone")
+                .to_owned(),
+        ),
+        _ if output.fact("timed_out").is_some() => (
+            Reason::Timeout,
+            "the install command took longer than allowed and was ended".to_owned(),
+        ),
+        137 => (
+            Reason::InstallFailed,
+            "the install command was killed by signal 9 (out of memory?)".to_owned(),
+        ),
+        127 => (
+            Reason::NoInstallCommand,
+            "the install command was not found".to_owned(),
+        ),
+        code => (
+            space_or(&said, Reason::InstallFailed),
+            format!("the install command ended with exit code {code}"),
+        ),
+    };
+    Err(Failure::new(step, reason, with_detail(&cause, &said)))
+}
+
+/// Whether the service was restarted, and what it was like then. `before` is what it was like when last seen.
+pub(crate) fn judge_restart(
+    output: &CommandOutput,
+    step: StepId,
+    before: &Unit,
+) -> Result<Unit, Failure> {
+    let now = Unit::of(output);
+    if output.exit != 0 || output.fact("rc") != Some("0") {
+        let limit = if output.fact("start_limit").is_some() {
+            " (systemd's start limit was hit)"
+        } else {
+            ""
+        };
+        let cause = format!(
+            "systemctl restart ended with exit code {}{limit}",
+            output.exit
+        );
+        return Err(Failure::new(
+            step,
+            Reason::RestartFailed,
+            with_detail(&cause, &telling_line(output)),
+        ));
+    }
+    if before.is_active() && now.is_active() && same_life(before, &now) {
+        let message =
+            "systemctl restart said that it succeeded, but the service still runs as before";
+        return Err(Failure::new(step, Reason::RestartFailed, message));
+    }
+    Ok(now)
+}
+
+/// The service has not been started anew in between. Old systemd has no invocation id; then the process tells.
+fn same_life(before: &Unit, now: &Unit) -> bool {
+    if was_rebooted(before, now) {
+        return false;
+    }
+    let process = |unit: &Unit| unit.main_pid.parse::<u64>().unwrap_or(0);
+    match (before.invocation.as_str(), now.invocation.as_str()) {
+        ("", "") => process(before) != 0 && process(before) == process(now),
+        (one, other) => one == other,
+    }
+}
+
+/// What a verification proved. Either part can fail by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verified {
+    /// HEAD, and the tracked tree.
+    pub(crate) place: Result<(), Failure>,
+    /// The service active, in the life that the restart began, and the verify command.
+    pub(crate) service: Result<(), Failure>,
+    /// Whether it is active, however long it lived.
+    pub(crate) active: bool,
+    /// The machine was rebooted since the baseline: this life of the service is not one that the restart began, and has
+    /// to be watched from here on.
+    pub(crate) rebooted: bool,
+    /// What systemd says now.
+    pub(crate) unit: Unit,
+    /// Where HEAD is.
+    pub(crate) head: Option<CommitHash>,
+}
+
+/// What the verification of `wanted` proved, with the service watched since `baseline`.
+pub(crate) fn judge_verify(
+    output: &CommandOutput,
+    step: StepId,
+    wanted: &CommitHash,
+    baseline: &Unit,
+) -> Verified {
+    let tree = Tree::of(output);
+    let now = Unit::of(output);
+    let word = output.fact("is_active").unwrap_or_default();
+    let service = if output.exit == 0 {
+        service_is_well(output, step, baseline, &now, word)
+    } else {
+        let why = output
+            .fact("why")
+            .map_or_else(|| telling_line(output), str::to_owned);
+        Err(Failure::new(
+            step,
+            Reason::Unhealthy,
+            with_detail("the host could not be verified", &why),
+        ))
+    };
+    Verified {
+        place: is_in_place(output, step, wanted, &tree),
+        service,
+        active: word == "active" && now.is_active(),
+        rebooted: was_rebooted(baseline, &now),
+        unit: now,
+        head: tree.head,
+    }
+}
+
+impl Verified {
+    /// The first thing that is not as it must be. A service that does not run is told before a tree that is not clean.
+    pub(crate) fn all(&self) -> Result<(), Failure> {
+        self.service.clone().and_then(|()| self.place.clone())
+    }
+}
+
+fn is_in_place(
+    output: &CommandOutput,
+    step: StepId,
+    wanted: &CommitHash,
+    tree: &Tree,
+) -> Result<(), Failure> {
+    if output.exit == 0 && tree.is_exactly(wanted) {
+        return Ok(());
+    }
+    let message = match (&tree.head, output.fact("tree_error")) {
+        (_, Some(error)) => with_detail("git could not be asked", error),
+        (Some(head), None) if head == wanted => dirty_message(tree),
+        (Some(head), None) => format!("HEAD is {}, not {}", head.short(), wanted.short()),
+        (None, None) => "where HEAD is could not be found out".to_owned(),
+    };
+    Err(Failure::new(step, Reason::WrongHead, message))
+}
+
+fn service_is_well(
+    output: &CommandOutput,
+    step: StepId,
+    baseline: &Unit,
+    now: &Unit,
+    word: &str,
+) -> Result<(), Failure> {
+    let fail = |reason, message: String| Err(Failure::new(step, reason, message));
+    if was_rebooted(baseline, now) {
+        return fail(
+            Reason::Unhealthy,
+            format!("the host was rebooted; the service is {}", now.shown()),
+        );
+    }
+    if was_restarted(baseline, now) || now.sub_state == "auto-restart" {
+        let counts = format!(
+            "restarts counted {} then {}",
+            shown(&baseline.restarts),
+            shown(&now.restarts)
+        );
+        return fail(
+            Reason::CrashLoop,
+            format!("the service did not stay up: {}, {counts}", now.shown()),
+        );
+    }
+    if word != "active" || !now.is_active() {
+        let shown_word = if word.is_empty() { "nothing" } else { word };
+        let failed_by = if now.result.is_empty() || now.result == "success" {
+            String::new()
+        } else {
+            format!(", result {}", now.result)
+        };
+        let message = format!(
+            "systemctl is-active says {shown_word}; the service is {}{failed_by}",
+            now.shown()
+        );
+        return fail(Reason::Unhealthy, message);
+    }
+    if has_lost_its_process(now) {
+        return fail(
+            Reason::Unhealthy,
+            format!("the service is {} but has no process", now.shown()),
+        );
+    }
+    match output.fact("verify_rc") {
+        None | Some("0") => Ok(()),
+        Some(_) if output.fact("timed_out").is_some() => fail(
+            Reason::Timeout,
+            "the verify command took longer than allowed and was ended".to_owned(),
+        ),
+        Some(code) => {
+            let cause = format!("the verify command ended with exit code {code}");
+            fail(
+                Reason::Unhealthy,
+                with_detail(&cause, &telling_line(output)),
+            )
+        }
+    }
+}
+
+/// Whether systemd began another life of the service since `baseline`. A main process that was not known yet at the
+/// baseline (a service that was still starting) may have become known.
+fn was_restarted(baseline: &Unit, now: &Unit) -> bool {
+    let other_process = baseline.is_active()
+        && !matches!(baseline.main_pid.as_str(), "" | "0")
+        && baseline.main_pid != now.main_pid
+        && now.is_active();
+    baseline.restarts != now.restarts
+        || baseline.invocation != now.invocation && now.is_active()
+        || other_process
+}
+
+fn was_rebooted(baseline: &Unit, now: &Unit) -> bool {
+    !baseline.boot.is_empty() && !now.boot.is_empty() && baseline.boot != now.boot
+}
+
+/// Services of these kinds are their main process.
+fn has_lost_its_process(now: &Unit) -> bool {
+    let has_one = matches!(
+        now.kind.as_str(),
+        "simple" | "exec" | "notify" | "notify-reload" | "dbus" | "idle"
+    );
+    has_one && now.main_pid == "0"
+}
+
+fn shown(count: &str) -> &str {
+    if count.is_empty() { "-" } else { count }
+}

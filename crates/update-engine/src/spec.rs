@@ -1,0 +1,58 @@
+use std::time::Duration;
+
+use fleet_types::{AppSettings, CommitHash, Progress};
+use ssh_exec::Endpoint;
+
+/// What an attempt is to do.
+#[derive(Clone, Debug)]
+pub struct AttemptSpec {
+    /// The host.
+    pub endpoint: Endpoint,
+    /// How its service is updated.
+    pub app: AppSettings,
+    /// Where to.
+    pub goal: Goal,
+    /// How long a restarted service is watched.
+    pub settle: Duration,
+    /// As whom the host is spoken to.
+    pub guard: GuardSpec,
+    /// What is on record of this attempt already; the default for a fresh one.
+    pub progress: Progress,
+}
+
+/// Where an attempt goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// Forward to this commit.
+    Update {
+        /// The commit.
+        target: CommitHash,
+    },
+    /// From one commit to an earlier one, when the host still is on the first.
+    Back {
+        /// Where it must be.
+        from: CommitHash,
+        /// Where it goes.
+        to: CommitHash,
+    },
+}
+
+impl Goal {
+    /// The commit that the host is to be on at the end.
+    #[must_use]
+    pub fn target(&self) -> &CommitHash {
+        match self {
+            Self::Update { target } => target,
+            Self::Back { to, .. } => to,
+        }
+    }
+}
+
+/// As whom the host is spoken to: it refuses a lower epoch of the same store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardSpec {
+    /// Which store.
+    pub store: String,
+    /// The epoch of our lease on the host.
+    pub epoch: i64,
+}

@@ -1,0 +1,4 @@
+//! The bodies on real git and a real shell: what hosts did to those who came before.
+
+mod git;
+mod place;

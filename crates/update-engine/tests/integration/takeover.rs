@@ -1,0 +1,314 @@
+//! Workers that die, and the ones that finish for them.
+
+use std::time::Duration;
+
+use fleet_types::{AttemptStatus, HostEvent, Outcome, Phase, Previous, Progress, Reason, StepId};
+use update_engine::testing::{MemoryJournal, SimRelease};
+
+use crate::faults::assert_true;
+use crate::support::{HOST, Scene, told};
+
+const RELEASES: [SimRelease; 6] = [
+    SimRelease::Good,
+    SimRelease::InstallFails,
+    SimRelease::StartFails,
+    SimRelease::CrashLoops,
+    SimRelease::Dies,
+    SimRelease::VerifyFails,
+];
+
+/// Lets one worker after the other record this many events and die, and the last one finish.
+async fn relay(scene: &Scene, lives: &[usize]) -> (Outcome, Progress) {
+    let mut progress = Progress::default();
+    for (worker, events) in lives.iter().map(Some).chain([None]).enumerate() {
+        let mut journal = MemoryJournal::with_progress(progress);
+        journal.events_left = events.copied();
+        let mut spec = scene.spec();
+        spec.guard.epoch += i64::try_from(worker).unwrap();
+        match scene.run(spec, &mut journal).await {
+            Ok(outcome) => return (outcome, journal.progress),
+            Err(_) => progress = journal.progress,
+        }
+    }
+    unreachable!("the last worker is not stopped")
+}
+
+#[track_caller]
+fn assert_relay(
+    cell: &str,
+    scene: &Scene,
+    release: SimRelease,
+    (outcome, progress): (Outcome, Progress),
+) {
+    assert_true(cell, scene, &outcome);
+    let wanted = if release == SimRelease::Good {
+        AttemptStatus::Success
+    } else {
+        AttemptStatus::RolledBack
+    };
+    assert_eq!(outcome.status, wanted, "{cell}: {outcome:?}");
+    assert_eq!(progress.previous.unwrap().version, scene.old, "{cell}");
+    assert!(
+        outcome.touched,
+        "{cell}: never unchanged once it was touched"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_dies_at_any_event_is_no_fault_of_the_host() {
+    for release in RELEASES {
+        let events = {
+            let mut journal = MemoryJournal::default();
+            let scene = Scene::new(release);
+            scene.run(scene.spec(), &mut journal).await.unwrap();
+            journal.events.len()
+        };
+        for first in 0..events {
+            let scene = Scene::new(release);
+            assert_relay(
+                &format!("{release:?}, {first}"),
+                &scene,
+                release,
+                relay(&scene, &[first]).await,
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_workers_that_die_at_any_two_events_are_no_fault_of_the_host() {
+    for release in RELEASES {
+        for first in 0..26 {
+            for second in 0..26 {
+                let scene = Scene::new(release);
+                let cell = format!("{release:?}, {first}, {second}");
+                assert_relay(
+                    &cell,
+                    &scene,
+                    release,
+                    relay(&scene, &[first, second]).await,
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_killed_in_mid_command_is_no_fault_of_the_host() {
+    for release in RELEASES {
+        for half_seconds in 0..40_u64 {
+            let scene = Scene::new(release);
+            scene.fleet.change(HOST, |host| {
+                let names = StepId::ALL.iter().map(|step| step.as_str().to_owned());
+                host.takes = names.map(|name| (name, Duration::from_secs(1))).collect();
+            });
+            let mut journal = MemoryJournal::default();
+            let kill = tokio::time::sleep(Duration::from_millis(half_seconds * 500 + 250));
+            let finished = tokio::select! {
+                outcome = scene.run(scene.spec(), &mut journal) => Some(outcome.unwrap()),
+                () = kill => None,
+            };
+            let result = match finished {
+                Some(outcome) => (outcome, journal.progress),
+                None => {
+                    let mut heir = MemoryJournal::with_progress(journal.progress);
+                    let mut spec = scene.spec();
+                    spec.guard.epoch += 1;
+                    (scene.run(spec, &mut heir).await.unwrap(), heir.progress)
+                }
+            };
+            assert_relay(
+                &format!("{release:?}, {half_seconds}"),
+                &scene,
+                release,
+                result,
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_host_was_taken_over_changes_nothing_more() {
+    for epochs_ahead in [1, 5] {
+        let scene = Scene::new(SimRelease::Good);
+        scene.fleet.change(HOST, |host| {
+            host.fence = Some(("store-1".to_owned(), 7 + epochs_ahead))
+        });
+        let mut journal = MemoryJournal {
+            refuses_to_raise: true,
+            ..MemoryJournal::default()
+        };
+        scene.run(scene.spec(), &mut journal).await.unwrap_err();
+        assert!(!scene.host().was_changed());
+        assert_eq!(
+            scene.host().fence,
+            Some(("store-1".to_owned(), 7 + epochs_ahead))
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_outranks_a_valid_lease_is_replaced_and_told() {
+    for (store, epoch, raised_to) in [("store-1", 40, 41), ("other", 2, 8), ("other", i64::MAX, 8)]
+    {
+        let scene = Scene::new(SimRelease::Good);
+        scene
+            .fleet
+            .change(HOST, |host| host.fence = Some((store.to_owned(), epoch)));
+        let mut journal = MemoryJournal::default();
+        let outcome = scene.run(scene.spec(), &mut journal).await.unwrap();
+        assert_eq!(outcome.status, AttemptStatus::Success);
+        assert_eq!(scene.host().fence, Some(("store-1".to_owned(), raised_to)));
+        assert!(told(&journal.events).contains(&format!("fence {store} {epoch} -> {raised_to}")));
+    }
+}
+
+/// A host in the state that a worker's record says it may be in.
+fn on_record(scene: &Scene, step: StepId, phase: Phase) -> Progress {
+    let previous = Previous {
+        version: scene.old.clone(),
+        branch: Some("main".to_owned()),
+        was_active: true,
+    };
+    Progress {
+        previous: Some(previous),
+        touched: true,
+        phase,
+        step: Some(step),
+    }
+}
+
+fn failed_before() -> Phase {
+    Phase::Back {
+        step: StepId::Verify,
+        reason: Reason::CrashLoop,
+        message: "the service did not stay up".to_owned(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_phase_and_step_on_record_is_finished() {
+    let forward = [
+        StepId::Connect,
+        StepId::Inspect,
+        StepId::Pull,
+        StepId::Install,
+        StepId::Restart,
+        StepId::Settle,
+    ];
+    for step in StepId::ALL.iter().copied() {
+        for moved in [false, true] {
+            let phase = if forward.contains(&step) || step == StepId::Verify {
+                Phase::Forward
+            } else {
+                failed_before()
+            };
+            let scene = Scene::new(SimRelease::Good);
+            if moved {
+                scene.fleet.change(HOST, |host| {
+                    host.head = scene.new.clone();
+                    host.tree = None;
+                    host.moving = true;
+                    host.installed = None;
+                    host.running = None;
+                    host.known.insert(scene.new.clone());
+                });
+            }
+            let back = phase != Phase::Forward;
+            let mut journal = MemoryJournal::with_progress(on_record(&scene, step, phase));
+            let outcome = scene.run(scene.spec(), &mut journal).await.unwrap();
+            let expected = match back {
+                false => (AttemptStatus::Success, Reason::Updated, None),
+                true => (
+                    AttemptStatus::RolledBack,
+                    Reason::CrashLoop,
+                    Some(StepId::Verify),
+                ),
+            };
+            assert_eq!(
+                (outcome.status, outcome.reason, outcome.step),
+                expected,
+                "{step}: {outcome:?}"
+            );
+            assert_true(step.as_str(), &scene, &outcome);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_touched_host_that_cannot_be_reached_needs_attention_after_the_window() {
+    for phase in [Phase::Forward, failed_before()] {
+        let scene = Scene::new(SimRelease::Good);
+        scene
+            .fleet
+            .change(HOST, |host| host.refuses_connections = u32::MAX);
+        let mut journal = MemoryJournal::with_progress(on_record(&scene, StepId::Install, phase));
+        let begun = tokio::time::Instant::now();
+        let outcome = scene.run(scene.spec(), &mut journal).await.unwrap();
+        assert_eq!(
+            (outcome.status, outcome.reason),
+            (AttemptStatus::Failed, Reason::OutcomeUnknown)
+        );
+        assert!(outcome.touched && outcome.needs_attention);
+        let waited = begun.elapsed().as_secs();
+        assert!(
+            (285..=300).contains(&waited),
+            "{waited} s of the 300 allowed"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_elses_commit_is_not_thrown_away() {
+    let scene = Scene::new(SimRelease::Good);
+    let theirs = scene
+        .fleet
+        .change_origin(|origin| origin.commit(Some(&scene.old), SimRelease::Good));
+    scene.fleet.change(HOST, |host| {
+        host.head = theirs.clone();
+        host.tree = Some(theirs.clone());
+        host.known.insert(theirs.clone());
+    });
+    for (phase, reason) in [
+        (Phase::Forward, Reason::ConcurrentChange),
+        (failed_before(), Reason::RollbackFailed),
+    ] {
+        let mut journal = MemoryJournal::with_progress(on_record(&scene, StepId::Pull, phase));
+        let outcome = scene.run(scene.spec(), &mut journal).await.unwrap();
+        assert_eq!(
+            (outcome.status, outcome.reason),
+            (AttemptStatus::Failed, reason),
+            "{outcome:?}"
+        );
+        assert!(outcome.touched && outcome.needs_attention);
+        assert_eq!(scene.host().head, theirs);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fresh_attempt_checks_the_version_on_record() {
+    let scene = Scene::new(SimRelease::Good);
+    let previous = Previous {
+        version: scene.new.clone(),
+        branch: Some("main".to_owned()),
+        was_active: true,
+    };
+    let progress = Progress {
+        previous: Some(previous),
+        ..Progress::default()
+    };
+    let mut journal = MemoryJournal::with_progress(progress);
+    let outcome = scene.run(scene.spec(), &mut journal).await.unwrap();
+    assert_eq!(
+        (outcome.reason, outcome.touched),
+        (Reason::ConcurrentChange, false)
+    );
+    assert!(!scene.host().was_changed());
+    assert!(!journal.events.iter().any(|event| matches!(
+        event,
+        HostEvent::StepStarted {
+            step: StepId::Pull,
+            ..
+        }
+    )));
+}
