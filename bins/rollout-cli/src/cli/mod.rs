@@ -1,0 +1,212 @@
+//! What can be typed. These structures hold what was typed and nothing else; `commands` acts on them.
+
+mod hosts;
+mod rollout;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use fleet_types::{Percent, RepoPath, ServiceName, StepId, UserName};
+
+pub(crate) use hosts::{
+    AddHost, EditHost, ExportHosts, HostSelection, HostsCommand, ImportHosts, ListFormat,
+    ListHosts, RemoveHosts, TrustHosts,
+};
+pub(crate) use rollout::{Again, Update};
+
+use crate::output::Color;
+
+/// Updates a fleet over SSH, a few hosts at a time, and takes a host back by itself when its update breaks.
+#[derive(Debug, Parser)]
+#[command(name = "rollout-cli", version, propagate_version = true, after_long_help = crate::exit::HELP)]
+pub(crate) struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Configuration file [env: ROLLOUT_CONFIG] [default: ./rollout.toml, else ~/.config/rollout/config.toml]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    pub config: Option<PathBuf>,
+    /// Database, sqlite://PATH or postgres://… [env: ROLLOUT_DATABASE_URL]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        help_heading = "Global options"
+    )]
+    pub database_url: Option<String>,
+    /// Print data as JSON
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+    /// Say nothing but data and errors
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub quiet: bool,
+    /// Say more on standard error; twice for even more [env: ROLLOUT_LOG]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+    /// When to use colours
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Global options"
+    )]
+    pub color: Color,
+    /// Never ask
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub no_input: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show a real rollout on local demo hosts, nothing to install
+    Demo(Demo),
+    /// Write a configuration
+    Init(Init),
+    /// Look at configuration, database, keys, clock and disk, and say what to do
+    Doctor,
+    /// The fleet: list, add, import, trust, check
+    #[command(subcommand)]
+    Hosts(HostsCommand),
+    /// Show what an update would do, change nothing
+    Plan(Update),
+    /// Update hosts, stage by stage
+    Update(Update),
+    /// One screen: what is going on, and why nothing moves
+    Status(OneRollout),
+    /// Follow a rollout to its end; exits by its result
+    Watch(OneRollout),
+    /// Start no further hosts; those in flight finish
+    Pause(OneRollout),
+    /// Go on with a paused or interrupted rollout
+    Resume(OneRollout),
+    /// End a rollout; what is done stays done
+    Abort(OneRollout),
+    /// A new rollout over the failed and never started hosts, to the same target
+    Retry(Again),
+    /// Bring every host that a rollout changed back to its own previous version
+    Rollback(Again),
+    /// Past rollouts
+    #[command(subcommand)]
+    Rollouts(RolloutsCommand),
+    /// What the steps printed on a host
+    Logs(Logs),
+    /// The settings in force
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Write the manual pages
+    Man {
+        /// Folder to write them to; without it the first page goes to standard output.
+        dir: Option<PathBuf>,
+    },
+}
+
+/// `demo`
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Demo {
+    /// How many hosts
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub hosts: u32,
+    /// Break this share of the hosts, so that the rollout halts
+    #[arg(long = "break", value_name = "PERCENT")]
+    pub broken: Option<Percent>,
+    /// Choose the broken hosts by this number, to see the same again
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+/// `init`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Init {
+    /// The git clone on the hosts
+    #[arg(long, value_name = "DIR")]
+    pub repo: Option<RepoPath>,
+    /// The systemd unit
+    #[arg(long)]
+    pub service: Option<ServiceName>,
+    /// User to sign in as
+    #[arg(long)]
+    pub user: Option<UserName>,
+    /// Private key file; the ssh-agent is used without it
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// The branch that is followed
+    #[arg(long)]
+    pub branch: Option<fleet_types::BranchName>,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// A rollout, or the latest.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OneRollout {
+    /// Which [default: the latest]
+    #[command(flatten)]
+    pub which: Which,
+}
+
+/// A rollout by its id or the short id that is shown.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Which {
+    /// Id of the rollout, whole or as shown [default: the latest]
+    #[arg(value_name = "ROLLOUT")]
+    pub rollout: Option<String>,
+}
+
+/// `rollouts`
+#[derive(Debug, Subcommand)]
+pub(crate) enum RolloutsCommand {
+    /// List them, the newest first
+    #[command(visible_alias = "ls")]
+    List {
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// One rollout with each host's part
+    Show(OneRollout),
+}
+
+/// `logs`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Logs {
+    /// Which rollout.
+    #[command(flatten)]
+    pub which: Which,
+    /// The host
+    #[arg(long)]
+    pub host: fleet_types::HostName,
+    /// This step alone
+    #[arg(long, value_name = "STEP")]
+    pub step: Option<StepId>,
+}
+
+/// `config`
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Every setting in force and where it came from; passwords are hidden
+    Show,
+    /// Check the configuration
+    Validate,
+}

@@ -1,0 +1,272 @@
+//! `demo`: a real rollout over real SSH to hosts inside this process.
+
+mod script;
+
+use fleet_store::{Actor, HostSpec, NewHost};
+use fleet_types::{Selection, TargetRef};
+use local_fleet::{LocalFleet, Release, ReleaseSpec};
+use rollout_orchestrator::{Orchestrator, PlanRequest, WorkMode, Worker};
+use rollout_settings::{
+    AppLayer, AppOverrides, Layer, Origin, Places, RolloutLayer, Seconds, Settings, SshLayer, load,
+};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::cli::Demo;
+use crate::context::{Context, new_worker, open_store};
+use crate::display::summary::result;
+use crate::display::words::{hosts as count_hosts, short};
+use crate::environment;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{Output, Paint};
+use crate::run::{Ended, details, summary_line, work};
+use script::Script;
+
+/// How long a restarted service is watched: long enough for a crash loop to show, short enough to watch.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// Makes a fleet, announces what will happen, lets it happen, and looks whether it did.
+pub(crate) async fn run(arguments: &Demo, out: Output) -> Result<Exit, Failure> {
+    let folder = tempfile::Builder::new()
+        .prefix("rollout-demo-")
+        .tempdir()
+        .map_err(|error| Failure::unexpected("no temporary folder can be made").why(error))?;
+    let seed = arguments
+        .seed
+        .unwrap_or_else(|| rand::random_range(0..1_000_000));
+    let script = Script::new(arguments.hosts, arguments.broken, seed);
+    out.say(format!(
+        "making {} on 127.0.0.1 …",
+        plural_servers(arguments.hosts)
+    ));
+    let fleet = make_fleet(folder.path(), &script).await?;
+    let done = play(&fleet, folder.path(), &script, out).await;
+    fleet.stop().await;
+    done
+}
+
+fn plural_servers(count: u32) -> String {
+    crate::display::words::plural(count, "SSH server")
+}
+
+async fn make_fleet(folder: &Path, script: &Script) -> Result<LocalFleet, Failure> {
+    let width = script.hosts().to_string().len().max(2);
+    LocalFleet::builder()
+        .hosts(script.hosts() as usize)
+        .root(folder.join("fleet"))
+        .names(move |number| script::name(number, width))
+        .first_release(ReleaseSpec::good("The release before"))
+        .start()
+        .await
+        .map_err(|error| {
+            Failure::unexpected("the demo fleet cannot be made")
+                .why(error)
+                .help("it needs git on the PATH")
+        })
+}
+
+async fn play(
+    fleet: &LocalFleet,
+    folder: &Path,
+    script: &Script,
+    out: Output,
+) -> Result<Exit, Failure> {
+    let before = fleet.first_release();
+    let release = fleet
+        .add_release(new_release(script))
+        .await
+        .map_err(|error| Failure::unexpected("the release cannot be made").why(error))?;
+    let context = context(fleet, folder, out).await?;
+    enrol(&context, fleet).await?;
+    announce(&context, script, &before, &release);
+    let orchestrator = context.orchestrator()?;
+    let ended = update(&context, &orchestrator, &release).await?;
+    if out.json {
+        summary_line(&context, &ended)?;
+    } else {
+        out.data(&result(
+            &ended.rollout,
+            &ended.hosts,
+            &details(&context, &ended).await?,
+        ))?;
+    }
+    if ended.rollout.state.is_active() {
+        out.shout("interrupted; the demo fleet is gone");
+        return Ok(Exit::Interrupted);
+    }
+    judge(&context, script, fleet, &ended, &before, &release).await
+}
+
+fn new_release(script: &Script) -> ReleaseSpec {
+    let broken = script.broken();
+    // A release that names no host is broken on every one.
+    if broken.is_empty() {
+        return ReleaseSpec::good("The new release");
+    }
+    ReleaseSpec::crash_loops("The new release").only_on(broken)
+}
+
+/// A store and settings of its own; what is configured on this machine plays no part.
+async fn context(fleet: &LocalFleet, folder: &Path, out: Output) -> Result<Context, Failure> {
+    let description = fleet.description();
+    let bad = |error: fleet_types::Invalid| {
+        Failure::unexpected("the demo fleet has a name that is not allowed").why(error)
+    };
+    let layer = Layer {
+        database_url: Some(format!("sqlite://{}", folder.join("rollout.db").display())),
+        app: AppLayer {
+            service: Some(description.service.parse().map_err(bad)?),
+            ..AppLayer::default()
+        },
+        ssh: SshLayer {
+            user: Some(description.user.parse().map_err(bad)?),
+            key: Some(description.client_key.clone()),
+            ..SshLayer::default()
+        },
+        rollout: RolloutLayer {
+            settle: Some(Seconds(SETTLE)),
+            ..RolloutLayer::default()
+        },
+        ..Layer::default()
+    };
+    let settings: Settings = load(&Places::default(), vec![(Origin::Default, layer)])?;
+    let store = open_store(&settings.database_url, &settings.lease).await?;
+    Ok(Context {
+        out,
+        settings,
+        actor: environment::actor(),
+        store,
+        home: None,
+    })
+}
+
+/// Adds the hosts to the fleet and pins their keys, as `hosts add` and `hosts trust` do.
+async fn enrol(context: &Context, fleet: &LocalFleet) -> Result<(), Failure> {
+    let bad = |error: fleet_types::Invalid| {
+        Failure::unexpected("the demo fleet has a name that is not allowed").why(error)
+    };
+    let mut hosts = Vec::new();
+    for host in fleet.hosts() {
+        let repo = host
+            .repository()
+            .display()
+            .to_string()
+            .parse()
+            .map_err(bad)?;
+        hosts.push(NewHost {
+            name: host.name().parse().map_err(bad)?,
+            spec: HostSpec {
+                address: host.address().parse().map_err(bad)?,
+                port: host.port(),
+                user: host.user().parse().map_err(bad)?,
+                key: None,
+                jump: Vec::new(),
+                app: context.settings.app.with(AppOverrides {
+                    repo: Some(repo),
+                    ..AppOverrides::default()
+                })?,
+            },
+            labels: Default::default(),
+            owner: None,
+        });
+    }
+    context.store.host_add(hosts, &context.actor).await?;
+    super::hosts::trust::pin_all(context).await
+}
+
+fn announce(context: &Context, script: &Script, before: &Release, release: &Release) {
+    let what = format!(
+        "{} on 127.0.0.1, each with its own git clone and service",
+        plural_servers(script.hosts())
+    );
+    context.out.say(format!("Demo fleet   {what}"));
+    let (from, to) = (short(&before.commit), short(&release.commit));
+    context
+        .out
+        .say(format!("Release      {from} → {to}; {}", script.breakage()));
+    context.out.say(format!(
+        "Expect       {}   (seed {})\n",
+        script.expectation(),
+        script.seed()
+    ));
+}
+
+async fn update(
+    context: &Context,
+    orchestrator: &Orchestrator,
+    release: &Release,
+) -> Result<Ended, Failure> {
+    let to: TargetRef = release.commit.parse()?;
+    let request = PlanRequest {
+        selection: Selection::All,
+        to: Some(to),
+        policy: context.settings.rollout.policy(0),
+        message: Some("demo".to_owned()),
+        actor: Actor("demo".to_owned()),
+        force: false,
+    };
+    let plan = orchestrator.plan(&request).await?;
+    let who = new_worker();
+    let id = orchestrator.trigger(&plan, Some(who.clone())).await?;
+    let worker = Worker::start_registered(orchestrator, who, WorkMode::One(id)).await?;
+    work(context, orchestrator, id, worker).await
+}
+
+/// Compares what was announced with what is on record, and with what the hosts themselves say.
+async fn judge(
+    context: &Context,
+    script: &Script,
+    fleet: &LocalFleet,
+    ended: &Ended,
+    before: &Release,
+    release: &Release,
+) -> Result<Exit, Failure> {
+    let mut differences = script.differences(&ended.rollout, &ended.hosts);
+    for host in fleet.hosts() {
+        let updated = ended.hosts.iter().any(|seen| {
+            seen.name == host.name()
+                && seen.update_status == Some(fleet_types::AttemptStatus::Success)
+        });
+        let expected = if updated {
+            &release.commit
+        } else {
+            &before.commit
+        };
+        match host.head().await {
+            Ok(head) if head == *expected => {}
+            Ok(head) => differences.push(format!("{} is on {}", host.name(), short(&head))),
+            Err(error) => differences.push(format!("{}: {error}", host.name())),
+        }
+    }
+    if !differences.is_empty() {
+        let shown: Vec<&str> = differences.iter().map(String::as_str).take(5).collect();
+        return Err(Failure::unexpected("what was announced did not happen").why(shown.join("; ")));
+    }
+    let count = count_hosts(script.hosts());
+    context.out.say(format!(
+        "\n{} what was announced happened; git on all {count} says the same",
+        Paint::Green.on("✓")
+    ));
+    context.out.next(&next(script));
+    Ok(Exit::Done)
+}
+
+fn next(script: &Script) -> Vec<(String, &'static str)> {
+    let program = environment::program();
+    let other = if script.halts() {
+        (
+            format!("{program} demo"),
+            "one broken host, which does not stop the others",
+        )
+    } else {
+        (format!("{program} demo --break 40%"), "see it halt")
+    };
+    vec![
+        other,
+        (
+            format!("{program} init"),
+            "your own fleet, in three questions",
+        ),
+    ]
+}

@@ -1,0 +1,374 @@
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+
+use fleet_store::{HostRecord, NewHost};
+use serde::Serialize;
+
+use crate::cli::{ImportHosts, ListFormat};
+use crate::context::Context;
+use crate::display::words::plural;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::fleet_file::{Defaults, Placed, labels_text, read_csv, read_json};
+use crate::output::Paint;
+
+/// `hosts import`
+pub(crate) async fn run(context: &Context, arguments: &ImportHosts) -> Result<Exit, Failure> {
+    let placed = read(arguments)?;
+    let fleet = context.store.host_list().await?;
+    let difference = compare(context, arguments, placed, &fleet).await?;
+    difference.refuse_doubles(&fleet)?;
+    show(context, &difference)?;
+    if arguments.dry_run || difference.is_empty() {
+        context.out.say(if arguments.dry_run {
+            "nothing was changed (--dry-run)"
+        } else {
+            "nothing to change"
+        });
+        return Ok(Exit::Done);
+    }
+    if !arguments.yes && context.out.can_ask() && !context.out.ask("Apply?") {
+        context.out.say("nothing was changed");
+        return Ok(Exit::Refused);
+    }
+    apply(context, difference).await?;
+    let unpinned = context
+        .store
+        .host_list()
+        .await?
+        .iter()
+        .filter(|host| host.host_keys.is_empty())
+        .count();
+    if unpinned > 0 {
+        context
+            .out
+            .say(format!("{unpinned} hosts have no pinned host key yet"));
+        context.out.next(&[(
+            "rollout-cli hosts trust".to_owned(),
+            "fetch, compare and pin them",
+        )]);
+    } else {
+        context.out.next(&[(
+            "rollout-cli hosts check".to_owned(),
+            "look whether an update would work",
+        )]);
+    }
+    Ok(Exit::Done)
+}
+
+fn read(arguments: &ImportHosts) -> Result<Vec<Placed>, Failure> {
+    let file = &arguments.file;
+    let text = if file.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(file)
+    };
+    let text = text.map_err(|error| {
+        Failure::refused(format!("{} cannot be read", file.display())).why(error)
+    })?;
+    let format = arguments
+        .format
+        .or_else(|| match file.extension()?.to_str()? {
+            "csv" => Some(ListFormat::Csv),
+            "json" => Some(ListFormat::Json),
+            _ => None,
+        });
+    let read = match format {
+        Some(ListFormat::Csv) => read_csv(&text),
+        Some(ListFormat::Json) => read_json(&text),
+        None => {
+            let what = format!("the format of {} does not show in its name", file.display());
+            return Err(Failure::usage(what).help("say --format csv or --format json"));
+        }
+    };
+    read.map_err(|bad| {
+        Failure::refused(format!(
+            "{}, line {}: {}",
+            file.display(),
+            bad.line,
+            bad.why
+        ))
+        .why("nothing was imported")
+        .help("correct that line and run the command again")
+    })
+}
+
+/// What an import would do.
+#[derive(Debug, Default)]
+struct Difference {
+    added: Vec<(String, NewHost)>,
+    changed: Vec<(String, HostRecord, NewHost, Vec<Change>)>,
+    same: usize,
+    others: usize,
+}
+
+/// One changed value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Change {
+    field: &'static str,
+    from: String,
+    to: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |text: &str| {
+            if text.is_empty() {
+                "none".to_owned()
+            } else {
+                text.to_owned()
+            }
+        };
+        write!(
+            f,
+            "{} {} → {}",
+            self.field,
+            shown(&self.from),
+            shown(&self.to)
+        )
+    }
+}
+
+async fn compare(
+    context: &Context,
+    arguments: &ImportHosts,
+    placed: Vec<Placed>,
+    fleet: &[HostRecord],
+) -> Result<Difference, Failure> {
+    let known: HashMap<&str, &HostRecord> = fleet
+        .iter()
+        .map(|host| (host.name.as_str(), host))
+        .collect();
+    let defaults = Defaults {
+        app: &context.settings.app,
+        ssh: &context.settings.ssh,
+    };
+    let base = base(&arguments.file);
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    let mut difference = Difference::default();
+    for Placed { place, entry } in placed {
+        let bad = |why: String| bad_host(&arguments.file, &place, why);
+        if let Some(before) = seen.insert(entry.name.to_string(), place.clone()) {
+            return Err(bad(format!(
+                "{} is there twice, in {before} already",
+                entry.name
+            )));
+        }
+        let record = known.get(entry.name.as_str()).copied();
+        let host = entry
+            .host(record, defaults, base.as_deref())
+            .map_err(|error| bad(error.to_string()))?;
+        super::check_spec(context, &host).await?;
+        match record {
+            None => difference.added.push((place, host)),
+            Some(record) => {
+                let changed = changes(record, &host);
+                if changed.is_empty() {
+                    difference.same += 1;
+                } else {
+                    difference
+                        .changed
+                        .push((place, record.clone(), host, changed));
+                }
+            }
+        }
+    }
+    difference.others = fleet
+        .iter()
+        .filter(|host| !seen.contains_key(host.name.as_str()))
+        .count();
+    Ok(difference)
+}
+
+fn bad_host(file: &Path, place: &str, why: String) -> Failure {
+    Failure::refused(format!("{}, {place}: {why}", file.display()))
+        .why("nothing was imported")
+        .help("correct it and run the command again")
+}
+
+/// Keys in a file are named relative to the file.
+fn base(file: &Path) -> Option<std::path::PathBuf> {
+    let here = std::env::current_dir().ok()?;
+    match file.parent() {
+        Some(parent) if file.as_os_str() != "-" => Some(here.join(parent)),
+        _ => Some(here),
+    }
+}
+
+impl Difference {
+    fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty()
+    }
+
+    /// Looks for two entries with one repository before anything is written: what is written in several steps must not
+    /// stop half-way for what could be known before.
+    fn refuse_doubles(&self, fleet: &[HostRecord]) -> Result<(), Failure> {
+        let mut places: HashMap<(String, u16, String), String> = HashMap::new();
+        let replaced: Vec<&str> = self
+            .changed
+            .iter()
+            .map(|(_, record, ..)| record.name.as_str())
+            .collect();
+        let kept = fleet
+            .iter()
+            .filter(|host| !replaced.contains(&host.name.as_str()))
+            .map(|host| (&host.name, &host.spec));
+        let changed = self
+            .changed
+            .iter()
+            .map(|(_, _, host, _)| (&host.name, &host.spec));
+        let added = self.added.iter().map(|(_, host)| (&host.name, &host.spec));
+        for (name, spec) in kept.chain(changed).chain(added) {
+            let place = (
+                spec.address.to_string(),
+                spec.port,
+                spec.app.repo.to_string(),
+            );
+            if let Some(other) = places.insert(place, name.to_string()) {
+                let error = fleet_store::HostError::DuplicateRepository {
+                    name: name.to_string(),
+                    other,
+                };
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What differs between an entry of the fleet and its new content.
+pub(crate) fn changes(record: &HostRecord, host: &NewHost) -> Vec<Change> {
+    let (was, is) = (&record.spec, &host.spec);
+    let pairs = [
+        ("name", record.name.to_string(), host.name.to_string()),
+        ("address", was.address.to_string(), is.address.to_string()),
+        ("port", was.port.to_string(), is.port.to_string()),
+        ("user", was.user.to_string(), is.user.to_string()),
+        (
+            "key",
+            was.key.clone().unwrap_or_default(),
+            is.key.clone().unwrap_or_default(),
+        ),
+        ("jump", was.jump.join(" "), is.jump.join(" ")),
+        (
+            "labels",
+            labels_text(&record.labels),
+            labels_text(&host.labels),
+        ),
+        (
+            "owner",
+            record.owner.clone().unwrap_or_default(),
+            host.owner.clone().unwrap_or_default(),
+        ),
+        ("repo", was.app.repo.to_string(), is.app.repo.to_string()),
+        (
+            "remote",
+            was.app.remote.to_string(),
+            is.app.remote.to_string(),
+        ),
+        (
+            "branch",
+            was.app.branch.to_string(),
+            is.app.branch.to_string(),
+        ),
+        (
+            "service",
+            was.app.service.to_string(),
+            is.app.service.to_string(),
+        ),
+        ("install", was.app.install.clone(), is.app.install.clone()),
+        (
+            "verify",
+            was.app.verify.clone().unwrap_or_default(),
+            is.app.verify.clone().unwrap_or_default(),
+        ),
+        (
+            "generated",
+            was.app.generated.join(" "),
+            is.app.generated.join(" "),
+        ),
+        (
+            "min_free_mib",
+            was.app.min_free_mib.to_string(),
+            is.app.min_free_mib.to_string(),
+        ),
+        (
+            "timeouts",
+            format!("{:?}", was.app.timeouts),
+            format!("{:?}", is.app.timeouts),
+        ),
+    ];
+    let differs = |(field, from, to): (&'static str, String, String)| {
+        (from != to).then_some(Change { field, from, to })
+    };
+    pairs.into_iter().filter_map(differs).collect()
+}
+
+fn show(context: &Context, difference: &Difference) -> Result<(), Failure> {
+    let Difference {
+        added,
+        changed,
+        same,
+        others,
+    } = difference;
+    if context.out.json {
+        let changed: Vec<_> = changed
+            .iter()
+            .map(|(_, record, _, changes)| serde_json::json!({ "name": record.name, "changes": changes }))
+            .collect();
+        let added: Vec<_> = added.iter().map(|(_, host)| &host.name).collect();
+        let shown = serde_json::json!({ "added": added, "changed": changed, "unchanged": same, "not_in_file": others });
+        return context.out.object(&shown);
+    }
+    for (_, host) in added {
+        let spec = &host.spec;
+        let place = format!("{}@{}:{}", spec.user, spec.address, spec.port);
+        context
+            .out
+            .line(format!("{} {}   {place}", Paint::Green.on("+"), host.name))?;
+    }
+    for (_, record, _, changes) in changed {
+        let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        context.out.line(format!(
+            "{} {}   {}",
+            Paint::Yellow.on("~"),
+            record.name,
+            changes.join(", ")
+        ))?;
+    }
+    context.out.line(format!(
+        "+ {} new   ~ {} changed   = {same} same   {} not in the file, kept",
+        added.len(),
+        changed.len(),
+        plural(u32::try_from(*others).unwrap_or(u32::MAX), "host"),
+    ))
+}
+
+/// Changes first, for one may free the place that a new host takes. Each is one transaction; new hosts are one together.
+async fn apply(context: &Context, difference: Difference) -> Result<(), Failure> {
+    let total = difference.changed.len();
+    for (done, (_, record, host, _)) in difference.changed.into_iter().enumerate() {
+        context
+            .store
+            .host_edit(&record.name, host, &context.actor)
+            .await
+            .map_err(|error| {
+                let failure = Failure::from(error);
+                if done == 0 {
+                    failure
+                } else {
+                    failure.why(format!(
+                        "{done} of {total} changes were made before, no host was added"
+                    ))
+                }
+            })?;
+    }
+    let added: Vec<NewHost> = difference.added.into_iter().map(|(_, host)| host).collect();
+    if !added.is_empty() {
+        context.store.host_add(added, &context.actor).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+use crate::cli::ListHosts;
+use crate::context::Context;
+use crate::display::table::Table;
+use crate::display::words;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::fleet_file::labels_text;
+
+/// `hosts list`
+pub(crate) async fn run(context: &Context, arguments: &ListHosts) -> Result<Exit, Failure> {
+    let chosen = super::chosen(context, &arguments.hosts.selection()).await?;
+    let names: std::collections::HashSet<&str> =
+        chosen.iter().map(|host| host.name.as_str()).collect();
+    let mut hosts = context.store.host_views(None).await?;
+    hosts.retain(|host| names.contains(host.name.as_str()));
+    if context.out.json {
+        context.out.object(&serde_json::json!({ "hosts": hosts }))?;
+        return Ok(Exit::Done);
+    }
+    if hosts.is_empty() {
+        context.out.say("the fleet has no hosts");
+        context.out.next(&[
+            (
+                "rollout-cli hosts add NAME --address A".to_owned(),
+                "add one",
+            ),
+            ("rollout-cli hosts import FILE".to_owned(), "add many"),
+        ]);
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&[
+        "NAME",
+        "ADDRESS",
+        "VERSION",
+        "LAST UPDATE",
+        "HEALTH",
+        "LABELS",
+        "OWNER",
+    ]);
+    for host in &hosts {
+        table.row(vec![
+            host.name.clone(),
+            format!("{}@{}:{}", host.user, host.address, host.port),
+            words::version(host.current_version.as_deref()).to_owned(),
+            last_update(host),
+            words::health(host.health).to_owned(),
+            labels_text(&host.labels),
+            host.owner.clone().unwrap_or_default(),
+        ]);
+    }
+    context.out.data(&table.to_string())?;
+    Ok(Exit::Done)
+}
+
+/// `✓ updated 3 min ago`, with a note when a person must look.
+pub(crate) fn last_update(host: &fleet_types::view::Host) -> String {
+    let Some(status) = host.update_status else {
+        return "-".to_owned();
+    };
+    let reason = host
+        .attempt
+        .as_ref()
+        .and_then(|attempt| attempt.reason.as_deref());
+    let mark = words::Mark::of(status, reason);
+    let when = host
+        .last_update_at
+        .map(|at| format!(" {}", words::ago(at)))
+        .unwrap_or_default();
+    let note = if host.needs_attention {
+        ", NEEDS ATTENTION"
+    } else {
+        ""
+    };
+    format!("{} {}{when}{note}", mark.painted(), mark.word)
+}

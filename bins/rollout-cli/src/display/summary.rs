@@ -1,0 +1,313 @@
+//! The end of a rollout on one screen: the part that people paste into a chat.
+
+use std::collections::BTreeMap;
+
+use fleet_types::view::{Attempt, Host, Rollout};
+use fleet_types::{AttemptStatus, RolloutKind, RolloutState};
+
+use super::model::settled;
+use super::table::Table;
+use super::words::{self, Mark, hosts as count_hosts};
+use crate::exit::{self, Exit};
+use crate::failure::one_line;
+use crate::output::{Paint, next_lines};
+
+/// What is known beyond rollout and hosts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Details {
+    /// Why it ended, for people.
+    pub why: Option<String>,
+    /// The last lines that the deciding step printed, by host.
+    pub output: BTreeMap<String, String>,
+}
+
+/// The whole summary, ending with the next commands. Hosts are those of the rollout.
+pub(crate) fn summary(rollout: &Rollout, hosts: &[Host], exit: Exit, details: &Details) -> String {
+    let mut text = result(rollout, hosts, details);
+    let next = next(rollout, hosts);
+    if !next.is_empty() {
+        text.push_str(&format!("\n{}\n", next_lines(&next)));
+    }
+    if exit != Exit::Done {
+        text.push_str(&format!("exit code {}\n", exit.code()));
+    }
+    text
+}
+
+/// The summary without what to do next.
+pub(crate) fn result(rollout: &Rollout, hosts: &[Host], details: &Details) -> String {
+    let mut text = format!("\n{}\n", headline(rollout, details));
+    let bad = bad_hosts(hosts);
+    if !bad.is_empty() {
+        text.push_str(&format!("\n{}", failed(&bad, details)));
+    }
+    text.push_str(&format!("\n  {}\n", counts(hosts)));
+    text
+}
+
+/// The last step lines worth showing are those of hosts that a person must look at, and one for each cause.
+pub(crate) fn worth_a_look(hosts: &[Host]) -> Vec<&Host> {
+    let mut seen = Vec::new();
+    bad_hosts(hosts)
+        .into_iter()
+        .filter(|host| {
+            let cause = Cause::of(host);
+            let new = !seen.contains(&cause);
+            seen.push(cause);
+            new || exit::needs_attention(host)
+        })
+        .take(10)
+        .collect()
+}
+
+fn headline(rollout: &Rollout, details: &Details) -> String {
+    let took = rollout
+        .finished_at
+        .unwrap_or_else(words::now)
+        .since(rollout.created_at);
+    let state = capitalised(words::state(rollout.state));
+    let state = words::state_paint(rollout.state).on(state);
+    let counts = &rollout.counts;
+    let bad = counts.failed + counts.rolled_back;
+    let what = match rollout.state {
+        RolloutState::Halted => halted(rollout, details),
+        RolloutState::Aborted | RolloutState::Aborting => {
+            format!("in stage {}/{}", rollout.stage, rollout.stages.len())
+        }
+        RolloutState::Completed | RolloutState::CompletedWithFailures => {
+            let good = count_hosts(counts.success);
+            let target = words::target(rollout);
+            if bad == 0 {
+                format!("{good}: {target}")
+            } else {
+                format!("{good}: {target}, {bad} failed")
+            }
+        }
+        _ => format!(
+            "in stage {}/{}, {} of {} hosts settled",
+            rollout.stage,
+            rollout.stages.len(),
+            settled(counts),
+            counts.total()
+        ),
+    };
+    format!("{state}   {what}   {}", words::duration(took))
+}
+
+fn halted(rollout: &Rollout, details: &Details) -> String {
+    let stage = rollout
+        .stages
+        .iter()
+        .find(|stage| stage.index == rollout.stage);
+    let bad = stage.map_or(0, |stage| stage.counts.failed + stage.counts.rolled_back);
+    match (stage, bad) {
+        (Some(stage), 1..) => format!(
+            "in stage {}/{}: {bad} of {} failed, {} may fail",
+            stage.index,
+            rollout.stages.len(),
+            stage.hosts,
+            stage.may_fail
+        ),
+        _ => {
+            let why = details
+                .why
+                .as_deref()
+                .or(rollout.reason.as_deref())
+                .unwrap_or("nothing was touched");
+            format!("before any host was touched: {}", one_line(why))
+        }
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
+/// Hosts that did not make it, those that a person must look at first, then by cause and name.
+fn bad_hosts(hosts: &[Host]) -> Vec<&Host> {
+    let is_bad = |host: &&Host| {
+        let status = host.attempt.as_ref().map(|attempt| attempt.status);
+        matches!(
+            status,
+            Some(AttemptStatus::Failed | AttemptStatus::RolledBack)
+        )
+    };
+    let mut bad: Vec<&Host> = hosts.iter().filter(is_bad).collect();
+    bad.sort_by_key(|host| {
+        (
+            !exit::needs_attention(host),
+            Cause::of(host),
+            host.name.clone(),
+        )
+    });
+    bad
+}
+
+/// What two hosts have in common that failed alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Cause {
+    step: String,
+    reason: String,
+}
+
+impl Cause {
+    fn of(host: &Host) -> Self {
+        let attempt = host.attempt.as_ref();
+        let part = |part: fn(&Attempt) -> Option<&String>| {
+            attempt.and_then(part).cloned().unwrap_or_default()
+        };
+        Self {
+            step: part(|attempt| attempt.step.as_ref()),
+            reason: part(|attempt| attempt.reason.as_ref()),
+        }
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.step.is_empty() {
+            f.write_str(&self.reason)
+        } else {
+            write!(f, "{}: {}", self.step, self.reason)
+        }
+    }
+}
+
+fn failed(bad: &[&Host], details: &Details) -> String {
+    let mut table = Table::new(&[
+        &format!("  failed ({})", bad.len()),
+        "",
+        "stage",
+        "step",
+        "cause",
+    ]);
+    for host in bad {
+        let Some(attempt) = &host.attempt else {
+            continue;
+        };
+        let mark = Mark::of(attempt.status, attempt.reason.as_deref());
+        let reason = attempt.reason.clone().unwrap_or_default();
+        let cause = match attempt
+            .message
+            .as_deref()
+            .filter(|message| !message.is_empty())
+        {
+            Some(message) => format!("{reason}: {}", one_line(message)),
+            None => reason,
+        };
+        table.row(vec![
+            format!("  {} {}", mark.painted(), host.name),
+            place(host, attempt),
+            attempt.stage.to_string(),
+            attempt.step.clone().unwrap_or_default(),
+            cause,
+        ]);
+        if let Some(output) = details.output.get(&host.name) {
+            table.text(format!("     └ last output: {output}"));
+        }
+    }
+    format!("{table}{}", grouped(bad))
+}
+
+/// Where the host is now.
+fn place(host: &Host, attempt: &Attempt) -> String {
+    match attempt.status {
+        AttemptStatus::RolledBack => {
+            format!(
+                "back on {}, active",
+                words::version(host.current_version.as_deref())
+            )
+        }
+        _ if exit::needs_attention(host) => Paint::Red.on("NEEDS ATTENTION"),
+        _ if attempt.touched => "touched".to_owned(),
+        _ => "nothing changed".to_owned(),
+    }
+}
+
+fn grouped(bad: &[&Host]) -> String {
+    let mut causes: BTreeMap<Cause, u32> = BTreeMap::new();
+    for host in bad {
+        *causes.entry(Cause::of(host)).or_default() += 1;
+    }
+    let line = |(cause, count): (Cause, u32)| {
+        (count > 1).then(|| format!("  same cause on {}: {cause}\n", count_hosts(count)))
+    };
+    causes.into_iter().filter_map(line).collect()
+}
+
+fn counts(hosts: &[Host]) -> String {
+    let mut by_word: Vec<(Mark, u32)> = Vec::new();
+    for attempt in hosts.iter().filter_map(|host| host.attempt.as_ref()) {
+        let mark = Mark::of(attempt.status, attempt.reason.as_deref());
+        match by_word.iter_mut().find(|(known, _)| *known == mark) {
+            Some((_, count)) => *count += 1,
+            None => by_word.push((mark, 1)),
+        }
+    }
+    let order = [
+        "updated",
+        "unchanged",
+        "rolled back",
+        "failed",
+        "updating",
+        "waiting",
+        "not started",
+    ];
+    by_word.sort_by_key(|(mark, _)| order.iter().position(|word| *word == mark.word));
+    let mut parts: Vec<String> = by_word
+        .iter()
+        .map(|(mark, count)| format!("{} {count} {}", mark.painted(), mark.word))
+        .collect();
+    let attention = hosts
+        .iter()
+        .filter(|host| exit::needs_attention(host))
+        .count();
+    if attention > 0 {
+        parts.push(Paint::Red.on(format!("! {attention} NEED ATTENTION")));
+    }
+    parts.join("   ")
+}
+
+fn next(rollout: &Rollout, hosts: &[Host]) -> Vec<(String, &'static str)> {
+    let bad = bad_hosts(hosts);
+    let id = rollout.id.short();
+    let mut commands = Vec::new();
+    if let Some(host) = bad.first() {
+        commands.push((
+            format!("rollout-cli logs {id} --host {}", host.name),
+            "what its steps printed",
+        ));
+    }
+    if rollout.state.is_active() {
+        commands.push((format!("rollout-cli resume {id}"), "go on"));
+        commands.push((
+            format!("rollout-cli abort {id}"),
+            "end it; what is done stays done",
+        ));
+        return commands;
+    }
+    let counts = &rollout.counts;
+    let untouched = exit::is_before_any_host(rollout);
+    if counts.failed + counts.rolled_back + counts.skipped > 0 && !untouched {
+        commands.push((
+            format!("rollout-cli retry {id}"),
+            "the failed and the never started ones again",
+        ));
+    }
+    let updated = hosts.iter().any(|host| {
+        host.attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.reason.as_deref() == Some("updated"))
+    });
+    if updated && rollout.kind != RolloutKind::Rollback {
+        commands.push((
+            format!("rollout-cli rollback {id}"),
+            "bring the updated ones back",
+        ));
+    }
+    commands.push(("rollout-cli status".to_owned(), "the fleet as it is now"));
+    commands
+}

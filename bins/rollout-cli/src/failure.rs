@@ -1,0 +1,357 @@
+//! What went wrong, in three lines at most: what, why, what to do.
+
+use fleet_store::{HostError, StoreError, TriggerError, VerbError};
+use fleet_types::{Invalid, RolloutId, Timestamp};
+use rollout_orchestrator::{
+    AgainError, EndpointError, PlanError, SettleError, TriggerRefusal, WorkError,
+};
+use rollout_settings::{MissingSetting, SettingsError};
+
+use ssh_exec::IdentityError;
+
+use crate::display::words::ago;
+use crate::exit::Exit;
+
+/// A command that did not do what it was asked for.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// How the program ends.
+    pub exit: Exit,
+    what: String,
+    why: Option<String>,
+    help: Option<String>,
+}
+
+impl Failure {
+    /// A failure with its first line.
+    pub(crate) fn new(exit: Exit, what: impl ToString) -> Self {
+        Self {
+            exit,
+            what: what.to_string(),
+            why: None,
+            help: None,
+        }
+    }
+
+    /// Wrong without looking at store or hosts.
+    pub(crate) fn usage(what: impl ToString) -> Self {
+        Self::new(Exit::Usage, what)
+    }
+
+    /// Refused after looking.
+    pub(crate) fn refused(what: impl ToString) -> Self {
+        Self::new(Exit::Refused, what)
+    }
+
+    /// A fault of this program or the machine under it.
+    pub(crate) fn unexpected(what: impl ToString) -> Self {
+        Self::new(Exit::Unexpected, what)
+    }
+
+    /// Adds why.
+    pub(crate) fn why(mut self, why: impl ToString) -> Self {
+        self.why = Some(why.to_string());
+        self
+    }
+
+    /// Adds what to do.
+    pub(crate) fn help(mut self, help: impl ToString) -> Self {
+        self.help = Some(help.to_string());
+        self
+    }
+
+    /// At most three lines, each of printable text.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let first = format!("error: {}", one_line(&self.what));
+        let rest = [&self.why, &self.help];
+        let rest = rest
+            .into_iter()
+            .flatten()
+            .map(|line| format!("  {}", one_line(line)));
+        std::iter::once(first).chain(rest).collect()
+    }
+}
+
+/// The text on one line, safe for a terminal.
+pub(crate) fn one_line(text: &str) -> String {
+    let parts: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    fleet_types::printable(&parts.join("; "))
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        let failure = Self::usage(&error);
+        match error {
+            SettingsError::Unreadable { .. } => {
+                failure.help("rollout-cli init writes a configuration")
+            }
+            SettingsError::File { .. } | SettingsError::Value { .. } => {
+                failure.help("correct it; rollout-cli config validate checks it")
+            }
+            SettingsError::NoHome => failure.help("set HOME, or say --database-url sqlite://PATH"),
+            _ => failure,
+        }
+    }
+}
+
+impl From<MissingSetting> for Failure {
+    fn from(error: MissingSetting) -> Self {
+        let failure = Self::usage(&error);
+        match error {
+            MissingSetting::Missing { what } => failure.help(format!(
+                "say --{what}, or set {what} in the [app] section of rollout.toml"
+            )),
+            MissingSetting::Invalid(_) => failure,
+        }
+    }
+}
+
+impl From<Invalid> for Failure {
+    fn from(error: Invalid) -> Self {
+        Self::usage(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let (exit, help) = match &error {
+            StoreError::Url { .. } => (
+                Exit::Usage,
+                "say --database-url sqlite://PATH, or set database_url in rollout.toml",
+            ),
+            StoreError::Open { .. } => (
+                Exit::Refused,
+                "check that the path exists and may be written",
+            ),
+            StoreError::NotOurs { .. } => (
+                Exit::Refused,
+                "name another file with --database-url; this one was left as it is",
+            ),
+            StoreError::TooNew { .. } => (
+                Exit::Refused,
+                "use the newer rollout-cli; the database was left as it is",
+            ),
+            StoreError::ReadOnly { .. } => (
+                Exit::Refused,
+                "make it writable, or name another with --database-url",
+            ),
+            StoreError::Full { .. } => (
+                Exit::Refused,
+                "make room on that file system and run the command again",
+            ),
+            StoreError::Unavailable { .. } => (
+                Exit::Refused,
+                "run the command again; rollout-cli status shows where things stand",
+            ),
+            _ => (
+                Exit::Unexpected,
+                "run rollout-cli doctor; if it finds nothing, this is a fault of the program",
+            ),
+        };
+        Self::new(exit, &error).help(help)
+    }
+}
+
+impl From<HostError> for Failure {
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::Store(error) => error.into(),
+            HostError::Invalid(error) => error.into(),
+            error => {
+                let failure = Self::refused(&error);
+                match error {
+                    HostError::Unknown { .. } => failure.help("rollout-cli hosts list shows the names"),
+                    HostError::DuplicateName { name } => failure
+                        .why("nothing was changed")
+                        .help(format!("rollout-cli hosts edit {name} changes it, hosts import takes changes from a file")),
+                    HostError::DuplicateRepository { other, .. } => failure
+                        .why("two entries for one repository would be updated at the same time; nothing was changed")
+                        .help(format!("use {other}, or give this host its own --repo")),
+                    HostError::Updating { .. } => {
+                        failure.help("wait until it is done: rollout-cli watch; or end it: rollout-cli abort")
+                    }
+                    _ => failure,
+                }
+            }
+        }
+    }
+}
+
+impl From<VerbError> for Failure {
+    fn from(error: VerbError) -> Self {
+        match error {
+            VerbError::Store(error) => error.into(),
+            error => Self::refused(&error).help("rollout-cli rollouts list shows them all"),
+        }
+    }
+}
+
+impl From<TriggerError> for Failure {
+    fn from(error: TriggerError) -> Self {
+        match error {
+            TriggerError::Store(error) => error.into(),
+            TriggerError::Invalid(error) => error.into(),
+            TriggerError::Active {
+                id,
+                started_by,
+                created_at,
+                attended,
+                paused,
+            } => active(id, &started_by, created_at, attended, paused),
+            TriggerError::KnownBad { .. } => Self::refused(&error)
+                .why("it would most likely fail again; nothing was changed")
+                .help("name another commit with --to, or say --force"),
+            TriggerError::NoHosts => {
+                Self::refused(&error).help("rollout-cli hosts list shows the fleet")
+            }
+            error => Self::refused(&error).help("run the command again"),
+        }
+    }
+}
+
+/// Another rollout has the one place: which, whose, how old, and what can be done about it.
+pub(crate) fn active(
+    id: RolloutId,
+    started_by: &str,
+    created_at: Timestamp,
+    attended: bool,
+    paused: bool,
+) -> Failure {
+    let id = id.short();
+    let (state, help) = match (paused, attended) {
+        (true, _) => (
+            "it is paused; nothing was changed",
+            format!("rollout-cli resume {id}, or abort {id}"),
+        ),
+        (false, true) => (
+            "a live process works on it; nothing was changed",
+            format!("rollout-cli watch {id}, pause {id}, or abort {id}"),
+        ),
+        (false, false) => (
+            "it was interrupted, and no live process works on it",
+            format!("rollout-cli resume {id}, or abort {id}"),
+        ),
+    };
+    Failure::new(
+        Exit::Active,
+        format!(
+            "rollout {id} is active; {started_by} started it {}",
+            ago(created_at)
+        ),
+    )
+    .why(state)
+    .help(help)
+}
+
+impl From<EndpointError> for Failure {
+    fn from(error: EndpointError) -> Self {
+        let failure = Self::refused(&error);
+        match error {
+            EndpointError::NoIdentity { .. } => {
+                failure.help("set key in the [ssh] section of rollout.toml, or start an ssh-agent")
+            }
+            EndpointError::Jump { .. } => {
+                failure.help("rollout-cli hosts edit NAME --jump user@address:port")
+            }
+            _ => failure,
+        }
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Store(error) => error.into(),
+            PlanError::Invalid(error) => error.into(),
+            PlanError::Endpoint(error) => error.into(),
+            PlanError::NotOver { .. } => {
+                Self::new(Exit::Active, &error).help("rollout-cli watch follows it, abort ends it")
+            }
+            error => {
+                let failure = Self::refused(&error);
+                match error {
+                    PlanError::EmptyFleet => {
+                        failure.help("rollout-cli hosts add NAME --address A, or hosts import FILE")
+                    }
+                    PlanError::UnknownWords { .. } | PlanError::NothingSelected => failure
+                        .why("nothing was changed")
+                        .help("rollout-cli hosts list shows names and labels"),
+                    PlanError::DifferentBranches { .. } => failure
+                        .help("choose hosts that share them with --on; hosts list shows labels"),
+                    PlanError::UnknownRollout { .. } => {
+                        failure.help("rollout-cli rollouts list shows them")
+                    }
+                    _ => failure.why("nothing was changed"),
+                }
+            }
+        }
+    }
+}
+
+impl From<TriggerRefusal> for Failure {
+    fn from(error: TriggerRefusal) -> Self {
+        match error {
+            TriggerRefusal::Refused(error) => error.into(),
+            TriggerRefusal::Endpoint(error) => error.into(),
+            TriggerRefusal::Identity { ref source, .. } => {
+                let help = match source {
+                    IdentityError::NeedsPassphrase { .. }
+                    | IdentityError::WrongPassphrase { .. } => {
+                        "set passphrase_file in the [ssh] section of rollout.toml, or use the ssh-agent"
+                    }
+                    IdentityError::TooOpen { .. } => {
+                        "take the rights away and run the command again; no host was touched"
+                    }
+                    _ => "rollout-cli doctor looks at keys and agent; no host was touched",
+                };
+                Self::refused(&error).why(source).help(help)
+            }
+            TriggerRefusal::NobodyServes => Self::refused(&error)
+                .help("leave --detach out, or start a rollout-server on this database"),
+            error => Self::refused(&error),
+        }
+    }
+}
+
+impl From<AgainError> for Failure {
+    fn from(error: AgainError) -> Self {
+        match error {
+            AgainError::Plan(error) => error.into(),
+            AgainError::Trigger(error) => error.into(),
+            error => Self::unexpected(error),
+        }
+    }
+}
+
+impl From<WorkError> for Failure {
+    fn from(error: WorkError) -> Self {
+        Self::unexpected("the work on the rollout could not go on")
+            .why(error)
+            .help("rollout-cli status shows where things stand, rollout-cli resume goes on")
+    }
+}
+
+impl From<SettleError> for Failure {
+    fn from(error: SettleError) -> Self {
+        match error {
+            SettleError::Verb(error) => error.into(),
+            SettleError::Work(error) => error.into(),
+            error => Self::unexpected(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_has_three_printable_lines_at_most() {
+        let failure = Failure::refused("a\nb\x1b[31m").why("c\n\n d").help("e");
+        assert_eq!(failure.lines(), ["error: a; b\\x1b[31m", "  c; d", "  e"]);
+    }
+}

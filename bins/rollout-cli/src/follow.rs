@@ -1,0 +1,121 @@
+//! From the event feed to a display.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet_store::Store;
+use fleet_types::view;
+use fleet_types::{Event, RolloutId, Seq};
+
+use crate::display::{Display, Model};
+use crate::failure::Failure;
+
+/// How long a wait for events lasts at most.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Events read at once.
+const BATCH: u32 = 500;
+
+/// Reads a rollout's events in order, from its first one on, and shows them.
+pub(crate) struct Follower {
+    store: Arc<dyn Store>,
+    id: RolloutId,
+    after: Seq,
+    /// What is known so far.
+    pub model: Model,
+    display: Box<dyn Display>,
+}
+
+impl Follower {
+    /// Begins at the rollout's first event.
+    pub(crate) async fn new(
+        store: &Arc<dyn Store>,
+        id: RolloutId,
+        display: Box<dyn Display>,
+    ) -> Result<Self, Failure> {
+        let rollout = rollout_view(store, id).await?;
+        Ok(Self {
+            store: Arc::clone(store),
+            id,
+            after: Seq(0),
+            model: Model::new(rollout),
+            display,
+        })
+    }
+
+    /// Waits until there may be more, reads it and shows it. Dropping the future loses nothing: what was read is shown
+    /// before the next wait.
+    pub(crate) async fn step(&mut self) -> Result<(), Failure> {
+        let events = self.read().await?;
+        if events.is_empty() {
+            self.store.events_wait(self.after, PATIENCE).await?;
+        }
+        self.take(&events)
+    }
+
+    /// Shows all that is there now.
+    pub(crate) async fn catch_up(&mut self) -> Result<(), Failure> {
+        loop {
+            let events = self.read().await?;
+            if events.is_empty() {
+                return Ok(());
+            }
+            self.take(&events)?;
+        }
+    }
+
+    async fn read(&self) -> Result<Vec<Event>, Failure> {
+        Ok(self
+            .store
+            .events_after(self.after, Some(self.id), BATCH)
+            .await?)
+    }
+
+    fn take(&mut self, events: &[Event]) -> Result<(), Failure> {
+        for event in events {
+            self.after = event.seq;
+            self.model.apply(event);
+            self.display.event(event, &self.model)?;
+        }
+        Ok(())
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self) {
+        self.display.tick(&self.model);
+    }
+
+    /// Says something that is no event.
+    pub(crate) fn note(&mut self, text: &str) {
+        self.display.note(text);
+    }
+
+    /// Ends the display.
+    pub(crate) fn close(&mut self) {
+        self.display.close();
+    }
+}
+
+/// A rollout that must be there.
+pub(crate) async fn rollout_view(
+    store: &Arc<dyn Store>,
+    id: RolloutId,
+) -> Result<view::Rollout, Failure> {
+    store
+        .rollout_view(id)
+        .await?
+        .ok_or_else(|| Failure::refused(format!("there is no rollout {id}")))
+}
+
+/// The hosts that have a part in the rollout, each with it.
+pub(crate) async fn rollout_hosts(
+    store: &Arc<dyn Store>,
+    id: RolloutId,
+) -> Result<Vec<view::Host>, Failure> {
+    let mut hosts = store.host_views(Some(id)).await?;
+    hosts.retain(|host| {
+        host.attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.rollout == id)
+    });
+    Ok(hosts)
+}
