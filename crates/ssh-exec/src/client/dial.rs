@@ -33,15 +33,40 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// One SSH connection.
 pub(crate) struct Hop {
-    pub(crate) handle: Handle<Client>,
-    pub(crate) notes: Notes,
-    _cutter: Cutter,
+    handle: Handle<Client>,
+    notes: Notes,
+    /// Kept for what its end does.
+    cutter: Cutter,
 }
 
-/// A connection and those that it goes through. Dropped from the inside out.
+/// A connection and those that it goes through.
 pub(crate) struct Connection {
-    pub(crate) hop: Hop,
+    hop: Hop,
+    via: Vec<Hop>,
+}
+
+/// What a connection needs to live. Dropped from the inside out; the connection is cut with it.
+pub(crate) struct Ways {
+    _cutter: Cutter,
     _via: Vec<Hop>,
+}
+
+impl Connection {
+    pub(crate) fn into_parts(self) -> (Handle<Client>, Notes, Ways) {
+        let Hop {
+            handle,
+            notes,
+            cutter,
+        } = self.hop;
+        (
+            handle,
+            notes,
+            Ways {
+                _cutter: cutter,
+                _via: self.via,
+            },
+        )
+    }
 }
 
 /// Opens connections.
@@ -98,7 +123,7 @@ impl Dialer {
         let work = async {
             let via = self.through(endpoint, &phase).await?;
             let hop = self.hop(endpoint, via.last(), &phase).await?;
-            Ok(Connection { hop, _via: via })
+            Ok(Connection { hop, via })
         };
         let limit = endpoint.connect_timeout;
         timeout(limit, work)
@@ -328,7 +353,7 @@ impl Dialer {
             Ok(handle) => Ok(Hop {
                 handle,
                 notes: notes.clone(),
-                _cutter: cutter,
+                cutter,
             }),
             Err(error) => Err(notes
                 .with(|learnt| learnt.refusal.take())

@@ -23,8 +23,9 @@ pub use self::settings::RusshSettings;
 /// Reaches hosts over SSH. Private keys and `known_hosts` files are parsed once and again when they change.
 ///
 /// Without a jump host, a connection costs six round trips: one for TCP, two for greeting and key exchange, one for
-/// the service request and two for the sign-in. A command costs two: one to open its channel, and one for request,
-/// script and answer.
+/// the service request and two for the sign-in. The first command costs three: to open its channel, to start the shell
+/// (sshd takes no input before) and for script and answer. Each further one costs two, for its channel is opened while
+/// the one before runs.
 #[derive(Debug)]
 pub struct RusshTransport {
     dialer: Dialer,

@@ -1,16 +1,19 @@
 //! Commands on an open connection.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use russh::client::Msg;
+use russh::client::{Handle, Msg};
 use russh::{
     Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Disconnect, Sig,
 };
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use super::dial::Connection;
+use super::dial::{Connection, Ways};
+use super::handler::{Client, Notes};
 use crate::command::{CommandOutput, RemoteCommand};
 use crate::frame::{EXEC_REQUEST, Frame, FrameReader, StreamEnd};
 use crate::transport::{Session, SessionError};
@@ -29,7 +32,14 @@ const REFUSED_FOR: Duration = Duration::from_secs(3);
 /// A session over russh.
 pub(crate) struct RusshSession {
     host: String,
-    connection: Connection,
+    /// A channel opened while the command before was running, which saves a round trip. It costs the host nothing:
+    /// a process is started only by the request that goes over it.
+    spare: Option<JoinHandle<Option<Channel<Msg>>>>,
+    /// The host allows one session a connection, so there can be no spare one.
+    alone: bool,
+    handle: Arc<Handle<Client>>,
+    notes: Notes,
+    _ways: Ways,
 }
 
 impl fmt::Debug for RusshSession {
@@ -42,22 +52,39 @@ impl fmt::Debug for RusshSession {
 
 impl RusshSession {
     pub(crate) fn new(host: String, connection: Connection) -> Self {
-        Self { host, connection }
+        let (handle, notes, ways) = connection.into_parts();
+        Self {
+            host,
+            spare: None,
+            alone: false,
+            handle: Arc::new(handle),
+            notes,
+            _ways: ways,
+        }
     }
 
     fn lost(&self, command: &RemoteCommand) -> SessionError {
         SessionError::Lost {
             command: command.name(),
-            cause: self.connection.hop.notes.ended(),
+            cause: self.notes.ended(),
         }
     }
 
-    /// Opens the command's channel.
-    async fn open(&self, command: &RemoteCommand) -> Result<Channel<Msg>, SessionError> {
+    /// The command's channel: the spare one, or a new one.
+    async fn open(&mut self, command: &RemoteCommand) -> Result<Channel<Msg>, SessionError> {
+        if let Some(spare) = &mut self.spare {
+            let opened = spare.await;
+            self.spare = None;
+            match opened {
+                Ok(Some(channel)) => return Ok(channel),
+                Ok(None) => self.alone = true,
+                Err(_) => {}
+            }
+        }
         let until = Instant::now() + REFUSED_FOR;
         let mut pause = Duration::from_millis(5);
         loop {
-            match self.connection.hop.handle.channel_open_session().await {
+            match self.handle.channel_open_session().await {
                 Ok(channel) => return Ok(channel),
                 Err(russh::Error::ChannelOpenFailure(reason)) => {
                     if Instant::now() + pause > until {
@@ -134,7 +161,7 @@ impl RusshSession {
         }
         let end = end.unwrap_or_else(|| match closed {
             true => StreamEnd::Silent,
-            false => StreamEnd::Cut(self.connection.hop.notes.ended()),
+            false => StreamEnd::Cut(self.notes.ended()),
         });
         Err(reader.failure(command.name(), &end))
     }
@@ -152,6 +179,12 @@ impl Session for RusshSession {
         let channel = timeout_at(until, self.open(command))
             .await
             .map_err(|_| late())??;
+        if !self.alone {
+            let handle = Arc::clone(&self.handle);
+            self.spare = Some(tokio::spawn(async move {
+                handle.channel_open_session().await.ok()
+            }));
+        }
         let (mut read, write) = channel.split();
         let result = timeout_at(until, self.converse(command, &frame, &mut read, &write)).await;
         // From here on what still comes is thrown away by the library; nothing waits for us to read it.
@@ -169,12 +202,28 @@ impl Session for RusshSession {
     }
 
     async fn close(mut self: Box<Self>) {
-        let handle = &mut self.connection.hop.handle;
+        if let Some(spare) = self.spare.take() {
+            spare.abort();
+            let _ = spare.await;
+        }
         let _ = timeout(PARTING, async {
-            handle.disconnect(Disconnect::ByApplication, "", "").await?;
-            handle.await
+            self.handle
+                .disconnect(Disconnect::ByApplication, "", "")
+                .await?;
+            match Arc::get_mut(&mut self.handle) {
+                Some(handle) => handle.await,
+                None => Ok(()),
+            }
         })
         .await;
+    }
+}
+
+impl Drop for RusshSession {
+    fn drop(&mut self) {
+        if let Some(spare) = &self.spare {
+            spare.abort();
+        }
     }
 }
 
