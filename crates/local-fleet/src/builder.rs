@@ -19,7 +19,7 @@ use crate::release::{InstallBehaviour, Release, ReleaseSpec, ServiceBehaviour};
 pub struct FleetBuilder {
     hosts: usize,
     root: Option<PathBuf>,
-    name: Box<dyn Fn(usize) -> String + Send>,
+    name: Option<Box<dyn Fn(usize) -> String + Send>>,
     settings: Settings,
     first: ReleaseSpec,
 }
@@ -29,7 +29,7 @@ impl Default for FleetBuilder {
         Self {
             hosts: 1,
             root: None,
-            name: Box::new(|number| format!("demo-{number:02}")),
+            name: None,
             settings: Settings {
                 user: "demo".into(),
                 service: "app.service".into(),
@@ -64,10 +64,11 @@ impl FleetBuilder {
         self
     }
 
-    /// The name of host number 0, 1, 2, ... Letters, digits, `.`, `_` and `-`, each name once.
+    /// The name of host number 0, 1, 2, ... Letters, digits, `.`, `_` and `-`, each name once. By default
+    /// `demo-00`, `demo-01`, ..., with as many digits as the last one needs.
     #[must_use]
     pub fn names(mut self, name: impl Fn(usize) -> String + Send + 'static) -> Self {
-        self.name = Box::new(name);
+        self.name = Some(Box::new(name));
         self
     }
 
@@ -142,7 +143,12 @@ impl FleetBuilder {
     }
 
     fn checked_names(&self) -> Result<Vec<String>, FleetError> {
-        let names: Vec<_> = (0..self.hosts).map(&self.name).collect();
+        let digits = self.hosts.saturating_sub(1).to_string().len().max(2);
+        let name = |number| match &self.name {
+            Some(name) => name(number),
+            None => format!("demo-{number:0digits$}"),
+        };
+        let names: Vec<_> = (0..self.hosts).map(name).collect();
         let mut seen = HashSet::new();
         for name in &names {
             let plain = name

@@ -35,6 +35,8 @@ pub enum Fault {
     Down,
     /// Connections are accepted, and not a byte is sent.
     Mute,
+    /// Connections are accepted and closed at once, as by an sshd that has too many; at which, counted from now.
+    HangsUp(Turn),
     /// The client's key is not accepted.
     AuthRefused,
     /// The host shows a key of its own making that nobody has seen before.
@@ -157,10 +159,11 @@ impl Fault {
         }
     }
 
-    /// The same at other calls. Faults that are no [`Fault::Command`] and no [`Fault::Cut`] have no turns.
+    /// The same at other calls. Only faults that hold a [`Turn`] have turns.
     #[must_use]
     pub fn turn(mut self, new: Turn) -> Self {
-        if let Self::Command { turn, .. } | Self::Cut { turn, .. } = &mut self {
+        if let Self::Command { turn, .. } | Self::Cut { turn, .. } | Self::HangsUp(turn) = &mut self
+        {
             *turn = new;
         }
         self

@@ -1,11 +1,12 @@
 //! A fleet as a whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use russh::keys::PublicKey;
+use russh::keys::ssh_key::public::KeyData;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -34,6 +35,7 @@ pub struct LocalFleet {
     core: Arc<FleetCore>,
     origin: Origin,
     hosts: Vec<LocalHost>,
+    numbers: HashMap<String, usize>,
     releases: Mutex<Vec<Release>>,
     /// Held while a commit is made.
     commits: tokio::sync::Mutex<()>,
@@ -46,7 +48,7 @@ pub struct LocalFleet {
 pub(crate) struct FleetCore {
     root: PathBuf,
     settings: Settings,
-    client_key: PublicKey,
+    authorized: Mutex<Vec<PublicKey>>,
     client_key_file: PathBuf,
     programs: PathBuf,
     git: Git,
@@ -123,7 +125,7 @@ impl FleetCore {
         fs::write(&configuration, CONFIGURATION).map_err(FleetError::folder(&configuration))?;
         Ok(Arc::new(Self {
             settings,
-            client_key: keys::read(&client_key_file)?.public_key().clone(),
+            authorized: Mutex::new(vec![keys::read(&client_key_file)?.public_key().clone()]),
             client_key_file,
             programs,
             git,
@@ -161,8 +163,11 @@ impl FleetCore {
         self.settings.log_git
     }
 
-    pub(crate) fn client_key(&self) -> &PublicKey {
-        &self.client_key
+    /// Whether a key opens the hosts.
+    pub(crate) fn authorizes(&self, key: &KeyData) -> bool {
+        lock(&self.authorized)
+            .iter()
+            .any(|known| known.key_data() == key)
     }
 
     pub(crate) fn client_key_file(&self) -> &Path {
@@ -222,6 +227,7 @@ impl LocalFleet {
             origin: core.origin(),
             core,
             hosts: Vec::with_capacity(hosts.len()),
+            numbers: HashMap::with_capacity(hosts.len()),
             releases: Mutex::new(releases),
             commits: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
@@ -256,6 +262,8 @@ impl LocalFleet {
             listening,
             self.stop.clone(),
         ));
+        self.numbers
+            .insert(host.name().to_owned(), self.hosts.len());
         self.hosts.push(LocalHost::new(host));
         Ok(())
     }
@@ -269,7 +277,7 @@ impl LocalFleet {
     /// The host of this name.
     #[must_use]
     pub fn host(&self, name: &str) -> Option<&LocalHost> {
-        self.hosts.iter().find(|host| host.name() == name)
+        self.numbers.get(name).map(|number| &self.hosts[*number])
     }
 
     /// The commits made so far, oldest first. The hosts were cloned at the first.
@@ -331,6 +339,15 @@ impl LocalFleet {
         lock(&self.releases).push(release.clone());
         self.save()?;
         Ok(release)
+    }
+
+    /// Lets the holder of another key in, given as a line of OpenSSH's public key format. Until the fleet stops.
+    pub fn authorize(&self, public_key: &str) -> Result<(), FleetError> {
+        let key = PublicKey::from_openssh(public_key).map_err(|error| {
+            FleetError::Invalid(format!("{public_key:?} is no public key: {error}"))
+        })?;
+        lock(&self.core.authorized).push(key);
+        Ok(())
     }
 
     /// SSH connections that are open over all hosts now, counted from their acceptance.

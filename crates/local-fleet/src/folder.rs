@@ -14,7 +14,14 @@ use tokio::process::Command;
 use crate::error::FleetError;
 
 /// The programs that every host has on its PATH.
-pub(crate) const PROGRAMS: [&str; 5] = ["sudo", "systemctl", "bun", "verify-app", "journalctl"];
+pub(crate) const PROGRAMS: [&str; 6] = [
+    "id",
+    "sudo",
+    "systemctl",
+    "bun",
+    "verify-app",
+    "journalctl",
+];
 
 /// How long systemd waits for a unit that does not say.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(90);

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cutting::Cuts;
 use crate::error::FleetError;
-use crate::fault::{CutAt, Fault};
+use crate::fault::{CutAt, Fault, Turn};
 use crate::fleet::FleetCore;
 use crate::folder::{HostFolder, LogEntry, ServiceState};
 use crate::keys;
@@ -43,6 +43,8 @@ pub(crate) struct HostCore {
     connections: AtomicU64,
     cuts: Cuts,
     mute: AtomicBool,
+    /// The turn, and the connections since it was set.
+    hangs_up: Mutex<Option<(Turn, u32)>>,
     stalled: AtomicBool,
     auth_refused: AtomicBool,
     shell: Mutex<ShellFaults>,
@@ -77,6 +79,7 @@ impl HostCore {
             connections: AtomicU64::new(0),
             cuts: Cuts::default(),
             mute: AtomicBool::new(false),
+            hangs_up: Mutex::default(),
             stalled: AtomicBool::new(false),
             auth_refused: AtomicBool::new(false),
             shell: Mutex::default(),
@@ -107,6 +110,16 @@ impl HostCore {
         self.mute.load(Ordering::SeqCst)
     }
 
+    /// Counts a connection that may be one to close at once.
+    pub(crate) fn hangs_up(&self) -> bool {
+        let mut fault = lock(&self.hangs_up);
+        let Some((turn, seen)) = fault.as_mut() else {
+            return false;
+        };
+        *seen += 1;
+        turn.is_due(*seen)
+    }
+
     pub(crate) fn is_stalled(&self) -> bool {
         self.stalled.load(Ordering::SeqCst)
     }
@@ -123,7 +136,7 @@ impl HostCore {
     pub(crate) fn accepts(&self, user: &str, key: &KeyData) -> bool {
         !self.auth_refused.load(Ordering::SeqCst)
             && user == self.fleet.user()
-            && key == self.fleet.client_key().key_data()
+            && self.fleet.authorizes(key)
     }
 
     /// The port to forward to, when that is a host of this fleet.
@@ -280,6 +293,7 @@ impl LocalHost {
             }
             Fault::Down => self.set_down(true).await?,
             Fault::Mute => core.mute.store(true, Ordering::SeqCst),
+            Fault::HangsUp(turn) => *lock(&core.hangs_up) = Some((turn, 0)),
             Fault::AuthRefused => core.auth_refused.store(true, Ordering::SeqCst),
             Fault::HostKeyChanged => *lock(&core.config) = server::config(keys::generate()),
             Fault::StartupFile(text) => lock(&core.shell).startup = Some(text),
@@ -319,6 +333,7 @@ impl LocalHost {
         core.cuts.clear();
         core.auth_refused.store(false, Ordering::SeqCst);
         *lock(&core.shell) = ShellFaults::default();
+        *lock(&core.hangs_up) = None;
         *lock(&core.config) = server::config(keys::read(&folder.key_file())?);
         let was_mute = core.mute.swap(false, Ordering::SeqCst);
         let was_stalled = core.stalled.swap(false, Ordering::SeqCst);

@@ -8,7 +8,8 @@ use crate::error::FleetError;
 
 const COMMON: &str = include_str!("standins/common.sh");
 
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
+    ("id", include_str!("standins/id.sh")),
     ("sudo", include_str!("standins/sudo.sh")),
     ("systemctl", include_str!("standins/systemctl.sh")),
     ("bun", include_str!("standins/bun.sh")),

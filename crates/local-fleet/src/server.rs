@@ -67,6 +67,9 @@ impl Door {
     fn set(self, listening: bool, port: u16) -> (Self, io::Result<()>) {
         match (self, listening) {
             (Self::Open(listener), false) => {
+                // A process that is being started right now holds a copy of the descriptor until it runs its program,
+                // and as long the listener would live; it ends here. Where the system refuses, closing has to do.
+                let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
                 drop(listener);
                 (
                     Self::Shut {
@@ -134,6 +137,9 @@ async fn connection(host: Arc<HostCore>, socket: TcpStream, stop: CancellationTo
     let _ = socket.set_nodelay(true);
     let line = Line::new(socket);
     let _open = host.count(&line);
+    if host.hangs_up() {
+        return;
+    }
     if host.is_stalled() {
         line.silence();
     }

@@ -117,7 +117,7 @@ async fn what_writes_after_a_cut_dies_of_it() {
 #[tokio::test]
 async fn connections_can_be_cut_from_outside() {
     let (_folder, fleet) = fleet(1).await;
-    let host = &fleet.hosts()[0];
+    let host = &fleet.hosts()[0].clone();
     let client = Client::connect(host).await;
     let running = client.run("touch begun; sleep 600");
     let cut = async {
@@ -126,8 +126,9 @@ async fn connections_can_be_cut_from_outside() {
     };
     assert_eq!(tokio::join!(running, cut).0.end, End::Unknown);
     assert_eq!(host.processes().await.len(), 2);
+    until("the client notices", async || client.handle.is_closed()).await;
     fleet.stop().await;
-    assert!(client.handle.is_closed());
+    assert!(host.processes().await.is_empty());
 }
 
 #[tokio::test]
@@ -172,6 +173,21 @@ async fn a_mute_host_accepts_and_says_nothing() {
 }
 
 #[tokio::test]
+async fn a_host_may_hang_up_before_it_says_anything() {
+    let (_folder, fleet) = fleet(1).await;
+    let host = &fleet.hosts()[0];
+    host.set_fault(Fault::HangsUp(Turn::First(2)))
+        .await
+        .unwrap();
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        answers.push(Client::try_connect(host, host.user()).await.is_ok());
+    }
+    assert_eq!(answers, [false, false, true]);
+    fleet.stop().await;
+}
+
+#[tokio::test]
 async fn a_stalled_connection_stays_open_and_carries_nothing() {
     let (_folder, fleet) = fleet(1).await;
     let host = &fleet.hosts()[0];
@@ -210,7 +226,12 @@ async fn nobody_else_gets_in() {
     assert_ne!(fleet.hosts()[0].host_key(), fleet.hosts()[1].host_key());
     let (_other_folder, other) = crate::fleet(1).await;
     let stranger = Arc::new(load_secret_key(other.hosts()[0].client_key(), None).unwrap());
-    assert!(!opens(host, stranger).await);
+    assert!(!opens(host, Arc::clone(&stranger)).await);
+    fleet
+        .authorize(&stranger.public_key().to_openssh().unwrap())
+        .unwrap();
+    assert!(opens(host, stranger).await);
+    assert!(fleet.authorize("ssh-ed25519 nonsense").is_err());
     assert!(
         opens(
             host,

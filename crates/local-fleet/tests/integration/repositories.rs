@@ -237,6 +237,9 @@ async fn names_that_are_no_names_are_refused() {
         );
     }
     assert_eq!(message("same", "same").await, "two hosts are named same");
+    let (_kept, hundred) = fleet(101).await;
+    assert!(hundred.host("demo-007").is_some() && hundred.host("demo-07").is_none());
+    hundred.stop().await;
     let (folder, fleet) = start(LocalFleet::builder()).await;
     let again = LocalFleet::builder()
         .root(folder.path().join("fleet"))
