@@ -13,15 +13,12 @@ use tokio::process::Command;
 
 use crate::error::FleetError;
 
+/// Where in the fleet's folder those of the hosts are.
+pub(crate) const HOSTS: &str = "hosts";
+
 /// The programs that every host has on its PATH.
-pub(crate) const PROGRAMS: [&str; 6] = [
-    "id",
-    "sudo",
-    "systemctl",
-    "bun",
-    "verify-app",
-    "journalctl",
-];
+pub(crate) const PROGRAMS: [&str; 6] =
+    ["id", "sudo", "systemctl", "bun", "verify-app", "journalctl"];
 
 /// How long systemd waits for a unit that does not say.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(90);
@@ -30,7 +27,9 @@ const DEFAULT_LIMIT: Duration = Duration::from_secs(90);
 #[derive(Clone, Debug)]
 pub(crate) struct HostFolder {
     path: PathBuf,
-    git_folder: PathBuf,
+    search_path: String,
+    configuration: PathBuf,
+    user: String,
 }
 
 /// One line of a host's log.
@@ -80,10 +79,21 @@ pub struct ServiceState {
 }
 
 impl HostFolder {
-    /// The folder at `path`; `git` is where the real git is found.
-    pub(crate) fn new(path: PathBuf, git: &Path) -> Self {
-        let git_folder = git.parent().unwrap_or(Path::new("/usr/bin")).to_owned();
-        Self { path, git_folder }
+    /// The folder of a host in a fleet's; `git` is where the real git is found.
+    pub(crate) fn new(fleet: &Path, name: &str, git: &Path, user: &str) -> Self {
+        let path = fleet.join(HOSTS).join(name);
+        let git = git.parent().unwrap_or(Path::new("/usr/bin"));
+        let search_path = format!(
+            "{}/bin:/usr/local/bin:/usr/bin:/bin:{}",
+            path.display(),
+            git.display()
+        );
+        Self {
+            path,
+            search_path,
+            configuration: fleet.join("gitconfig"),
+            user: user.to_owned(),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -181,19 +191,15 @@ impl HostFolder {
 
     /// What every process of this host sees: its home, its PATH, and nothing of ours.
     pub(crate) fn environment(&self, command: &mut Command) {
-        let path = format!(
-            "{}:/usr/local/bin:/usr/bin:/bin:{}",
-            self.path.join("bin").display(),
-            self.git_folder.display()
-        );
-        let configuration = self.path.join("../../gitconfig");
         command
             .env_clear()
-            .env("PATH", path)
+            .env("PATH", &self.search_path)
             .env("HOME", &self.path)
+            .env("USER", &self.user)
+            .env("LOGNAME", &self.user)
             .env("SHELL", "/bin/sh")
             .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", configuration)
+            .env("GIT_CONFIG_GLOBAL", &self.configuration)
             .env("LOCAL_FLEET_HOST", &self.path)
             .current_dir(&self.path);
     }
