@@ -104,21 +104,30 @@ impl Context {
         self.by_short_id(text).await
     }
 
+    async fn short_ids(&self, wanted: &str) -> Result<Vec<RolloutId>, Failure> {
+        let mut found = Vec::new();
+        let mut before = None;
+        loop {
+            let page = self.store.rollout_list(before, 200).await?;
+            let Some(last) = page.last() else {
+                return Ok(found);
+            };
+            before = Some(last.id);
+            let fits = |id: &RolloutId| {
+                id.short().starts_with(wanted) || id.to_string().starts_with(wanted)
+            };
+            found.extend(page.iter().map(|rollout| rollout.id).filter(fits));
+        }
+    }
+
     async fn by_short_id(&self, text: &str) -> Result<RolloutId, Failure> {
         let wanted = text.to_ascii_lowercase();
         let fits = wanted.len() >= 4 && wanted.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-        let mut found = Vec::new();
-        let mut before = None;
-        while fits {
-            let page = self.store.rollout_list(before, 200).await?;
-            found.extend(page.iter().map(|rollout| rollout.id).filter(|id| {
-                id.short().starts_with(&wanted) || id.to_string().starts_with(&wanted)
-            }));
-            match page.last() {
-                Some(last) => before = Some(last.id),
-                None => break,
-            }
-        }
+        let found = if fits {
+            self.short_ids(&wanted).await?
+        } else {
+            Vec::new()
+        };
         match found.as_slice() {
             [id] => Ok(*id),
             [] => Err(unknown_rollout(text)),
