@@ -32,9 +32,10 @@ restore_attachment() {
 }
 
 restore_attachment
-if [ -e "$marker" ] || [ "$head" = "$previous" ]; then
+said=
+if [ -e "$marker" ] || { [ "$head" = "$previous" ] && [ "$dirty$regenerated" != 0 ]; }; then
   force_to "$previous" "$other"
-else
+elif [ "$head" != "$previous" ]; then
   keep "$limit" git $git_options reset --hard --quiet "$previous" --
 fi
 update_submodules

@@ -2,3 +2,5 @@
 
 mod git;
 mod place;
+mod service;
+mod twice;

@@ -102,6 +102,7 @@ done
 if [ -e "$ROLLOUT_TEST_STATE/git.sh" ]; then . "$ROLLOUT_TEST_STATE/git.sh"; fi
 "#;
 
+#[derive(Debug)]
 pub(crate) struct Place {
     root: TempDir,
     login_shell: Option<PathBuf>,
