@@ -14,7 +14,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 
 use crate::cutting::CommandCut;
-use crate::host::HostCore;
+use crate::host_core::HostCore;
 
 /// Bytes read from a process at once.
 const CHUNK: usize = 32 * 1024;

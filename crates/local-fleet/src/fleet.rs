@@ -14,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::builder::FleetBuilder;
+use crate::description::{FleetDescription, HostDescription};
 use crate::error::FleetError;
-use crate::folder::HostFolder;
+use crate::folder::{HOSTS, HostFolder};
 use crate::git::{CONFIGURATION, Git};
-use crate::host::{HostCore, LocalHost};
+use crate::host::LocalHost;
+use crate::host_core::HostCore;
 use crate::keys;
 use crate::origin::{BRANCH, Origin};
 use crate::processes;
@@ -78,42 +80,6 @@ struct ManifestHost {
     port: u16,
 }
 
-/// Everything that another process needs to know of a fleet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FleetDescription {
-    /// The fleet's folder.
-    pub root: PathBuf,
-    /// The only user who may sign in.
-    pub user: String,
-    /// The systemd unit of every host, with its suffix.
-    pub service: String,
-    /// The private key file that opens every host.
-    pub client_key: PathBuf,
-    /// The bare repository that the hosts have cloned.
-    pub origin: PathBuf,
-    /// The branch that they follow.
-    pub branch: String,
-    /// The commits made so far, oldest first.
-    pub releases: Vec<Release>,
-    /// The hosts, in order.
-    pub hosts: Vec<HostDescription>,
-}
-
-/// Everything that another process needs to know of a host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostDescription {
-    /// The name.
-    pub name: String,
-    /// Always `127.0.0.1`.
-    pub address: String,
-    /// The TCP port.
-    pub port: u16,
-    /// `ssh-ed25519 AAAA...`
-    pub host_key: String,
-    /// The clone that the service runs from.
-    pub repository: PathBuf,
-}
-
 impl FleetCore {
     /// Reads what the folder's hosts share.
     pub(crate) fn read(root: PathBuf, settings: Settings) -> Result<Arc<Self>, FleetError> {
@@ -140,11 +106,11 @@ impl FleetCore {
     }
 
     pub(crate) fn host_folder(&self, name: &str) -> HostFolder {
-        HostFolder::new(self.hosts_folder().join(name), self.git.program())
+        HostFolder::new(&self.root, name, self.git.program(), &self.settings.user)
     }
 
     pub(crate) fn hosts_folder(&self) -> PathBuf {
-        self.root.join("hosts")
+        self.root.join(HOSTS)
     }
 
     pub(crate) fn root(&self) -> &Path {

@@ -1,24 +1,20 @@
 //! One host of a fleet.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use russh::keys::ssh_key::public::KeyData;
-use russh::keys::{PrivateKey, PublicKey};
-use russh::server::Config;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use crate::cutting::Cuts;
 use crate::error::FleetError;
-use crate::fault::{CutAt, Fault, Turn};
-use crate::fleet::FleetCore;
-use crate::folder::{HostFolder, LogEntry, ServiceState};
+use crate::fault::Fault;
+use crate::folder::{LogEntry, ServiceState};
+use crate::host_core::{HostCore, ShellFaults};
 use crate::keys;
 use crate::processes;
 use crate::server::{self, SetListening};
-use crate::wire::{Counted, Line, lock};
+use crate::wire::lock;
 
 /// One host: an SSH server on a port of its own on 127.0.0.1, in front of a folder.
 ///
@@ -26,148 +22,6 @@ use crate::wire::{Counted, Line, lock};
 #[derive(Clone, Debug)]
 pub struct LocalHost {
     core: Arc<HostCore>,
-}
-
-/// What the server, the commands and the public handle share.
-#[derive(Debug)]
-pub(crate) struct HostCore {
-    name: String,
-    port: u16,
-    folder: HostFolder,
-    fleet: Arc<FleetCore>,
-    public_key: PublicKey,
-    config: Mutex<Arc<Config>>,
-    listening: mpsc::Sender<SetListening>,
-    lines: Mutex<Vec<Weak<Line>>>,
-    commands: AtomicU64,
-    connections: AtomicU64,
-    cuts: Cuts,
-    mute: AtomicBool,
-    /// The turn, and the connections since it was set.
-    hangs_up: Mutex<Option<(Turn, u32)>>,
-    stalled: AtomicBool,
-    auth_refused: AtomicBool,
-    shell: Mutex<ShellFaults>,
-}
-
-/// What the host's shell does besides what it is asked.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ShellFaults {
-    pub(crate) startup: Option<String>,
-    pub(crate) forced: Option<String>,
-}
-
-impl HostCore {
-    pub(crate) fn new(
-        name: String,
-        port: u16,
-        folder: HostFolder,
-        fleet: Arc<FleetCore>,
-        key: PrivateKey,
-        listening: mpsc::Sender<SetListening>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            name,
-            port,
-            folder,
-            fleet,
-            public_key: key.public_key().clone(),
-            config: Mutex::new(server::config(key)),
-            listening,
-            lines: Mutex::default(),
-            commands: AtomicU64::new(0),
-            connections: AtomicU64::new(0),
-            cuts: Cuts::default(),
-            mute: AtomicBool::new(false),
-            hangs_up: Mutex::default(),
-            stalled: AtomicBool::new(false),
-            auth_refused: AtomicBool::new(false),
-            shell: Mutex::default(),
-        })
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
-    pub(crate) fn folder(&self) -> &HostFolder {
-        &self.folder
-    }
-
-    pub(crate) fn cuts(&self) -> &Cuts {
-        &self.cuts
-    }
-
-    pub(crate) fn config(&self) -> Arc<Config> {
-        Arc::clone(&lock(&self.config))
-    }
-
-    pub(crate) fn is_mute(&self) -> bool {
-        self.mute.load(Ordering::SeqCst)
-    }
-
-    /// Counts a connection that may be one to close at once.
-    pub(crate) fn hangs_up(&self) -> bool {
-        let mut fault = lock(&self.hangs_up);
-        let Some((turn, seen)) = fault.as_mut() else {
-            return false;
-        };
-        *seen += 1;
-        turn.is_due(*seen)
-    }
-
-    pub(crate) fn is_stalled(&self) -> bool {
-        self.stalled.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn shell_faults(&self) -> ShellFaults {
-        lock(&self.shell).clone()
-    }
-
-    pub(crate) fn forces_command(&self) -> bool {
-        lock(&self.shell).forced.is_some()
-    }
-
-    /// Whether this user may come in with this key.
-    pub(crate) fn accepts(&self, user: &str, key: &KeyData) -> bool {
-        !self.auth_refused.load(Ordering::SeqCst)
-            && user == self.fleet.user()
-            && self.fleet.authorizes(key)
-    }
-
-    /// The port to forward to, when that is a host of this fleet.
-    pub(crate) fn forward_port(&self, address: &str, port: u32) -> Option<u16> {
-        let port = u16::try_from(port).ok()?;
-        (matches!(address, "127.0.0.1" | "localhost") && self.fleet.has_port(port)).then_some(port)
-    }
-
-    /// Counts a connection for as long as the answer lives.
-    pub(crate) fn count(&self, line: &Arc<Line>) -> Counted {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        let mut lines = lock(&self.lines);
-        lines.retain(|line| line.strong_count() > 0);
-        lines.push(Arc::downgrade(line));
-        drop(lines);
-        self.fleet.gauge().count(line)
-    }
-
-    /// Counts a command; the cuts that are due for it.
-    pub(crate) fn command_begins(&self) -> Vec<CutAt> {
-        self.commands.fetch_add(1, Ordering::Relaxed);
-        self.cuts.command_begins()
-    }
-
-    fn open_lines(&self) -> Vec<Arc<Line>> {
-        lock(&self.lines).iter().filter_map(Weak::upgrade).collect()
-    }
-
-    fn cut_connections(&self) {
-        self.open_lines().iter().for_each(|line| line.cut());
-    }
 }
 
 impl LocalHost {

@@ -37,6 +37,7 @@
 mod builder;
 mod clones;
 mod cutting;
+mod description;
 mod error;
 mod exec;
 mod fault;
@@ -44,6 +45,7 @@ mod fleet;
 mod folder;
 mod git;
 mod host;
+mod host_core;
 mod keys;
 mod origin;
 mod processes;
@@ -53,9 +55,10 @@ mod server;
 mod wire;
 
 pub use builder::FleetBuilder;
+pub use description::{FleetDescription, HostDescription};
 pub use error::FleetError;
 pub use fault::{CommandFailure, CommandPoint, CutAt, Fault, Turn};
-pub use fleet::{FleetDescription, HostDescription, LocalFleet};
+pub use fleet::LocalFleet;
 pub use folder::{LogEntry, LogEvent, ServiceState};
 pub use host::LocalHost;
 pub use release::{InstallBehaviour, Release, ReleaseSpec, ServiceBehaviour, VerifyBehaviour};

@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use crate::cutting::CommandCut;
 use crate::exec::{self, Running};
-use crate::host::HostCore;
+use crate::host_core::HostCore;
 use crate::wire::{Line, Wire};
 
 /// Connections that may wait to be accepted.

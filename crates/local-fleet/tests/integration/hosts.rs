@@ -16,11 +16,18 @@ async fn a_command_has_its_streams_apart_and_its_status() {
         ("out\n", "err\n", End::Status(7))
     );
     let output = client
-        .exec("cat; pwd; env | grep -c LOCAL_SECRET", "from stdin\n", None)
+        .exec(
+            "cat; pwd; echo $USER; env | grep -c CARGO",
+            "from stdin\n",
+            None,
+        )
         .await;
     assert_eq!(
         output.stdout,
-        format!("from stdin\n{}\n0\n", fleet.hosts()[0].home().display())
+        format!(
+            "from stdin\n{}\ndemo\n0\n",
+            fleet.hosts()[0].home().display()
+        )
     );
     assert_eq!(output.end, End::Status(1));
     fleet.stop().await;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod client;
+mod commands;
 mod hosts;
 mod network;
 mod programs;
