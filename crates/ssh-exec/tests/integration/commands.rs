@@ -363,7 +363,7 @@ async fn a_connection_that_breaks_is_lost_not_failed() {
         alive(&shell),
         "the command goes on, so its outcome is unknown"
     );
-    kill("-KILL", &shell);
+    kill("-KILL", &format!("-{shell}"));
     // The session is of no use any more, and says so at once.
     let error = session.run(&command("probe", "exit 0")).await.unwrap_err();
     assert!(
@@ -488,11 +488,8 @@ async fn a_frozen_host_is_noticed() {
         .unwrap();
     let file = host.file("sshd");
     // The server's process for this connection stops; its shell then has nobody to talk to.
-    let freeze = command(
-        "freeze",
-        "echo $PPID >\"$file\"; kill -STOP $PPID; sleep 100",
-    )
-    .param("file", file.to_str().unwrap());
+    let body = "echo \"$$ $PPID\" >\"$file\"; kill -STOP $PPID; sleep 100";
+    let freeze = command("freeze", body).param("file", file.to_str().unwrap());
     let begun = Instant::now();
     let error = session.run(&freeze).await.unwrap_err();
     assert_eq!(
@@ -503,7 +500,10 @@ async fn a_frozen_host_is_noticed() {
         }
     );
     assert!(begun.elapsed() < Duration::from_secs(25));
-    kill("-KILL", &text(&file));
+    let pids = text(&file);
+    let (shell, sshd) = pids.trim().split_once(' ').unwrap();
+    kill("-KILL", sshd);
+    kill("-KILL", &format!("-{shell}"));
 }
 
 #[tokio::test]

@@ -420,7 +420,11 @@ async fn capture_reports_a_missing_command() {
     let output = shell(&command("run", "capture 10 no-such-command-here"))
         .await
         .unwrap();
-    assert_eq!(output.fact("rc"), Some("127"));
+    // 126 where the search path names folders that may not be looked into.
+    assert!(
+        matches!(output.fact("rc"), Some("126" | "127")),
+        "{output:?}"
+    );
     assert!(
         output.stderr.text().contains("no-such-command-here"),
         "{}",
