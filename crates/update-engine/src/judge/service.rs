@@ -247,3 +247,210 @@ fn has_lost_its_process(now: &Unit) -> bool {
 fn shown(count: &str) -> &str {
     if count.is_empty() { "-" } else { count }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn commit(digit: char) -> CommitHash {
+        String::from(digit).repeat(40).parse().unwrap()
+    }
+
+    /// The answer for a host that is well on `a`, with these facts changed.
+    fn answer(changes: &[(&str, &str)]) -> CommandOutput {
+        let head = commit('a');
+        let well = [
+            ("is_active", "active"),
+            ("unit_ActiveState", "active"),
+            ("unit_SubState", "running"),
+            ("unit_Type", "simple"),
+            ("unit_MainPID", "100"),
+            ("unit_NRestarts", "0"),
+            ("unit_InvocationID", "i1"),
+            ("boot", "b1"),
+            ("head", head.as_str()),
+            ("dirty", "0"),
+        ];
+        let facts = well
+            .iter()
+            .chain(changes)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        CommandOutput {
+            facts: facts.collect(),
+            ..CommandOutput::default()
+        }
+    }
+
+    fn baseline() -> Unit {
+        Unit::of(&answer(&[]))
+    }
+
+    fn verdict(output: &CommandOutput, baseline: &Unit) -> String {
+        match judge_verify(output, StepId::Verify, &commit('a'), baseline).all() {
+            Ok(()) => "well".to_owned(),
+            Err(failure) => format!("{}: {}", failure.reason, failure.message),
+        }
+    }
+
+    #[test]
+    fn what_a_service_must_be_like() {
+        let other = commit('b');
+        for (changes, expected) in [
+            (vec![], "well"),
+            (vec![("verify_rc", "0")], "well"),
+            (
+                vec![("unit_NRestarts", "1")],
+                "crash_loop: the service did not stay up: active (running), restarts counted 0 then 1",
+            ),
+            (
+                vec![("unit_InvocationID", "i2")],
+                "crash_loop: the service did not stay up: active (running), restarts counted 0 then 0",
+            ),
+            (
+                vec![("unit_MainPID", "101")],
+                "crash_loop: the service did not stay up: active (running), restarts counted 0 then 0",
+            ),
+            (
+                vec![
+                    ("is_active", "activating"),
+                    ("unit_ActiveState", "activating"),
+                    ("unit_SubState", "auto-restart"),
+                ],
+                "crash_loop: the service did not stay up: activating (auto-restart), restarts counted 0 then 0",
+            ),
+            (
+                vec![
+                    ("is_active", "failed"),
+                    ("unit_ActiveState", "failed"),
+                    ("unit_SubState", "failed"),
+                    ("unit_Result", "exit-code"),
+                ],
+                "unhealthy: systemctl is-active says failed; the service is failed (failed), result exit-code",
+            ),
+            (
+                vec![("is_active", "reloading")],
+                "unhealthy: systemctl is-active says reloading; the service is active (running)",
+            ),
+            (
+                vec![("is_active", "")],
+                "unhealthy: systemctl is-active says nothing; the service is active (running)",
+            ),
+            (
+                vec![("unit_MainPID", "0")],
+                "crash_loop: the service did not stay up: active (running), restarts counted 0 then 0",
+            ),
+            (
+                vec![("verify_rc", "22")],
+                "unhealthy: the verify command ended with exit code 22",
+            ),
+            (
+                vec![("verify_rc", "124"), ("timed_out", "1")],
+                "timeout: the verify command took longer than allowed and was ended",
+            ),
+            (
+                vec![("boot", "b2"), ("unit_InvocationID", "i9")],
+                "unhealthy: the host was rebooted; the service is active (running)",
+            ),
+            (
+                vec![("head", other.as_str())],
+                "wrong_head: HEAD is bbbbbbbbbb, not aaaaaaaaaa",
+            ),
+            (
+                vec![("dirty", "1"), ("dirty_1", "app.js")],
+                "wrong_head: changed by hand: app.js",
+            ),
+            (
+                vec![("dirty", "")],
+                "wrong_head: git could not tell whether files were changed",
+            ),
+            (
+                vec![("head", "nonsense")],
+                "wrong_head: where HEAD is could not be found out",
+            ),
+        ] {
+            assert_eq!(
+                verdict(&answer(&changes), &baseline()),
+                expected,
+                "{changes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn services_without_a_main_process_and_old_systemd() {
+        for (before, now, expected) in [
+            // A unit whose kind has no main process.
+            (
+                vec![("unit_Type", "oneshot"), ("unit_MainPID", "0")],
+                vec![("unit_Type", "oneshot"), ("unit_MainPID", "0")],
+                "well",
+            ),
+            // No invocation id in both.
+            (
+                vec![("unit_InvocationID", "")],
+                vec![("unit_InvocationID", "")],
+                "well",
+            ),
+            // Still starting when the restart returned.
+            (
+                vec![("unit_ActiveState", "activating"), ("unit_MainPID", "0")],
+                vec![],
+                "well",
+            ),
+            // A process that a service of this kind must have is not there.
+            (
+                vec![("unit_MainPID", "0")],
+                vec![("unit_MainPID", "0")],
+                "unhealthy: the service is active (running) but has no process",
+            ),
+        ] {
+            assert_eq!(
+                verdict(&answer(&now), &Unit::of(&answer(&before))),
+                expected,
+                "{before:?} {now:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_verification_that_did_not_run_proves_nothing() {
+        let output = CommandOutput {
+            exit: 1,
+            ..answer(&[])
+        };
+        let seen = judge_verify(&output, StepId::Verify, &commit('a'), &baseline());
+        assert!(seen.place.is_err() && seen.service.is_err());
+    }
+
+    #[test]
+    fn a_restart_that_left_the_old_process_is_none() {
+        let restarted = |changes: &[(&str, &str)]| {
+            let mut output = answer(changes);
+            output.facts.insert("rc".to_owned(), "0".to_owned());
+            judge_restart(&output, StepId::Restart, &baseline()).is_ok()
+        };
+        assert!(restarted(&[
+            ("unit_InvocationID", "i2"),
+            ("unit_MainPID", "101")
+        ]));
+        assert!(!restarted(&[]));
+        assert!(
+            restarted(&[("boot", "b2")]),
+            "after a reboot everything is new"
+        );
+        let old = Unit {
+            invocation: String::new(),
+            ..baseline()
+        };
+        let mut output = answer(&[("unit_InvocationID", ""), ("rc", "0")]);
+        assert!(
+            judge_restart(&output, StepId::Restart, &old).is_err(),
+            "the process tells"
+        );
+        output
+            .facts
+            .insert("unit_MainPID".to_owned(), "101".to_owned());
+        assert!(judge_restart(&output, StepId::Restart, &old).is_ok());
+    }
+}

@@ -3,7 +3,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ssh_exec::{ConnectError, Endpoint, RemoteCommand, Reply, ScriptedTransport, SessionError};
+use fleet_types::{AppSettings, StepTimeouts};
+use ssh_exec::{
+    ConnectError, Endpoint, HostKeys, Identity, RemoteCommand, Reply, ScriptedTransport,
+    SessionError,
+};
 
 use super::answers::{Answer, Extent, answer};
 use super::host::{SimCommand, SimHost, SimOrigin, SimWhat};
@@ -40,6 +44,38 @@ impl SimFleet {
                 origin,
                 hosts: BTreeMap::new(),
             })),
+        }
+    }
+
+    /// An endpoint that leads to the host of this name.
+    #[must_use]
+    pub fn endpoint(name: &str) -> Endpoint {
+        Endpoint {
+            name: name.to_owned(),
+            address: "127.0.0.1".to_owned(),
+            port: 22,
+            user: "app".to_owned(),
+            identity: Identity::File("/nowhere".into()),
+            host_keys: HostKeys::default(),
+            jump: None,
+            connect_timeout: Duration::from_secs(60),
+        }
+    }
+
+    /// Settings that fit any simulated host, with the default time limits.
+    #[must_use]
+    pub fn app() -> AppSettings {
+        let valid = "these are valid names";
+        AppSettings {
+            repo: "/srv/app".parse().expect(valid),
+            remote: "origin".parse().expect(valid),
+            branch: "main".parse().expect(valid),
+            install: "bun install".to_owned(),
+            service: "app.service".parse().expect(valid),
+            verify: Some("curl -fsS localhost:3000/health".to_owned()),
+            generated: vec!["bun.lock".to_owned(), "bun.lockb".to_owned()],
+            min_free_mib: 500,
+            timeouts: StepTimeouts::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod faults;
+mod real_ssh;
 mod scripted;
 mod shell;
 mod support;

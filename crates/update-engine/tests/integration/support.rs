@@ -3,38 +3,19 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fleet_types::{AppSettings, CommitHash, Epoch, HostEvent, Outcome, Progress, StepTimeouts};
-use ssh_exec::{Endpoint, HostKeys, Identity, ScriptedTransport};
+use fleet_types::{AppSettings, CommitHash, Epoch, HostEvent, Outcome, Progress};
+use ssh_exec::{Endpoint, ScriptedTransport};
 use update_engine::testing::{MemoryJournal, SimFleet, SimHost, SimOrigin, SimRelease};
 use update_engine::{AttemptSpec, Goal, GuardSpec, Journal, Stopped, run_attempt};
 
 pub(crate) const HOST: &str = "web-1";
 
 pub(crate) fn endpoint() -> Endpoint {
-    Endpoint {
-        name: HOST.to_owned(),
-        address: "127.0.0.1".to_owned(),
-        port: 22,
-        user: "app".to_owned(),
-        identity: Identity::File("/nowhere".into()),
-        host_keys: HostKeys::default(),
-        jump: None,
-        connect_timeout: Duration::from_secs(1),
-    }
+    SimFleet::endpoint(HOST)
 }
 
 pub(crate) fn app() -> AppSettings {
-    AppSettings {
-        repo: "/srv/app".parse().unwrap(),
-        remote: "origin".parse().unwrap(),
-        branch: "main".parse().unwrap(),
-        install: "bun install".to_owned(),
-        service: "app.service".parse().unwrap(),
-        verify: Some("curl -fsS localhost:3000/health".to_owned()),
-        generated: vec!["bun.lock".to_owned(), "bun.lockb".to_owned()],
-        min_free_mib: 500,
-        timeouts: StepTimeouts::default(),
-    }
+    SimFleet::app()
 }
 
 /// A host on `old`, and a branch that has `new` on top of it.
