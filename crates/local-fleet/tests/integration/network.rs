@@ -119,13 +119,17 @@ async fn connections_can_be_cut_from_outside() {
     let (_folder, fleet) = fleet(1).await;
     let host = &fleet.hosts()[0].clone();
     let client = Client::connect(host).await;
-    let running = client.run("touch begun; sleep 600");
+    let running = client.run("sleep 600 & touch begun; wait");
     let cut = async {
         until("it has begun", async || exists(host, "begun")).await;
         host.cut_connections();
     };
     assert_eq!(tokio::join!(running, cut).0.end, End::Unknown);
-    assert_eq!(host.processes().await.len(), 2);
+    // The shell and what it waits for; `touch` may be there a little longer.
+    until("only these two are left", async || {
+        host.processes().await.len() == 2
+    })
+    .await;
     until("the client notices", async || client.handle.is_closed()).await;
     fleet.stop().await;
     assert!(host.processes().await.is_empty());
