@@ -23,8 +23,10 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 fn main() -> ExitCode {
-    // Wrong usage ends here with exit code 2, and help with 0.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return wrong_usage(&error),
+    };
     cli.global.color.apply();
     let out = Output {
         json: cli.global.json,
@@ -38,6 +40,54 @@ fn main() -> ExitCode {
             failure.exit
         });
     ExitCode::from(exit.code())
+}
+
+/// Help and version are what was asked for; anything else is wrong usage, said in three lines like every other failure.
+fn wrong_usage(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind as K;
+    let asked_for = matches!(
+        error.kind(),
+        K::DisplayHelp | K::DisplayVersion | K::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if asked_for {
+        let _ = error.print();
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()));
+    }
+    let out = Output {
+        json: false,
+        quiet: false,
+        no_input: true,
+    };
+    out.failure(&usage_failure(&error.render().to_string()));
+    ExitCode::from(Exit::Usage.code())
+}
+
+/// Clap's message: a paragraph on what is wrong, perhaps a tip, the usage.
+fn usage_failure(text: &str) -> Failure {
+    let paragraphs: Vec<&str> = text.split("\n\n").collect();
+    let what = paragraphs
+        .first()
+        .map_or(text, |first| first.trim_start_matches("error:"));
+    let what: Vec<&str> = what
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let starting = |head: &str| {
+        paragraphs
+            .iter()
+            .map(|text| text.trim())
+            .find(|text| text.starts_with(head))
+    };
+    let failure = Failure::usage(what.join(" "));
+    let failure = match starting("tip:") {
+        Some(tip) => failure.why(tip),
+        None => failure,
+    };
+    match starting("Usage:") {
+        Some(usage) => failure.help(usage),
+        None => failure.help("--help shows what can be said"),
+    }
 }
 
 fn run(cli: Cli, out: Output) -> Result<Exit, Failure> {
@@ -66,4 +116,34 @@ fn log(global: &Global) -> Result<(), Failure> {
         .with_writer(std::io::stderr)
         .init();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_usage_takes_three_lines() {
+        for (arguments, what) in [
+            (vec!["update"], "--all"),
+            (vec!["update", "--all", "--forse"], "--forse"),
+            (vec!["update", "--all", "--stages", "50,10,100"], "ascend"),
+            (vec!["update", "--all", "--concurrency", "0"], "concurrency"),
+            (vec!["nonsense"], "nonsense"),
+            (vec!["demo", "--break", "101%"], "0 to 100"),
+        ] {
+            let arguments = std::iter::once("rollout-cli").chain(arguments);
+            let lines = match Cli::try_parse_from(arguments.clone()) {
+                Ok(_) => panic!("{:?} was taken", arguments.collect::<Vec<_>>()),
+                Err(error) => usage_failure(&error.render().to_string()).lines(),
+            };
+            assert!(lines.len() <= 3 && lines[0].contains(what), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn the_commands_are_put_together_right() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
 }

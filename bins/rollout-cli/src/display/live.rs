@@ -9,6 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::Display;
 use super::model::{Model, short_counts, status};
 use super::plain::{cause, line};
+use super::table::width;
 use super::words::{self, Mark};
 use crate::failure::Failure;
 
@@ -16,6 +17,9 @@ use crate::failure::Failure;
 const SHOWN: usize = 8;
 /// Redraws a second, at most; the lines above the bar come on top, once a tick.
 const REDRAWS: u8 = 5;
+
+/// How often the display is told that time has passed.
+pub(crate) const TICK: Duration = Duration::from_millis(200);
 
 /// Results, a bar, and at most eight hosts under way.
 pub(crate) struct LiveDisplay {
@@ -44,8 +48,10 @@ impl LiveDisplay {
         }
     }
 
+    /// A line above the bar, cut to the terminal's width: what is cut stands in the summary or the logs.
     fn print(&mut self, text: &str) {
-        self.lines.push(self.coloured(text));
+        let text = fitted(text, columns());
+        self.lines.push(self.coloured(&text));
     }
 
     fn flush(&mut self) {
@@ -144,6 +150,37 @@ impl LiveDisplay {
     }
 }
 
+/// How wide the terminal is.
+fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr());
+    size.map(|size| usize::from(size.ws_col))
+        .ok()
+        .filter(|columns| *columns > 0)
+        .unwrap_or(80)
+}
+
+/// The text in at most so many columns. Colour codes take none, and are all kept.
+fn fitted(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let (mut fitted, mut taken, mut in_code) = (String::new(), 0, false);
+    for letter in text.chars() {
+        in_code |= letter == '\x1b';
+        if in_code {
+            fitted.push(letter);
+            in_code = letter != 'm';
+        } else if taken + 1 < columns {
+            fitted.push(letter);
+            taken += 1;
+        } else if taken + 1 == columns {
+            fitted.push('…');
+            taken += 1;
+        }
+    }
+    fitted
+}
+
 /// The hosts under way, the longest in their step first.
 fn host_lines(model: &Model, width: usize) -> Vec<String> {
     let mut running: Vec<_> = model.running.iter().collect();
@@ -180,9 +217,29 @@ impl Display for LiveDisplay {
                     self.print(&format!("  {text}"));
                 }
             }
-            EventKind::RolloutStarted
-            | EventKind::RolloutResolved
-            | EventKind::RolloutPaused
+            EventKind::RolloutStarted => {
+                let sizes: Vec<String> = model
+                    .rollout
+                    .stages
+                    .iter()
+                    .map(|stage| stage.hosts.to_string())
+                    .collect();
+                let target = words::short(&model.rollout.target.reference);
+                let what = format!(
+                    "{}, {} in stages of {}",
+                    target,
+                    words::hosts(model.hosts()),
+                    sizes.join(", ")
+                );
+                self.print(&format!("Rollout {}: {what}", model.rollout.id.short()));
+            }
+            EventKind::RolloutResolved => {
+                self.print(&format!(
+                    "  target {}",
+                    words::short(event.to.as_deref().unwrap_or_default())
+                ));
+            }
+            EventKind::RolloutPaused
             | EventKind::RolloutResumed
             | EventKind::RolloutHalting
             | EventKind::RolloutAborting => {
@@ -221,5 +278,14 @@ impl Drop for LiveDisplay {
     }
 }
 
-/// How often the display is told that time has passed.
-pub(crate) const TICK: Duration = Duration::from_millis(200);
+#[cfg(test)]
+mod tests {
+    use super::fitted;
+
+    #[test]
+    fn long_lines_are_cut_and_their_colours_end() {
+        assert_eq!(fitted("abcdef", 6), "abcdef");
+        assert_eq!(fitted("abcdef", 5), "abcd…");
+        assert_eq!(fitted("\x1b[31mabcdef\x1b[0m", 3), "\x1b[31mab…\x1b[0m");
+    }
+}

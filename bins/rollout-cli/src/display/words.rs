@@ -79,9 +79,11 @@ pub(crate) fn health(health: HealthState) -> &'static str {
     }
 }
 
-/// The first digits of a commit.
+/// The first digits of a commit; any other text as it is.
 pub(crate) fn short(version: &str) -> &str {
-    version.get(..10).unwrap_or(version)
+    let is_hash =
+        matches!(version.len(), 40 | 64) && version.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_hash { &version[..10] } else { version }
 }
 
 /// A version that may not be known.

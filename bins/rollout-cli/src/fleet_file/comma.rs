@@ -26,9 +26,8 @@ pub(crate) fn read_csv(text: &str) -> Result<Vec<Placed>, BadLine> {
     let mut entries = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|error| bad(&error))?;
-        let line = record
-            .position()
-            .map_or(0, |position| usize::try_from(position.line()).unwrap_or(0));
+        let begin = record.position().map_or(0, |position| position.byte());
+        let line = line_at(text, usize::try_from(begin).unwrap_or(usize::MAX));
         let entry = Row {
             heading: &heading,
             record: &record,
@@ -41,6 +40,22 @@ pub(crate) fn read_csv(text: &str) -> Result<Vec<Placed>, BadLine> {
         });
     }
     Ok(entries)
+}
+
+/// The line of a record that the reader found from this byte on: it passes over empty lines and comments first.
+fn line_at(text: &str, begin: usize) -> usize {
+    let before = text
+        .as_bytes()
+        .iter()
+        .take(begin)
+        .filter(|byte| **byte == b'\n')
+        .count();
+    let rest = text.get(begin..).unwrap_or_default();
+    let passed = rest
+        .lines()
+        .take_while(|line| line.trim_end().is_empty() || line.starts_with('#'))
+        .count();
+    before + passed + 1
 }
 
 fn check_heading(heading: &StringRecord) -> Result<(), BadLine> {
@@ -179,6 +194,9 @@ mod tests {
             ("name,address,port\na,10.0.0.1,0\n", 2, "port"),
             ("name,address,port\na,10.0.0.1,x\n", 2, "port"),
             ("name,address\n# why\n\na,10.0.0.1\nb\n", 5, "fields"),
+            ("name,address\n\n# why\n\nb\n", 5, "fields"),
+            ("name,address\r\n\r\nb\r\n", 3, "fields"),
+            ("name,address\n\"x\n\",h\n\nb\n", 5, "fields"),
             (
                 "name,address,branch\na,10.0.0.1,--upload-pack=x\n",
                 2,

@@ -165,7 +165,7 @@ impl Script {
             match names.as_slice() {
                 [] => None,
                 [name] => Some(format!("{name} (stage {})", at + 1)),
-                names if names.len() <= 4 => {
+                names if names.len() <= 2 => {
                     Some(format!("{} (stage {})", names.join(", "), at + 1))
                 }
                 names => Some(format!("{} hosts of stage {}", names.len(), at + 1)),
@@ -191,14 +191,9 @@ impl Script {
             return match broken.first() {
                 None => format!("all {updated} updated"),
                 Some(name) if broken.len() == 1 => {
-                    format!(
-                        "{updated} updated, {name} taken back to the release before, and the rollout completes"
-                    )
+                    format!("{updated} updated, {name} taken back to the release before")
                 }
-                Some(_) => format!(
-                    "{updated} updated, {} taken back, and the rollout completes",
-                    broken.len()
-                ),
+                Some(_) => format!("{updated} updated, {} taken back", broken.len()),
             };
         };
         let later: usize = self
@@ -208,9 +203,7 @@ impl Script {
             .map(|stage| stage.hosts.len())
             .sum();
         let first = if stage > 1 { "stage 1 passes, " } else { "" };
-        format!(
-            "{first}stage {stage} halts, its broken hosts are taken back, {later} later hosts are never touched"
-        )
+        format!("{first}stage {stage} halts, {later} later hosts are never touched")
     }
 
     /// What differs between the announcement and what is on record.

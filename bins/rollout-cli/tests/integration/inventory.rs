@@ -1,0 +1,312 @@
+//! Hosts: added, edited, imported, exported, trusted and looked at.
+
+use std::fs;
+
+use local_fleet::Fault;
+use serde_json::Value;
+
+use crate::support::{Place, Site};
+
+fn place() -> Place {
+    let place = Place::new();
+    place.write(
+        "rollout.toml",
+        "[app]\nrepo = \"/srv/app\"\nservice = \"app\"\n[ssh]\nuser = \"deploy\"\nport = 2222\n",
+    );
+    place
+}
+
+fn hosts(place: &Place) -> Vec<fleet_types::view::Host> {
+    let list = place.json(&["hosts", "list"]);
+    serde_json::from_value(list["hosts"].clone()).unwrap()
+}
+
+#[test]
+fn what_is_not_said_comes_from_the_configuration() {
+    let place = place();
+    place.expect(
+        0,
+        &[
+            "hosts",
+            "add",
+            "web-1",
+            "--address",
+            "192.0.2.1",
+            "--label",
+            "plan=s",
+            "--label",
+            "eu",
+            "--owner",
+            "acme",
+        ],
+    );
+    let all = [
+        "hosts",
+        "add",
+        "web-2",
+        "--address",
+        "web-2.example.org",
+        "--port",
+        "22",
+        "--user",
+        "root",
+        "--key",
+        "keys/id",
+        "--repo",
+        "/opt/app",
+        "--branch",
+        "release/2",
+        "--service",
+        "app@2",
+        "--install",
+        "true",
+        "--verify",
+        "curl x",
+    ];
+    let ran = place.expect(0, &all);
+    assert!(
+        ran.stderr.contains("warning") && ran.stderr.contains("keys/id"),
+        "a key that is not here: {ran:#?}"
+    );
+    let listed = hosts(&place);
+    assert_eq!(
+        (
+            listed[0].port,
+            listed[0].user.as_str(),
+            listed[0].owner.as_deref()
+        ),
+        (2222, "deploy", Some("acme"))
+    );
+    assert_eq!(listed[0].labels["plan"], "s");
+    let exported = place.json(&["hosts", "export"]);
+    let (one, two) = (&exported["hosts"][0], &exported["hosts"][1]);
+    assert_eq!(
+        (&one["repo"], &one["install"]),
+        (&Value::from("/srv/app"), &Value::from("bun install"))
+    );
+    assert_eq!(
+        (&two["repo"], &two["branch"]),
+        (&Value::from("/opt/app"), &Value::from("release/2"))
+    );
+    assert_eq!(two["key"], place.path("keys/id").display().to_string());
+}
+
+#[test]
+fn an_edit_changes_what_was_said_and_nothing_else() {
+    let place = place();
+    place.expect(
+        0,
+        &[
+            "hosts",
+            "add",
+            "web-1",
+            "--address",
+            "192.0.2.1",
+            "--label",
+            "eu",
+            "--verify",
+            "x",
+        ],
+    );
+    place.expect(
+        0,
+        &[
+            "hosts",
+            "edit",
+            "web-1",
+            "--rename",
+            "web-9",
+            "--label",
+            "plan=m",
+            "--unlabel",
+            "eu",
+            "--verify",
+            "",
+        ],
+    );
+    let exported = place.json(&["hosts", "export"]);
+    let host = &exported["hosts"][0];
+    assert_eq!(host["name"], "web-9");
+    assert_eq!(host["labels"], serde_json::json!({ "plan": "m" }));
+    assert_eq!(host["verify"], Value::Null);
+    assert_eq!(host["address"], "192.0.2.1");
+    let again = place.expect(0, &["hosts", "edit", "web-9", "--label", "plan=m"]);
+    assert!(again.stderr.contains("like that already"), "{again:#?}");
+    place.write(
+        "rollout.toml",
+        "[app]\nrepo = \"/x\"\nservice = \"y\"\ninstall = \"make\"\n[ssh]\nuser = \"deploy\"\n",
+    );
+    place.expect(0, &["hosts", "edit", "web-9", "--reset-app"]);
+    let host = &place.json(&["hosts", "export"])["hosts"][0];
+    assert_eq!(
+        (&host["install"], &host["repo"]),
+        (&Value::from("make"), &Value::from("/srv/app"))
+    );
+    place.expect(0, &["hosts", "remove", "web-9"]);
+    assert!(hosts(&place).is_empty());
+}
+
+#[test]
+fn an_import_is_a_difference_and_the_second_one_changes_nothing() {
+    let place = place();
+    place.expect(0, &["hosts", "add", "old", "--address", "192.0.2.9"]);
+    place.write(
+        "fleet.csv",
+        "name,address,port,user,key,labels,owner\nweb-1,192.0.2.1,22,root,,plan=s;eu,acme\nweb-2,192.0.2.2,,,,,\n",
+    );
+    let dry = place.expect(0, &["hosts", "import", "fleet.csv", "--dry-run"]);
+    assert!(
+        dry.stdout
+            .contains("+ 2 new   ~ 0 changed   = 0 same   1 host not in the file"),
+        "{dry:#?}"
+    );
+    assert_eq!(hosts(&place).len(), 1);
+    place.expect(0, &["hosts", "import", "fleet.csv", "--format", "csv"]);
+    let listed = hosts(&place);
+    assert_eq!(listed.len(), 3);
+    assert_eq!(
+        (listed[2].port, listed[2].user.as_str()),
+        (2222, "deploy"),
+        "defaults"
+    );
+    let again = place.expect(0, &["hosts", "import", "fleet.csv"]);
+    assert!(
+        again.stdout.contains("+ 0 new   ~ 0 changed   = 2 same"),
+        "{again:#?}"
+    );
+    place.write("fleet.csv", "name,address,port\nweb-1,192.0.2.1,2200\n");
+    let changed = place.expect(0, &["hosts", "import", "fleet.csv"]);
+    assert!(changed.stdout.contains("port 22 → 2200"), "{changed:#?}");
+    assert_eq!(
+        hosts(&place)[1].labels["plan"],
+        "s",
+        "a column that is not there takes nothing away"
+    );
+}
+
+#[test]
+fn what_is_exported_can_be_imported() {
+    let place = place();
+    place.expect(
+        0,
+        &[
+            "hosts",
+            "add",
+            "web-1",
+            "--address",
+            "192.0.2.1",
+            "--label",
+            "plan=s",
+            "--install",
+            "echo \"a, b\"",
+        ],
+    );
+    place.expect(
+        0,
+        &[
+            "hosts",
+            "add",
+            "web-2",
+            "--address",
+            "2001:db8::1",
+            "--verify",
+            "x",
+            "--jump",
+            "ops@edge:2200",
+        ],
+    );
+    for format in ["csv", "json"] {
+        let exported = place
+            .expect(0, &["hosts", "export", "--format", format])
+            .stdout;
+        let file = format!("fleet.{format}");
+        place.write(&file, &exported);
+        let same = place.expect(0, &["hosts", "import", &file]);
+        assert!(same.stdout.contains("= 2 same"), "{same:#?}");
+        let other = self::place();
+        fs::copy(place.path(&file), other.path(&file)).unwrap();
+        other.expect(0, &["hosts", "import", &file]);
+        assert_eq!(
+            other
+                .expect(0, &["hosts", "export", "--format", format])
+                .stdout,
+            exported
+        );
+    }
+    let listed = place.expect(0, &["hosts", "list", "--json"]).stdout;
+    place.write("listed.json", &listed);
+    let same = place.expect(0, &["hosts", "import", "listed.json"]);
+    assert!(same.stdout.contains("= 2 same"), "{same:#?}");
+}
+
+#[test]
+fn keys_are_pinned_and_a_changed_one_only_for_a_host_that_is_named() {
+    let site = Site::new(3, "");
+    let place = &site.place;
+    let shown = place.json(&["hosts", "trust", "--all", "-y"]);
+    let keys = site.fleet.hosts()[0].host_key();
+    assert!(
+        shown["hosts"][0]["keys"][0]["fingerprint"]
+            .as_str()
+            .unwrap()
+            .starts_with("SHA256:")
+    );
+    assert_eq!(shown["hosts"][0]["finding"], "unchanged");
+    assert!(
+        place
+            .expect(0, &["hosts", "show", "web-01"])
+            .stdout
+            .contains(&keys)
+    );
+    let none = place.expect(0, &["hosts", "trust", "-y"]);
+    assert!(
+        none.stderr.contains("every host has a pinned key"),
+        "{none:#?}"
+    );
+
+    site.wait(site.fleet.hosts()[1].set_fault(Fault::HostKeyChanged))
+        .unwrap();
+    let ran = place.expect(3, &["hosts", "trust", "--all", "-y"]);
+    assert!(
+        ran.stdout.contains("CHANGED") && ran.stderr.contains("hosts trust web-02"),
+        "{ran:#?}"
+    );
+    let check = place.run(&["hosts", "check", "--json"]);
+    let check: Value = serde_json::from_str(&check.stdout).unwrap();
+    assert_eq!(
+        check["hosts"][1]["problems"][0]["reason"],
+        "host_key_changed"
+    );
+    place.expect(0, &["hosts", "trust", "web-02", "-y"]);
+    place.expect(0, &["hosts", "check"]);
+
+    site.wait(site.fleet.hosts()[2].set_fault(Fault::Down))
+        .unwrap();
+    let ran = place.expect(8, &["hosts", "trust", "web-03", "-y"]);
+    assert!(ran.stdout.contains("could not reach web-03"), "{ran:#?}");
+}
+
+#[test]
+fn a_check_says_what_an_update_would_refuse_and_changes_nothing() {
+    let site = Site::new(4, "");
+    let set = |number: usize, fault| {
+        site.wait(site.fleet.hosts()[number].set_fault(fault))
+            .unwrap()
+    };
+    set(1, Fault::DirtyTree);
+    set(2, Fault::Down);
+    set(3, Fault::NoSudo);
+    let ran = site.place.run(&["hosts", "check", "--json"]);
+    assert_eq!(ran.code, 3, "{ran:#?}");
+    let seen: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let problem = |number: usize| seen["hosts"][number]["problems"][0]["reason"].clone();
+    assert_eq!(seen["hosts"][0]["problems"], serde_json::json!([]));
+    assert_eq!(seen["hosts"][0]["version"], site.heads()[0]);
+    assert_eq!(
+        [problem(1), problem(2), problem(3)],
+        ["dirty_tree", "unreachable", "no_sudo"]
+    );
+    let text = site.place.run(&["hosts", "check"]).stdout;
+    assert!(text.contains("unreachable") && text.contains("✓"), "{text}");
+    assert!(site.fleet.max_connections_seen() <= 5);
+}

@@ -1,0 +1,13 @@
+//! The built program, as people and scripts meet it.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod bad_databases;
+mod bad_input;
+mod crashes;
+mod demo;
+mod inventory;
+mod overlaps;
+mod screens;
+mod signals;
+mod support;
+mod updates;

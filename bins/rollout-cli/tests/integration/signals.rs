@@ -1,0 +1,195 @@
+//! Ctrl-C, SIGTERM, and verbs from another process while an update runs.
+
+use std::time::{Duration, Instant};
+
+use fleet_types::RolloutState;
+use fleet_types::view::Rollout;
+use local_fleet::{InstallBehaviour, ReleaseSpec};
+
+use crate::support::{Running, Site, wait_until};
+
+const SLOW: &str = "[rollout]\nsettle = 0\n[lease]\nslot_grace = 0.2\n";
+
+/// A site whose next release takes so long to install on each host.
+fn site(hosts: usize, install: Duration) -> (Site, String) {
+    let site = Site::new(hosts, SLOW);
+    let release = ReleaseSpec::good("two").install(InstallBehaviour::Slow(install));
+    let target = site.release(release);
+    (site, target)
+}
+
+fn rollout(site: &Site) -> Rollout {
+    site.status().rollout.unwrap()
+}
+
+/// An update that has hosts in flight.
+fn under_way(site: &Site) -> Running {
+    let running = site.place.start(&["update", "--all", "-y"]);
+    wait_until("hosts are in flight", || {
+        site.status().rollout.is_some_and(|rollout| {
+            rollout
+                .in_flight
+                .iter()
+                .any(|flight| flight.step.as_deref() == Some("install"))
+        })
+    });
+    running
+}
+
+#[test]
+fn the_first_ctrl_c_finishes_what_is_in_flight() {
+    let (site, target) = site(6, Duration::from_secs(1));
+    let running = under_way(&site);
+    running.signal("INT");
+    let ran = running.end();
+    assert_eq!(ran.code, 130, "{ran:#?}");
+    for part in ["paused: no further host is started", "nothing runs"] {
+        assert!(ran.stderr.contains(part), "{part:?} is not in {ran:#?}");
+    }
+    assert!(ran.stdout.contains("rollout-cli resume"), "{ran:#?}");
+    let stopped = rollout(&site);
+    assert_eq!(
+        (stopped.state, stopped.counts.updating),
+        (RolloutState::Paused, 0)
+    );
+    assert!(
+        stopped.counts.success >= 1 && stopped.counts.pending >= 1,
+        "{:?}",
+        stopped.counts
+    );
+
+    let refused = site.place.expect(7, &["update", "--all", "-y"]);
+    let lines: Vec<&str> = refused.stderr.lines().collect();
+    assert!(
+        lines.len() <= 3 && lines[0].contains(&stopped.id.short()),
+        "{refused:#?}"
+    );
+    assert!(
+        lines[0].contains("tester@") && lines[0].contains("ago"),
+        "{refused:#?}"
+    );
+    assert!(
+        lines[2].contains("resume") && lines[2].contains("abort"),
+        "{refused:#?}"
+    );
+    let status = site.place.expect(0, &["status"]).stdout;
+    assert!(
+        status.contains("asked to pause") && status.contains("rollout-cli resume"),
+        "{status}"
+    );
+
+    site.place.expect(0, &["resume"]);
+    assert_eq!(site.heads(), vec![target; 6]);
+    assert_eq!(rollout(&site).id, stopped.id);
+}
+
+#[test]
+fn the_second_ctrl_c_leaves_at_once_and_the_next_process_settles() {
+    let (site, target) = site(3, Duration::from_secs(8));
+    let running = under_way(&site);
+    let begun = Instant::now();
+    running.signal("INT");
+    wait_until("the pause is stored", || {
+        rollout(&site).state == RolloutState::Paused
+    });
+    running.signal("INT");
+    let ran = running.end();
+    assert_eq!(ran.code, 130, "{ran:#?}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(7),
+        "the install was not waited for"
+    );
+    assert!(ran.stderr.contains("may still run on web-01"), "{ran:#?}");
+    assert_eq!(rollout(&site).counts.updating, 1);
+    let resumed = site.place.expect(0, &["resume"]);
+    assert!(resumed.stderr.contains("taken-over"), "{resumed:#?}");
+    assert_eq!(site.heads(), vec![target; 3]);
+}
+
+#[test]
+fn a_polite_kill_finishes_what_is_in_flight() {
+    let (site, _) = site(3, Duration::from_secs(1));
+    let running = under_way(&site);
+    running.signal("TERM");
+    let ran = running.end();
+    assert_eq!(ran.code, 130, "{ran:#?}");
+    let stopped = rollout(&site);
+    assert_eq!(
+        (stopped.state, stopped.counts.updating),
+        (RolloutState::Paused, 0)
+    );
+    let aborted = site.place.expect(0, &["abort"]);
+    assert!(
+        aborted.stderr.contains("is aborted") && aborted.stderr.contains("Next:"),
+        "{aborted:#?}"
+    );
+    assert_eq!(rollout(&site).state, RolloutState::Aborted);
+    site.place.expect(0, &["abort"]);
+}
+
+#[test]
+fn verbs_of_another_process_are_heeded() {
+    let (site, target) = site(6, Duration::from_millis(700));
+    let mut running = under_way(&site);
+    let refused = site.place.expect(7, &["update", "--all", "-y"]);
+    assert!(
+        refused.stderr.contains("a live process works on it"),
+        "{refused:#?}"
+    );
+    let status = site.place.expect(0, &["status"]).stdout;
+    assert!(
+        status.contains("in flight") && status.contains("install") && status.contains("limit in"),
+        "{status}"
+    );
+
+    let paused = site.place.expect(0, &["pause"]);
+    assert!(
+        paused.stderr.contains("is paused") && paused.stderr.contains("Next:"),
+        "{paused:#?}"
+    );
+    wait_until("nothing is in flight", || {
+        rollout(&site).counts.updating == 0
+    });
+    let before = rollout(&site).counts;
+    assert!(before.pending > 0 && !running.has_ended());
+    let resumed = site.place.expect(0, &["resume"]);
+    assert!(
+        resumed.stderr.contains("a live process works on it"),
+        "{resumed:#?}"
+    );
+    let watched = site.place.expect(0, &["watch"]);
+    assert!(
+        watched.stdout.contains("Completed   6 hosts"),
+        "{watched:#?}"
+    );
+    let ran = running.end();
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    assert!(
+        ran.stderr.contains(" paused by ") && ran.stderr.contains(" resumed by "),
+        "{ran:#?}"
+    );
+    assert_eq!(site.heads(), vec![target; 6]);
+}
+
+#[test]
+fn an_abort_ends_it_and_done_stays_done() {
+    let (site, target) = site(6, Duration::from_millis(700));
+    let running = under_way(&site);
+    let aborted = site.place.expect(0, &["abort"]);
+    assert!(aborted.stderr.contains("is aborting"), "{aborted:#?}");
+    let ran = running.end();
+    assert_eq!(ran.code, 4, "{ran:#?}");
+    assert!(
+        ran.stdout.contains("Aborted") && ran.stdout.contains("not started"),
+        "{ran:#?}"
+    );
+    let ended = rollout(&site);
+    assert_eq!(
+        (ended.state, ended.counts.updating, ended.counts.pending),
+        (RolloutState::Aborted, 0, 0)
+    );
+    let done = site.heads().iter().filter(|head| **head == target).count();
+    assert_eq!(done, ended.counts.success as usize);
+    site.place.expect(8, &["pause"]);
+    site.place.expect(8, &["resume"]);
+}
