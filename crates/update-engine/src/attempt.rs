@@ -33,6 +33,7 @@ pub async fn run_attempt(
         spec: &spec,
         driver: Driver::new(&spec, transport, journal),
         unit: Unit::default(),
+        user: None,
         target_is_known: false,
         head: None,
     };
@@ -57,6 +58,8 @@ struct Attempt<'a> {
     driver: Driver<'a>,
     /// The service as last seen: what a restart and a verification are compared with.
     unit: Unit,
+    /// The user's number on the host.
+    user: Option<String>,
     target_is_known: bool,
     /// Where HEAD was seen last.
     head: Option<CommitHash>,
@@ -143,6 +146,7 @@ impl Attempt<'_> {
             .await?;
         self.head = seen.head().cloned();
         self.target_is_known = seen.relation.is_some();
+        self.user = seen.user;
         self.unit = seen.unit;
         match decision {
             Decision::Unchanged => Ok(Look::Settled(outcome::unchanged(self.target()))),
@@ -179,7 +183,8 @@ impl Attempt<'_> {
     /// Looks at a host in the middle of an update, once whatever was left running there has ended. What is in the way is
     /// met by the steps themselves; all that matters here is how long the unit may take.
     async fn look_again(&mut self, previous: &Previous) -> Result<(), Broken> {
-        let step = self.driver.progress().step;
+        // Not the step that the driver is in: the one that the worker before was in.
+        let step = self.spec.progress.step;
         self.driver.expect_leftovers(self.longest(step, previous));
         let mut work = steps::inspect(&self.spec.app, Some(self.target()));
         work.guarded = true;
@@ -188,6 +193,7 @@ impl Attempt<'_> {
             .step(StepId::Inspect, &work, |output| Ok(Inspection::of(output)))
             .await?;
         self.head = seen.head().cloned();
+        self.user = seen.user;
         // It may be the old process or the new one: no restart is to be measured against it.
         self.unit = Unit {
             active_state: String::new(),
@@ -199,25 +205,28 @@ impl Attempt<'_> {
     /// How long a command of this step may go on by itself.
     fn longest(&self, step: Option<StepId>, previous: &Previous) -> u32 {
         let app = &self.spec.app;
-        match step {
-            Some(StepId::Pull) => self.pull_work(previous).host_seconds(),
-            Some(StepId::RollbackCheckout) => {
+        let seconds = |step| match step {
+            StepId::Pull => self.pull_work(previous).host_seconds(),
+            StepId::RollbackCheckout => {
                 steps::checkout(app, previous, self.target()).host_seconds()
             }
-            Some(step @ (StepId::Install | StepId::RollbackInstall)) => {
-                steps::install(app, step).host_seconds()
+            StepId::Install | StepId::RollbackInstall => steps::install(app, step).host_seconds(),
+            StepId::Restart | StepId::RollbackRestart => {
+                steps::restart(app, step, &Unit::with_default_limits(), None).host_seconds()
             }
-            Some(step @ (StepId::Restart | StepId::RollbackRestart)) => {
-                steps::restart(app, step, &Unit::default()).host_seconds()
-            }
-            Some(step @ (StepId::Verify | StepId::RollbackVerify)) => {
+            StepId::Verify | StepId::RollbackVerify => {
                 steps::verify(app, step, &Unit::default()).host_seconds()
             }
+            _ => 0,
+        };
+        match step {
             // The look of yet another worker came after it: it could have been any.
-            Some(StepId::Connect | StepId::Inspect) | None => {
-                app.timeouts.install.max(app.timeouts.restart)
-            }
-            Some(_) => 0,
+            Some(StepId::Connect | StepId::Inspect) | None => StepId::ALL
+                .iter()
+                .map(|step| seconds(*step))
+                .max()
+                .unwrap_or(0),
+            Some(step) => seconds(step),
         }
     }
 
@@ -284,7 +293,7 @@ impl Attempt<'_> {
 
     /// Restarts the service. Whether the one that runs afterwards is another one is told from the one seen before.
     async fn restart(&mut self, step: StepId) -> Result<(), Broken> {
-        let work = steps::restart(&self.spec.app, step, &self.unit);
+        let work = steps::restart(&self.spec.app, step, &self.unit, self.user.as_deref());
         let before = self.unit.clone();
         let limits = (
             before.start_limit,

@@ -6,7 +6,7 @@ use fleet_types::{Epoch, HostEvent, Progress, Reason, StepId, StepOutput};
 use ssh_exec::{CommandOutput, ConnectError, GuardRefusal, HostGuard, SessionError, Transport};
 use tokio::time::{Instant, sleep};
 
-use crate::failure::{Broken, Effect, Failure, one_line};
+use crate::failure::{Broken, Effect, Failure, one_line, without_passwords};
 use crate::journal::{Journal, Stopped};
 use crate::link::{Link, reason_of};
 use crate::spec::{AttemptSpec, GuardSpec};
@@ -80,7 +80,7 @@ impl<'a> Driver<'a> {
             .progress
             .after(&event)
             .map_err(|illegal| Stopped(illegal.to_string()))?;
-        tracing::debug!(host = %self.spec.endpoint.name, ?event, "recorded");
+        tracing::debug!(host = %self.spec.endpoint.name, step = ?self.progress.step, "recorded");
         self.journal.record(&event).await
     }
 
@@ -386,8 +386,8 @@ fn only_failures<T>(result: Result<T, Broken>) -> Result<Result<T, Failure>, Sto
 fn step_output(output: &CommandOutput) -> StepOutput {
     StepOutput {
         exit: Some(output.exit),
-        stdout: output.stdout.text(),
-        stderr: output.stderr.text(),
+        stdout: without_passwords(&output.stdout.text()),
+        stderr: without_passwords(&output.stderr.text()),
         total_bytes: output.stdout.total.saturating_add(output.stderr.total),
     }
 }

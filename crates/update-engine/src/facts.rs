@@ -27,6 +27,8 @@ pub(crate) struct Inspection {
     pub(crate) install_missing: Option<String>,
     /// What sudo said against restarting the service.
     pub(crate) sudo_error: Option<String>,
+    /// The user's number.
+    pub(crate) user: Option<String>,
     pub(crate) unit: Unit,
 }
 
@@ -84,6 +86,7 @@ impl Inspection {
             relation: output.fact("relation").and_then(relation),
             install_missing: text(output, "install_missing"),
             sudo_error: text(output, "sudo_error"),
+            user: text(output, "user"),
             unit: Unit::of(output),
         }
     }
@@ -130,6 +133,16 @@ impl Unit {
             start_limit: span("unit_TimeoutStartUSec"),
             stop_limit: span("unit_TimeoutStopUSec"),
             start_limit_interval: span("unit_StartLimitIntervalUSec"),
+        }
+    }
+
+    /// A unit that says nothing about how long it may take.
+    pub(crate) fn with_default_limits() -> Self {
+        let limit = Some(Duration::from_secs(90));
+        Self {
+            start_limit: limit,
+            stop_limit: limit,
+            ..Self::default()
         }
     }
 

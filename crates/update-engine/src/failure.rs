@@ -71,11 +71,34 @@ const LINE_LIMIT: usize = 400;
 /// Makes one printable line of bounded length.
 pub(crate) fn one_line(text: &str) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let shown = printable(&words);
+    let shown = without_passwords(&printable(&words));
     match shown.char_indices().nth(LINE_LIMIT) {
         Some((end, _)) => format!("{}…", &shown[..end]),
         None => shown,
     }
+}
+
+/// Hides who signs in, and with what, in web addresses: tools print the addresses that they were configured with.
+pub(crate) fn without_passwords(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        shown.push_str(before);
+        let authority = after
+            .find(|c: char| c.is_whitespace() || "/?#'\"<>`".contains(c))
+            .unwrap_or(after.len());
+        let web = before.ends_with("http://") || before.ends_with("https://");
+        rest = match after[..authority].rfind('@') {
+            Some(end) if web || after[..end].contains(':') => {
+                shown.push_str("***");
+                &after[end..]
+            }
+            _ => after,
+        };
+    }
+    shown.push_str(rest);
+    shown
 }
 
 /// The line of a command's output that most likely tells the cause: the first that calls itself an error, or else the
@@ -160,6 +183,35 @@ mod tests {
             ("", "error: \u{1b}[31mred\n", "error: \\x1b[31mred"),
         ] {
             assert_eq!(telling_line(&output(stdout, stderr)), expected);
+        }
+    }
+
+    #[test]
+    fn passwords_in_addresses_are_hidden() {
+        for (text, shown) in [
+            (
+                "https://bob:s3cret@example.org/x",
+                "https://***@example.org/x",
+            ),
+            (
+                "at 'https://token@example.org': no",
+                "at 'https://***@example.org': no",
+            ),
+            ("https://a:p@ss@example.org/", "https://***@example.org/"),
+            (
+                "http://u:p@a/ and https://v:q@b",
+                "http://***@a/ and https://***@b",
+            ),
+            ("ssh://git@example.org/x", "ssh://git@example.org/x"),
+            ("postgres://u:p@db/x", "postgres://***@db/x"),
+            (
+                "https://example.org/@scope/pkg",
+                "https://example.org/@scope/pkg",
+            ),
+            ("https://ü:ä@ö/", "https://***@ö/"),
+            ("nothing ://", "nothing ://"),
+        ] {
+            assert_eq!(without_passwords(text), shown);
         }
     }
 

@@ -183,8 +183,8 @@ pub(crate) fn install(app: &AppSettings, step: StepId) -> Work {
     .with("install", app.install.as_str())
 }
 
-/// `seen` is the unit as inspected: it states how long it may take.
-pub(crate) fn restart(app: &AppSettings, step: StepId, seen: &Unit) -> Work {
+/// `seen` is the unit as inspected: it states how long it may take. `user` is the user's number, if that was seen.
+pub(crate) fn restart(app: &AppSettings, step: StepId, seen: &Unit, user: Option<&str>) -> Work {
     let seconds =
         |limit: Option<Duration>| limit.map_or(0, |d| d.as_secs().min(LONGEST_UNIT_LIMIT));
     let unit_limit = seconds(seen.start_limit) + seconds(seen.stop_limit) + 10;
@@ -197,6 +197,7 @@ pub(crate) fn restart(app: &AppSettings, step: StepId, seen: &Unit) -> Work {
     Work::new(step.as_str(), RESTART, host_seconds)
         .with("service", app.service.as_str())
         .with("start_limit_wait", (interval + 1).to_string())
+        .with("user", user.unwrap_or_default())
 }
 
 pub(crate) fn verify(app: &AppSettings, step: StepId, baseline: &Unit) -> Work {

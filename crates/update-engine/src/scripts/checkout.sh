@@ -41,5 +41,5 @@ fi
 update_submodules
 look_at_tree || fail no_repo "$tree_error"
 if [ "$head" != "$previous" ] || [ "$branch" != "$attached" ] || [ "$dirty" != 0 ]; then fail move "$said"; fi
-rm -f "$marker"
+if [ -e "$marker" ]; then rm -f "$marker"; fi
 exit 0

@@ -68,8 +68,11 @@ look_for_work() {
 if look_at_repo; then
   look_for_locks
   look_for_work
-  fact space "$(df -Pk . 2>/dev/null)"
-  fact inodes "$(df -Pi . 2>/dev/null)"
+  # The line after the header; without its line end it needs no further process to become a fact.
+  table=$(df -Pk . 2>/dev/null)
+  fact space "${table##*"$newline"}"
+  table=$(df -Pi . 2>/dev/null)
+  fact inodes "${table##*"$newline"}"
   # Fails when the target is not here yet, which is the usual case before an update.
   if [ -n "$target" ] && relation=$(git rev-list --left-right --count "HEAD...$target" -- 2>/dev/null); then
     fact relation "$relation"
@@ -78,6 +81,7 @@ fi
 if [ -n "$install_word" ] && ! command -v -- "$install_word" >/dev/null 2>&1; then
   fact install_missing "$install_word"
 fi
+fact user "$user"
 if [ "$user" != 0 ]; then
   refusal=$(timeout -k 5 15 sudo -n -l systemctl restart "$service" 2>&1 >/dev/null) || fact sudo_error "${refusal:-not allowed}"
 fi

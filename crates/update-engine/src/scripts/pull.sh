@@ -6,7 +6,11 @@ cd -- "$repo" 2>/dev/null || fail no_repo "there is no folder $repo that the use
 marker=$rollout_home/moving
 
 check_start() {
-  if [ "$resume" = 1 ]; then clear_stale_locks; else rm -f "$marker"; fi
+  if [ "$resume" = 1 ]; then
+    clear_stale_locks
+  elif [ -e "$marker" ]; then
+    rm -f "$marker"
+  fi
   look_at_tree || fail no_repo "$tree_error"
   case $head in
     "$previous") ;;
@@ -49,9 +53,9 @@ get_target() {
   have_target || fail target_gone
 }
 
-# Generated files go back to what HEAD says, or away where the target brings its own.
+# Tracked generated files go back to what HEAD says.
 put_back_generated() {
-  [ -n "$generated" ] || return 0
+  [ -n "$regenerated" ] || return 0
   while IFS= read -r file; do
     [ -n "$file" ] || continue
     git checkout --quiet --force HEAD -- ":(top,literal)$file" 2>/dev/null \
@@ -59,19 +63,32 @@ put_back_generated() {
   done <<END_OF_REGENERATED
 $regenerated
 END_OF_REGENERATED
+}
+
+# Untracked generated files go away where the target brings its own. Fails when there was none.
+clear_generated() {
   set --
   while IFS= read -r file; do
-    if [ -e "$file" ] || [ -h "$file" ]; then set -- "$@" ":(top,literal)$file"; fi
+    if [ -n "$file" ] && { [ -e "$file" ] || [ -h "$file" ]; }; then set -- "$@" ":(top,literal)$file"; fi
   done <<END_OF_GENERATED
 $generated
 END_OF_GENERATED
-  [ $# -gt 0 ] || return 0
+  [ $# -gt 0 ] || return 1
   added=$(git diff-tree -r --no-renames --name-only --diff-filter=A "$previous" "$target" -- "$@")
+  [ -n "$added" ] || return 1
   while IFS= read -r file; do
-    if [ -n "$file" ]; then rm -f -- "$file"; fi
+    rm -f -- "$file"
   done <<END_OF_ADDED
 $added
 END_OF_ADDED
+}
+
+move_once() {
+  case $direction in
+    back) keep "$limit" git $git_options reset --keep --quiet "$target" -- ;;
+    # Files that git is told to ignore may be a person's: they are in the way like any other untracked file.
+    *) keep "$limit" git $git_options merge --ff-only --no-overwrite-ignore --no-stat --quiet "$target" ;;
+  esac
 }
 
 move() {
@@ -82,11 +99,8 @@ move() {
   else
     { printf '%s %s\n' "$previous" "$target" >"$marker"; } 2>/dev/null || fail keep "No space left on device or no right to write in $rollout_home"
     put_back_generated
-    case $direction in
-      back) keep "$limit" git $git_options reset --keep --quiet "$target" -- ;;
-      # Files that git is told to ignore may be a person's: they are in the way like any other untracked file.
-      *) keep "$limit" git $git_options merge --ff-only --no-overwrite-ignore --no-stat --quiet "$target" ;;
-    esac
+    move_once
+    if [ "$code" != 0 ] && was_refused && clear_generated; then move_once; fi
   fi
 }
 
@@ -125,6 +139,6 @@ if [ "$direction" = forward ]; then
 fi
 move
 if [ "$code" != 0 ]; then report_failed_move; fi
-rm -f "$marker"
+if [ -e "$marker" ]; then rm -f "$marker"; fi
 update_submodules || fail submodules
 exit 0

@@ -1,7 +1,12 @@
 # Restarts the service and says what it is then like. The restart runs as root: nobody here can end it early.
 
+# `user` is the one that the inspection saw.
+is_root() {
+  [ "${user:-$(id -u)}" = 0 ]
+}
+
 restart() {
-  if [ "$(id -u)" = 0 ]; then
+  if is_root; then
     capture 0 systemctl restart "$service"
   else
     capture 0 sudo -n systemctl restart "$service"
@@ -19,7 +24,7 @@ out_of_starts() {
 
 reset_starts() {
   fact start_limit 1
-  if [ "$(id -u)" = 0 ]; then
+  if is_root; then
     systemctl reset-failed "$service" >/dev/null 2>&1 && return
   else
     sudo -n systemctl reset-failed "$service" >/dev/null 2>&1 && return

@@ -8,7 +8,7 @@ well=0
 if [ "$word" = active ]; then
   well=1
   if [ -n "$verify" ]; then
-    capture "$limit" sh -c "$verify"
+    capture "$limit" sh -c "exec 9>&-$newline$verify"
     code=$?
     fact verify_rc "$code"
     [ "$code" = 0 ] || well=0

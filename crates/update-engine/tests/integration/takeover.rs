@@ -312,3 +312,36 @@ async fn a_fresh_attempt_checks_the_version_on_record() {
         }
     )));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_dead_worker_left_running_is_waited_for() {
+    for (step, at_least) in [
+        (StepId::Install, 60 + 120),
+        (StepId::Restart, 60 + 180),
+        (StepId::Pull, 60 + 240),
+        (StepId::Inspect, 60 + 240),
+        (StepId::Settle, 60),
+    ] {
+        let scene = Scene::new(SimRelease::Good);
+        let mut spec = scene.spec();
+        spec.progress = on_record(&scene, step, Phase::Forward);
+        let mut journal = MemoryJournal::with_progress(spec.progress.clone());
+        let transport = scene.fleet.transport();
+        update_engine::run_attempt(spec, &transport, &mut journal)
+            .await
+            .unwrap();
+        let waits: Vec<u32> = transport
+            .calls()
+            .iter()
+            .map(|call| call.command.guard().unwrap().wait_seconds)
+            .collect();
+        assert!(
+            (at_least..at_least + 60).contains(&waits[0]),
+            "{step}: {waits:?}"
+        );
+        assert!(
+            waits[1..].iter().all(|wait| *wait == 60),
+            "{step}: {waits:?}"
+        );
+    }
+}
