@@ -6,6 +6,7 @@ mod engine;
 mod on_postgres;
 mod on_sqlite;
 mod options;
+mod prepared;
 mod rows;
 mod schema;
 mod store;

@@ -35,6 +35,13 @@ macro_rules! locked {
     };
 }
 
+/// The first row of a query that may have many.
+macro_rules! one {
+    ($conn:expr, $query:expr) => {
+        $query.first($conn)
+    };
+}
+
 #[expect(
     clippy::duplicate_mod,
     reason = "the bodies are written once and compiled for each database"
@@ -398,7 +405,13 @@ mod tests {
 
     #[test]
     fn a_mode_that_demands_tls_is_refused_and_a_password_is_never_shown() {
-        for mode in ["require", "verify-ca", "verify-full", "verify%2Dfull", "nonsense"] {
+        for mode in [
+            "require",
+            "verify-ca",
+            "verify-full",
+            "verify%2Dfull",
+            "nonsense",
+        ] {
             let url = format!("postgres://u:secret@db.example.org/app?a=b&sslmode={mode}");
             let refused = Postgres::new(&url).unwrap_err().to_string();
             assert!(refused.contains("demands TLS"), "{refused}");

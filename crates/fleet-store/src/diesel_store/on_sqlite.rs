@@ -29,6 +29,14 @@ macro_rules! locked {
     };
 }
 
+/// The first row of a query that may have many. A `LIMIT` is a bound value, for which SQLite would plan the query anew
+/// each time; without one, rows that nobody asks for are not looked for either.
+macro_rules! one {
+    ($conn:expr, $query:expr) => {
+        $query.get_result($conn)
+    };
+}
+
 #[path = "queries/mod.rs"]
 pub(crate) mod queries;
 

@@ -155,9 +155,8 @@ impl DieselStore {
         let opening = std::thread::Builder::new().name("store-open".to_owned());
         let started = opening.spawn(move || {
             let opened = postgres.open(&mut Work::new(&inputs));
-            let _ = tell.send(
-                opened.and_then(|opened| assemble(postgres, opened, inputs, Mode::Threads)),
-            );
+            let _ = tell
+                .send(opened.and_then(|opened| assemble(postgres, opened, inputs, Mode::Threads)));
         });
         let open = |cause: String| StoreError::Open {
             database: name.clone(),
@@ -564,7 +563,9 @@ impl DieselStore {
     /// What does not hold in the store, a line each: counters that differ from a recount, leases without an attempt,
     /// changes without an event. Nothing when all is well. Reads everything.
     pub async fn consistency_check(&self) -> Result<Vec<String>, StoreError> {
-        run!(self, read, |conn, work, q| q::check::consistency(conn, work))
+        run!(self, read, |conn, work, q| q::check::consistency(
+            conn, work
+        ))
     }
 }
 

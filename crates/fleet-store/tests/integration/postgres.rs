@@ -70,7 +70,17 @@ fn start() -> Server {
     }
     std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o700)).unwrap();
     let initdb = run_as(as_root, &bin.join("initdb"))
-        .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
+        .args([
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+            "-D",
+        ])
         .arg(root.join("data"))
         .current_dir("/")
         .output()
@@ -118,16 +128,20 @@ fn run_as(as_root: bool, program: &Path) -> Command {
 fn programs() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
     let mut packaged: Vec<PathBuf> = versions
         .flatten()
         .map(|version| version.path().join("bin"))
         .collect();
     packaged.sort();
     folders.extend(packaged.into_iter().rev());
-    folders
-        .into_iter()
-        .find(|folder| ["initdb", "postgres"].iter().all(|name| folder.join(name).is_file()))
+    folders.into_iter().find(|folder| {
+        ["initdb", "postgres"]
+            .iter()
+            .all(|name| folder.join(name).is_file())
+    })
 }
 
 fn free_port() -> u16 {

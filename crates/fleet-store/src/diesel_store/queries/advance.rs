@@ -7,6 +7,7 @@ use fleet_types::{
 };
 
 use super::{Conn, create, record};
+use crate::diesel_store::prepared::update;
 use crate::diesel_store::rows::{BadVersionRow, RolloutRow, StageRow};
 use crate::diesel_store::schema::{attempts, bad_versions, rollouts, stages};
 use crate::diesel_store::work::{Answer, Trouble, Work, refuse};
@@ -27,7 +28,7 @@ pub(crate) fn rollout_advance(conn: &mut Conn, work: &mut Work, id: &str) -> Ans
 /// Locks the rollout's row: claims, outcomes, verbs and this all do, so none decides on old numbers.
 pub(crate) fn lock(conn: &mut Conn, id: &str) -> Answer<RolloutRow> {
     let row: Option<RolloutRow> = locked!(rollouts::table.find(id).select(RolloutRow::as_select()))
-        .first(conn)
+        .get_result(conn)
         .optional()?;
     row.map_or_else(
         || {
@@ -43,7 +44,7 @@ fn current_stage(conn: &mut Conn, rollout: &RolloutRow) -> QueryResult<StageRow>
     stages::table
         .find((&rollout.id, rollout.stage))
         .select(StageRow::as_select())
-        .first(conn)
+        .get_result(conn)
 }
 
 /// One move, if there is one. True when there may be another.
@@ -114,12 +115,14 @@ fn go_on(
     if state == RolloutState::Paused {
         return Ok(false);
     }
-    diesel::update(there)
-        .set(stages::state.eq(StageState::Running.as_str()))
-        .execute(conn)?;
-    diesel::update(rollouts::table.find(&rollout.id))
-        .set(rollouts::stage.eq(next))
-        .execute(conn)?;
+    update!(
+        conn,
+        diesel::update(there).set(stages::state.eq(StageState::Running.as_str()))
+    )?;
+    update!(
+        conn,
+        diesel::update(rollouts::table.find(&rollout.id)).set(rollouts::stage.eq(next))
+    )?;
     work.tell(Event {
         rollout: Some(rollout.id()?),
         stage: u32::try_from(next).ok(),
@@ -130,9 +133,11 @@ fn go_on(
 }
 
 fn close(conn: &mut Conn, work: &mut Work, stage: &StageRow, state: StageState) -> Answer<()> {
-    diesel::update(stages::table.find((&stage.rollout, stage.position)))
-        .set(stages::state.eq(state.as_str()))
-        .execute(conn)?;
+    update!(
+        conn,
+        diesel::update(stages::table.find((&stage.rollout, stage.position)))
+            .set(stages::state.eq(state.as_str())),
+    )?;
     let message = format!(
         "{} updated, {} unchanged, {} rolled back, {} failed, {} skipped",
         stage.updated, stage.unchanged, stage.rolled_back, stage.failed, stage.skipped
@@ -165,21 +170,24 @@ fn skip_pending(conn: &mut Conn, work: &mut Work, rollout: &str) -> QueryResult<
     let pending = attempts::table
         .filter(attempts::rollout.eq(rollout))
         .filter(attempts::status.eq(AttemptStatus::Pending.as_str()));
-    diesel::update(pending)
-        .set((
+    update!(
+        conn,
+        diesel::update(pending).set((
             attempts::status.eq(AttemptStatus::Skipped.as_str()),
             attempts::reason.eq(Reason::NotStarted.as_str()),
             attempts::finished_at.eq(work.now().0),
         ))
-        .execute(conn)?;
+    )?;
     let settled = stages::updated
         + stages::unchanged
         + stages::failed
         + stages::rolled_back
         + stages::updating;
-    diesel::update(stages::table.filter(stages::rollout.eq(rollout)))
-        .set(stages::skipped.eq(stages::size - settled))
-        .execute(conn)?;
+    update!(
+        conn,
+        diesel::update(stages::table.filter(stages::rollout.eq(rollout)))
+            .set(stages::skipped.eq(stages::size - settled)),
+    )?;
     Ok(())
 }
 
@@ -221,12 +229,13 @@ fn finish(
     last: RolloutState,
 ) -> Answer<()> {
     let now = work.now();
-    diesel::update(rollouts::table.find(&rollout.id))
-        .set((
+    update!(
+        conn,
+        diesel::update(rollouts::table.find(&rollout.id)).set((
             rollouts::state.eq(last.as_str()),
             rollouts::finished_at.eq(now.0),
         ))
-        .execute(conn)?;
+    )?;
     let sum =
         |part: fn(&StageRow) -> i64, stages: &[StageRow]| -> i64 { stages.iter().map(part).sum() };
     let stages = all_stages(conn, &rollout.id)?;
@@ -297,16 +306,19 @@ fn resolved(
     rollout: &RolloutRow,
     commit: &CommitHash,
 ) -> Answer<()> {
-    diesel::update(rollouts::table.find(&rollout.id))
-        .set(rollouts::target.eq(commit.as_str()))
-        .execute(conn)?;
-    diesel::update(
-        attempts::table
-            .filter(attempts::rollout.eq(&rollout.id))
-            .filter(attempts::target_version.is_null()),
-    )
-    .set(attempts::target_version.eq(commit.as_str()))
-    .execute(conn)?;
+    update!(
+        conn,
+        diesel::update(rollouts::table.find(&rollout.id)).set(rollouts::target.eq(commit.as_str())),
+    )?;
+    update!(
+        conn,
+        diesel::update(
+            attempts::table
+                .filter(attempts::rollout.eq(&rollout.id))
+                .filter(attempts::target_version.is_null()),
+        )
+        .set(attempts::target_version.eq(commit.as_str())),
+    )?;
     work.tell(Event {
         rollout: Some(rollout.id()?),
         to: Some(commit.to_string()),
@@ -331,12 +343,13 @@ fn give_up(
     reason: &str,
     why: &str,
 ) -> Answer<(), StoreError> {
-    diesel::update(rollouts::table.find(&rollout.id))
-        .set((
+    update!(
+        conn,
+        diesel::update(rollouts::table.find(&rollout.id)).set((
             rollouts::state.eq(RolloutState::Halting.as_str()),
             rollouts::reason.eq(reason),
         ))
-        .execute(conn)?;
+    )?;
     rollout.reason = Some(reason.to_owned());
     work.tell(Event {
         rollout: Some(rollout.id()?),

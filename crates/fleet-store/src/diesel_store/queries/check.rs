@@ -7,7 +7,9 @@ use fleet_types::{AttemptStatus, Progress, Reason, RolloutState, StageState};
 
 use super::claim::UPDATE;
 use super::{Conn, advance, integrity, open};
-use crate::diesel_store::rows::{AttemptRow, EventRow, HostRow, RolloutRow, StageRow, StepRow, from_json};
+use crate::diesel_store::rows::{
+    AttemptRow, EventRow, HostRow, RolloutRow, StageRow, StepRow, from_json,
+};
 use crate::diesel_store::schema::{attempts, events, hosts, rollouts, steps};
 use crate::diesel_store::work::{Answer, Work};
 
@@ -199,7 +201,9 @@ fn check_attempt(
         wrong.push(format!("{name} is {} without its time", attempt.status));
     }
     let progress: Progress = from_json("attempts", &attempt.progress)?;
-    let previous = progress.previous.map(|previous| previous.version.to_string());
+    let previous = progress
+        .previous
+        .map(|previous| previous.version.to_string());
     if previous != attempt.previous_version {
         wrong.push(format!("{name} has two previous versions"));
     }
@@ -250,11 +254,7 @@ fn check_rollout_events(
 }
 
 /// A host is leased for an update exactly while its attempt in the active rollout is in `updating`.
-fn check_leases(
-    conn: &mut Conn,
-    rollouts: &[RolloutRow],
-    wrong: &mut Vec<String>,
-) -> Answer<()> {
+fn check_leases(conn: &mut Conn, rollouts: &[RolloutRow], wrong: &mut Vec<String>) -> Answer<()> {
     let mut active = HashSet::new();
     for rollout in rollouts {
         if rollout.state()?.is_active() {
@@ -275,7 +275,10 @@ fn check_leases(
         .collect();
     for attempt in updating {
         if !active.contains(&attempt.rollout) {
-            wrong.push(format!("{} is updating in a rollout that is over", attempt.name));
+            wrong.push(format!(
+                "{} is updating in a rollout that is over",
+                attempt.name
+            ));
         }
         match held.remove(&attempt.host) {
             Some(Some(machine)) if machine == attempt.machine => {}

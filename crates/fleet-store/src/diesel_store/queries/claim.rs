@@ -9,6 +9,7 @@ use fleet_types::{
 
 use super::{Conn, workers};
 use crate::api::{Claim, Idle};
+use crate::diesel_store::prepared::{prepared, update};
 use crate::diesel_store::rows::{AttemptRow, HostRow, RolloutRow, StageRow, count, word};
 use crate::diesel_store::schema::{attempt_specs, attempts, hosts, rollouts, stages};
 use crate::diesel_store::work::{Answer, Trouble, Work};
@@ -34,7 +35,7 @@ pub(crate) fn attempt_claim(
             .find(rollout.to_string())
             .select(RolloutRow::as_select())
     )
-    .first(conn)
+    .get_result(conn)
     .optional()?;
     let Some(rollout) = row.filter(|row| row.state == RolloutState::Running.as_str()) else {
         return Ok(Claim::Nothing(Idle::NotRunning));
@@ -43,7 +44,7 @@ pub(crate) fn attempt_claim(
     let stage: StageRow = stages::table
         .find((&rollout.id, rollout.stage))
         .select(StageRow::as_select())
-        .first(conn)?;
+        .get_result(conn)?;
     let idle = if stage.gate()?.verdict(policy.max_failure_percent) == Verdict::Halt {
         Some(Idle::NotRunning)
     } else if stage.pending() == 0 {
@@ -82,7 +83,7 @@ fn next(
             )
             .filter(busy.field(hosts::lease_worker).is_not_null())
             .select(busy.field(hosts::id));
-        let page: Vec<AttemptRow> = attempts::table
+        let waiting = attempts::table
             .inner_join(hosts::table.on(hosts::id.eq(attempts::host)))
             .filter(attempts::rollout.eq(&stage.rollout))
             .filter(attempts::stage.eq(stage.position))
@@ -91,9 +92,11 @@ fn next(
             .filter(hosts::lease_worker.is_null())
             .filter(diesel::dsl::not(diesel::dsl::exists(same_machine)))
             .order(attempts::position)
-            .limit(if except.is_empty() { 1 } else { PAGE })
-            .select(AttemptRow::as_select())
-            .load(conn)?;
+            .select(AttemptRow::as_select());
+        if except.is_empty() {
+            return one!(conn, waiting).optional();
+        }
+        let page: Vec<AttemptRow> = waiting.limit(PAGE).load(conn)?;
         let Some(last) = page.last() else {
             return Ok(None);
         };
@@ -114,28 +117,33 @@ fn take(
     worker: WorkerId,
 ) -> Answer<Claimed, LeaseError> {
     let now = work.now();
-    let host: HostRow = diesel::update(hosts::table.find(&attempt.host))
-        .set((
-            hosts::lease_worker.eq(worker.to_string()),
-            hosts::lease_machine.eq(&attempt.machine),
-            hosts::lease_purpose.eq(UPDATE),
-            hosts::lease_epoch.eq(hosts::lease_epoch + 1),
-        ))
-        .returning(HostRow::as_returning())
-        .get_result(conn)?;
+    let host: HostRow = prepared(
+        diesel::update(hosts::table.find(&attempt.host))
+            .set((
+                hosts::lease_worker.eq(worker.to_string()),
+                hosts::lease_machine.eq(&attempt.machine),
+                hosts::lease_purpose.eq(UPDATE),
+                hosts::lease_epoch.eq(hosts::lease_epoch + 1),
+            ))
+            .returning(HostRow::as_returning()),
+    )
+    .get_result(conn)?;
     AttemptStatus::Updating
         .as_str()
         .clone_into(&mut attempt.status);
     attempt.started_at = Some(now.0);
-    diesel::update(attempts::table.find((&attempt.rollout, &attempt.host)))
-        .set((
+    update!(
+        conn,
+        diesel::update(attempts::table.find((&attempt.rollout, &attempt.host))).set((
             attempts::status.eq(&attempt.status),
             attempts::started_at.eq(attempt.started_at),
-        ))
-        .execute(conn)?;
-    diesel::update(stages::table.find((&attempt.rollout, attempt.stage)))
-        .set(stages::updating.eq(stages::updating + 1))
-        .execute(conn)?;
+        )),
+    )?;
+    update!(
+        conn,
+        diesel::update(stages::table.find((&attempt.rollout, attempt.stage)))
+            .set(stages::updating.eq(stages::updating + 1)),
+    )?;
     let claimed = claimed(conn, rollout, &attempt, &host, worker)?;
     work.tell(Event {
         from: host.current_version,
@@ -166,7 +174,7 @@ fn claimed(
     let spec: String = attempt_specs::table
         .find((&attempt.rollout, &attempt.host))
         .select(attempt_specs::spec)
-        .first(conn)?;
+        .get_result(conn)?;
     let record = attempt.record(&spec)?;
     let policy = rollout.policy()?;
     Ok(Claimed {
@@ -232,29 +240,32 @@ fn take_over(
     dead: &str,
     worker: WorkerId,
 ) -> Answer<Option<Claimed>, LeaseError> {
-    let host: Option<HostRow> = diesel::update(
-        hosts::table
-            .find(&attempt.host)
-            .filter(hosts::lease_worker.eq(dead)),
+    let host: Option<HostRow> = prepared(
+        diesel::update(
+            hosts::table
+                .find(&attempt.host)
+                .filter(hosts::lease_worker.eq(dead)),
+        )
+        .set((
+            hosts::lease_worker.eq(worker.to_string()),
+            hosts::lease_epoch.eq(hosts::lease_epoch + 1),
+        ))
+        .returning(HostRow::as_returning()),
     )
-    .set((
-        hosts::lease_worker.eq(worker.to_string()),
-        hosts::lease_epoch.eq(hosts::lease_epoch + 1),
-    ))
-    .returning(HostRow::as_returning())
     .get_result(conn)
     .optional()?;
     let Some(host) = host else { return Ok(None) };
     // Read only now that the host is ours: its last worker may have written until this moment.
-    let attempt: AttemptRow =
+    let attempt: AttemptRow = prepared(
         diesel::update(attempts::table.find((&attempt.rollout, &attempt.host)))
             .set(attempts::takeovers.eq(attempts::takeovers + 1))
-            .returning(AttemptRow::as_returning())
-            .get_result(conn)?;
+            .returning(AttemptRow::as_returning()),
+    )
+    .get_result(conn)?;
     let rollout: RolloutRow = rollouts::table
         .find(&attempt.rollout)
         .select(RolloutRow::as_select())
-        .first(conn)?;
+        .get_result(conn)?;
     let claimed = claimed(conn, &rollout, &attempt, &host, worker)?;
     work.tell(Event {
         step: attempt.step.clone(),

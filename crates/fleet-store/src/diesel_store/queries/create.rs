@@ -70,7 +70,7 @@ fn check_active(conn: &mut Conn, work: &mut Work) -> Answer<(), TriggerError> {
     let active: Option<RolloutRow> = rollouts::table
         .filter(rollouts::state.eq_any(ACTIVE))
         .select(RolloutRow::as_select())
-        .first(conn)
+        .get_result(conn)
         .optional()?;
     let Some(active) = active else { return Ok(()) };
     let attended = workers::attended(conn, work, &active.id)?;
@@ -102,7 +102,7 @@ pub(crate) fn known_bad(conn: &mut Conn, version: &str) -> Answer<Option<Rollout
     let found: Option<String> = bad_versions::table
         .find(version)
         .select(bad_versions::rollout)
-        .first(conn)
+        .get_result(conn)
         .optional()?;
     Ok(crate::diesel_store::rows::word_opt(
         "bad_versions",
@@ -166,7 +166,7 @@ fn insert_rollout(
 ) -> QueryResult<()> {
     let last: Option<i64> = rollouts::table
         .select(diesel::dsl::max(rollouts::number))
-        .first(conn)?;
+        .get_result(conn)?;
     let row = RolloutRow {
         id: id.to_string(),
         number: last.unwrap_or(0) + 1,

@@ -7,6 +7,7 @@ use fleet_types::{AttemptStatus, Event, EventKind, HostId, HostName, Invalid, La
 
 use super::create::ACTIVE;
 use super::{Conn, advance, record};
+use crate::diesel_store::prepared::{prepared, update};
 use crate::diesel_store::rows::{
     AttemptRow, HostRow, LastAttempt, StageRow, machine, to_json, word,
 };
@@ -129,7 +130,7 @@ fn find(conn: &mut Conn, name: &HostName) -> Answer<HostRow, HostError> {
             .filter(hosts::removed_at.is_null())
             .select(HostRow::as_select())
     )
-    .first(conn)
+    .get_result(conn)
     .optional()?;
     let name = name.to_string();
     row.map_or_else(|| refuse(HostError::Unknown { name }), Ok)
@@ -146,7 +147,7 @@ fn find_with_attempt(
             .filter(rollouts::state.eq_any(ACTIVE))
             .select(rollouts::id)
     )
-    .first(conn)
+    .get_result(conn)
     .optional()?;
     let host = find(conn, name)?;
     let Some(active) = active else {
@@ -155,7 +156,7 @@ fn find_with_attempt(
     let attempt: Option<AttemptRow> = attempts::table
         .find((&active, &host.id))
         .select(AttemptRow::as_select())
-        .first(conn)
+        .get_result(conn)
         .optional()?;
     if let Some(attempt) = &attempt
         && attempt.status == AttemptStatus::Updating.as_str()
@@ -179,17 +180,19 @@ pub(crate) fn host_edit(
     let (host, _) = find_with_attempt(conn, name)?;
     Taken::load(conn, Some(&host.id))?.take(new)?;
     // Pinned keys stay: another machine at a new address shows other keys, and is refused until they are pinned anew.
-    let row: HostRow = diesel::update(hosts::table.find(&host.id))
-        .set((
-            hosts::name.eq(new.name.as_str()),
-            hosts::machine.eq(machine(&new.spec)),
-            hosts::repo.eq(new.spec.app.repo.as_str()),
-            hosts::spec.eq(to_json(&new.spec)),
-            hosts::labels.eq(to_json(&new.labels)),
-            hosts::owner.eq(new.owner.as_deref()),
-        ))
-        .returning(HostRow::as_returning())
-        .get_result(conn)?;
+    let row: HostRow = prepared(
+        diesel::update(hosts::table.find(&host.id))
+            .set((
+                hosts::name.eq(new.name.as_str()),
+                hosts::machine.eq(machine(&new.spec)),
+                hosts::repo.eq(new.spec.app.repo.as_str()),
+                hosts::spec.eq(to_json(&new.spec)),
+                hosts::labels.eq(to_json(&new.labels)),
+                hosts::owner.eq(new.owner.as_deref()),
+            ))
+            .returning(HostRow::as_returning()),
+    )
+    .get_result(conn)?;
     let mut event = about(EventKind::HostEdited, &new.name, actor, work);
     if new.name != *name {
         event.message = Some(format!("{name} is now {}", new.name));
@@ -206,14 +209,15 @@ pub(crate) fn host_remove(
     actor: &Actor,
 ) -> Answer<(), HostError> {
     let (host, attempt) = find_with_attempt(conn, name)?;
-    diesel::update(hosts::table.find(&host.id))
-        .set((
+    update!(
+        conn,
+        diesel::update(hosts::table.find(&host.id)).set((
             hosts::removed_at.eq(work.now().0),
             hosts::lease_worker.eq(None::<String>),
             hosts::lease_machine.eq(None::<String>),
             hosts::lease_purpose.eq(None::<String>),
         ))
-        .execute(conn)?;
+    )?;
     work.tell(about(EventKind::HostRemoved, name, actor, work));
     match attempt.filter(|attempt| attempt.status == AttemptStatus::Pending.as_str()) {
         Some(attempt) => widen(skip_removed(conn, work, attempt)),
@@ -226,17 +230,20 @@ fn skip_removed(conn: &mut Conn, work: &mut Work, mut attempt: AttemptRow) -> An
     AttemptStatus::Skipped
         .as_str()
         .clone_into(&mut attempt.status);
-    diesel::update(attempts::table.find((&attempt.rollout, &attempt.host)))
-        .set((
+    update!(
+        conn,
+        diesel::update(attempts::table.find((&attempt.rollout, &attempt.host))).set((
             attempts::status.eq(&attempt.status),
             attempts::reason.eq(Reason::Removed.as_str()),
             attempts::finished_at.eq(work.now().0),
-        ))
-        .execute(conn)?;
-    let stage: StageRow = diesel::update(stages::table.find((&attempt.rollout, attempt.stage)))
-        .set(stages::skipped.eq(stages::skipped + 1))
-        .returning(StageRow::as_returning())
-        .get_result(conn)?;
+        )),
+    )?;
+    let stage: StageRow = prepared(
+        diesel::update(stages::table.find((&attempt.rollout, attempt.stage)))
+            .set(stages::skipped.eq(stages::skipped + 1))
+            .returning(StageRow::as_returning()),
+    )
+    .get_result(conn)?;
     work.tell(Event {
         reason: Some(Reason::Removed.to_string()),
         to: None,
@@ -274,7 +281,7 @@ pub(crate) fn host_get(
         .filter(hosts::name.eq(name.as_str()))
         .filter(hosts::removed_at.is_null())
         .select(HostRow::as_select())
-        .first(conn)
+        .get_result(conn)
         .optional()?;
     let Some(row) = row else { return Ok(None) };
     let last = last_attempt(conn, &row)?;
@@ -288,7 +295,7 @@ fn last_attempt(conn: &mut Conn, host: &HostRow) -> QueryResult<Option<LastAttem
     attempts::table
         .find((rollout, &host.id))
         .select(LastAttempt::as_select())
-        .first(conn)
+        .get_result(conn)
         .optional()
 }
 
@@ -300,9 +307,10 @@ pub(crate) fn host_pin(
     actor: &Actor,
 ) -> Answer<(), HostError> {
     let host = find(conn, name)?;
-    diesel::update(hosts::table.find(&host.id))
-        .set(hosts::host_keys.eq(to_json(&keys)))
-        .execute(conn)?;
+    update!(
+        conn,
+        diesel::update(hosts::table.find(&host.id)).set(hosts::host_keys.eq(to_json(&keys)))
+    )?;
     work.tell(about(EventKind::HostTrusted, name, actor, work));
     Ok(())
 }
@@ -315,9 +323,10 @@ pub(crate) fn host_clear_attention(
 ) -> Answer<(), HostError> {
     let host = find(conn, name)?;
     if host.needs_attention {
-        diesel::update(hosts::table.find(&host.id))
-            .set(hosts::needs_attention.eq(false))
-            .execute(conn)?;
+        update!(
+            conn,
+            diesel::update(hosts::table.find(&host.id)).set(hosts::needs_attention.eq(false))
+        )?;
         work.tell(about(EventKind::HostCleared, name, actor, work));
     }
     Ok(())

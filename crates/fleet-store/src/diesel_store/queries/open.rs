@@ -23,7 +23,10 @@ pub(crate) fn settled(
     if !pending(conn, migrations, database)?.is_empty() {
         return Ok(None);
     }
-    Ok(meta::table.select(meta::store_id).first(conn).optional()?)
+    Ok(meta::table
+        .select(meta::store_id)
+        .get_result(conn)
+        .optional()?)
 }
 
 /// Brings the schema to today's and gives a new store its id. In a transaction that keeps others out.
@@ -47,12 +50,12 @@ pub(crate) fn migrate(
         ))
         .on_conflict_do_nothing()
         .execute(conn)?;
-    Ok(meta::table.select(meta::store_id).first(conn)?)
+    Ok(meta::table.select(meta::store_id).get_result(conn)?)
 }
 
 /// The number of the last event.
 pub(crate) fn last_seq(conn: &mut Conn) -> QueryResult<i64> {
-    feed::table.select(feed::seq).first(conn)
+    feed::table.select(feed::seq).get_result(conn)
 }
 
 type Pending = Vec<Box<dyn diesel::migration::Migration<Backend>>>;

@@ -8,6 +8,7 @@ use fleet_types::{
 
 use super::claim::about;
 use super::{Conn, lease_moment, workers as workers_queries};
+use crate::diesel_store::prepared::{prepared, update};
 use crate::diesel_store::rows::{
     AttemptRow, RolloutRow, StageRow, StepRow, WorkerRow, from_json, to_json, word,
 };
@@ -116,7 +117,7 @@ fn owned(conn: &mut Conn, work: &mut Work, lease: &HostLease) -> Answer<AttemptR
             .filter(hosts::lease_epoch.eq(lease.epoch.0))
             .select((AttemptRow::as_select(), WorkerRow::as_select()))
     )
-    .first(conn)
+    .get_result(conn)
     .optional()?;
     let moment = lease_moment(conn, work)?;
     match found {
@@ -136,7 +137,7 @@ fn lost(
     let now: Option<(String, Option<String>, i64)> = hosts::table
         .find(host)
         .select((hosts::name, hosts::lease_worker, hosts::lease_epoch))
-        .first(conn)
+        .get_result(conn)
         .optional()?;
     if let Some((_, Some(holder), epoch)) = &now
         && *holder == lease.worker.to_string()
@@ -162,7 +163,7 @@ fn lock_rollout(conn: &mut Conn, rollout: &str) -> QueryResult<RolloutRow> {
             .find(rollout)
             .select(RolloutRow::as_select())
     )
-    .first(conn)
+    .get_result(conn)
 }
 
 /// An attempt that is ours, and what becomes of it.
@@ -182,12 +183,13 @@ impl Attempt {
     }
 
     fn keep_progress(&self, conn: &mut Conn) -> QueryResult<()> {
-        diesel::update(attempts::table.find((&self.row.rollout, &self.row.host)))
-            .set((
+        update!(
+            conn,
+            diesel::update(attempts::table.find((&self.row.rollout, &self.row.host))).set((
                 attempts::progress.eq(to_json(&self.next)),
                 attempts::touched.eq(self.next.touched),
-            ))
-            .execute(conn)?;
+            )),
+        )?;
         Ok(())
     }
 
@@ -200,16 +202,17 @@ impl Attempt {
     ) -> Answer<(), LeaseError> {
         let now = work.now().0;
         let number = self.row.steps + 1;
-        diesel::update(attempts::table.find((&self.row.rollout, &self.row.host)))
-            .set((
+        update!(
+            conn,
+            diesel::update(attempts::table.find((&self.row.rollout, &self.row.host))).set((
                 attempts::progress.eq(to_json(&self.next)),
                 attempts::touched.eq(self.next.touched),
                 attempts::step.eq(step.as_str()),
                 attempts::step_since.eq(now),
                 attempts::step_deadline.eq(now + 1000 * i64::from(limit_seconds)),
                 attempts::steps.eq(number),
-            ))
-            .execute(conn)?;
+            )),
+        )?;
         let row = StepRow {
             rollout: self.row.rollout.clone(),
             host: self.row.host.clone(),
@@ -242,19 +245,22 @@ impl Attempt {
     ) -> Answer<(), LeaseError> {
         let duration = i64::try_from(duration_ms).unwrap_or(i64::MAX);
         let key = (&self.row.rollout, &self.row.host, self.row.steps);
-        diesel::update(steps::table.find(key))
-            .set((
+        update!(
+            conn,
+            diesel::update(steps::table.find(key)).set((
                 steps::finished_at.eq(work.now().0),
                 steps::duration_ms.eq(duration),
                 steps::reason.eq(failed.map(|(reason, _)| reason.as_str())),
                 steps::message.eq(failed.map(|(_, message)| fleet_types::printable(message))),
                 steps::output.eq(to_json(output)),
             ))
-            .execute(conn)?;
+        )?;
         // Between two steps nothing is overdue.
-        diesel::update(attempts::table.find((&self.row.rollout, &self.row.host)))
-            .set(attempts::step_deadline.eq(None::<i64>))
-            .execute(conn)?;
+        update!(
+            conn,
+            diesel::update(attempts::table.find((&self.row.rollout, &self.row.host)))
+                .set(attempts::step_deadline.eq(None::<i64>)),
+        )?;
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of one step")]
         let seconds = duration_ms as f64 / 1000.0;
         self.tell(work, |event| {
@@ -275,22 +281,25 @@ impl Attempt {
         if !self.changed {
             return Ok(());
         }
-        diesel::update(
-            attempts::table
-                .find((&self.row.rollout, &self.row.host))
-                .filter(attempts::previous_version.is_null()),
-        )
-        .set((
-            attempts::progress.eq(to_json(&self.next)),
-            attempts::previous_version.eq(version),
-        ))
-        .execute(conn)?;
-        diesel::update(hosts::table.find(&self.row.host))
+        update!(
+            conn,
+            diesel::update(
+                attempts::table
+                    .find((&self.row.rollout, &self.row.host))
+                    .filter(attempts::previous_version.is_null()),
+            )
             .set((
+                attempts::progress.eq(to_json(&self.next)),
+                attempts::previous_version.eq(version),
+            )),
+        )?;
+        update!(
+            conn,
+            diesel::update(hosts::table.find(&self.row.host)).set((
                 hosts::previous_version.eq(version),
                 hosts::current_version.eq(version),
             ))
-            .execute(conn)?;
+        )?;
         self.tell(work, |event| {
             event.status = Some("previous_known".to_owned());
             event.from = Some(version.to_owned());
@@ -308,8 +317,9 @@ impl Attempt {
         let mut row = self.row;
         outcome.status.as_str().clone_into(&mut row.status);
         let message = fleet_types::printable(&outcome.message);
-        diesel::update(attempts::table.find((&row.rollout, &row.host)))
-            .set((
+        update!(
+            conn,
+            diesel::update(attempts::table.find((&row.rollout, &row.host))).set((
                 attempts::status.eq(&row.status),
                 attempts::reason.eq(outcome.reason.as_str()),
                 attempts::touched.eq(outcome.touched),
@@ -319,8 +329,8 @@ impl Attempt {
                 attempts::step_deadline.eq(None::<i64>),
                 attempts::message.eq(&message),
                 attempts::finished_at.eq(now.0),
-            ))
-            .execute(conn)?;
+            )),
+        )?;
         settle_host(conn, &row, outcome, now.0)?;
         let stage = count_outcome(conn, &row, outcome)?;
         let began = row.started_at.map(fleet_types::Timestamp);
@@ -338,30 +348,24 @@ impl Attempt {
 }
 
 fn settle_host(conn: &mut Conn, row: &AttemptRow, outcome: &Outcome, now: i64) -> QueryResult<()> {
-    diesel::update(hosts::table.find(&row.host))
-        .set((
-            hosts::lease_worker.eq(None::<String>),
-            hosts::lease_machine.eq(None::<String>),
-            hosts::lease_purpose.eq(None::<String>),
-            hosts::last_update_at.eq(now),
-        ))
-        .execute(conn)?;
-    if let Some(version) = &outcome.version {
-        diesel::update(hosts::table.find(&row.host))
-            .set(hosts::current_version.eq(version.as_str()))
-            .execute(conn)?;
-    }
     // The mark stays through everything but a success, or a person.
     let mark = match outcome.status {
         _ if outcome.needs_attention => Some(true),
         AttemptStatus::Success => Some(false),
         _ => None,
     };
-    if let Some(mark) = mark {
-        diesel::update(hosts::table.find(&row.host))
-            .set(hosts::needs_attention.eq(mark))
-            .execute(conn)?;
-    }
+    let seen = outcome.version.as_ref();
+    update!(
+        conn,
+        diesel::update(hosts::table.find(&row.host)).set((
+            hosts::lease_worker.eq(None::<String>),
+            hosts::lease_machine.eq(None::<String>),
+            hosts::lease_purpose.eq(None::<String>),
+            hosts::last_update_at.eq(now),
+            seen.map(|version| hosts::current_version.eq(version.as_str())),
+            mark.map(|mark| hosts::needs_attention.eq(mark)),
+        ))
+    )?;
     Ok(())
 }
 
@@ -370,19 +374,21 @@ fn count_outcome(conn: &mut Conn, row: &AttemptRow, outcome: &Outcome) -> QueryR
     let one = |yes: bool| i64::from(yes);
     let success = outcome.status == AttemptStatus::Success;
     let unchanged = success && outcome.reason == Reason::Unchanged;
-    diesel::update(stages::table.find((&row.rollout, row.stage)))
-        .set((
-            stages::updating.eq(stages::updating - 1),
-            stages::updated.eq(stages::updated + one(success && !unchanged)),
-            stages::unchanged.eq(stages::unchanged + one(unchanged)),
-            stages::failed.eq(stages::failed + one(outcome.status == AttemptStatus::Failed)),
-            stages::rolled_back
-                .eq(stages::rolled_back + one(outcome.status == AttemptStatus::RolledBack)),
-            stages::skipped.eq(stages::skipped + one(outcome.status == AttemptStatus::Skipped)),
-            stages::blamed.eq(stages::blamed + one(blames_the_commit(outcome))),
-        ))
-        .returning(StageRow::as_returning())
-        .get_result(conn)
+    prepared(
+        diesel::update(stages::table.find((&row.rollout, row.stage)))
+            .set((
+                stages::updating.eq(stages::updating - 1),
+                stages::updated.eq(stages::updated + one(success && !unchanged)),
+                stages::unchanged.eq(stages::unchanged + one(unchanged)),
+                stages::failed.eq(stages::failed + one(outcome.status == AttemptStatus::Failed)),
+                stages::rolled_back
+                    .eq(stages::rolled_back + one(outcome.status == AttemptStatus::RolledBack)),
+                stages::skipped.eq(stages::skipped + one(outcome.status == AttemptStatus::Skipped)),
+                stages::blamed.eq(stages::blamed + one(blames_the_commit(outcome))),
+            ))
+            .returning(StageRow::as_returning()),
+    )
+    .get_result(conn)
 }
 
 /// Whether the commit may be what made the host bad: the host was touched, and not the network, the host's state or this
@@ -420,7 +426,7 @@ pub(crate) fn halt_if_certain(conn: &mut Conn, work: &mut Work, stage: &StageRow
     let rollout: RolloutRow = rollouts::table
         .find(&stage.rollout)
         .select(RolloutRow::as_select())
-        .first(conn)?;
+        .get_result(conn)?;
     let state = rollout.state()?;
     let may_halt = matches!(state, RolloutState::Running | RolloutState::Paused);
     let threshold = rollout.policy()?.max_failure_percent;
@@ -435,12 +441,13 @@ pub(crate) fn halt_if_certain(conn: &mut Conn, work: &mut Work, stage: &StageRow
         gate.size - gate.unchanged - gate.skipped,
         gate.may_fail(threshold),
     );
-    diesel::update(rollouts::table.find(&stage.rollout))
-        .set((
+    update!(
+        conn,
+        diesel::update(rollouts::table.find(&stage.rollout)).set((
             rollouts::state.eq(RolloutState::Halting.as_str()),
             rollouts::reason.eq(&reason),
         ))
-        .execute(conn)?;
+    )?;
     work.tell(Event {
         rollout: Some(word("rollouts", &stage.rollout)?),
         stage: u32::try_from(stage.position).ok(),
@@ -464,9 +471,10 @@ pub(crate) fn attempt_raise(
             cause: format!("the epoch {above} on the host leaves none above it"),
         }));
     };
-    diesel::update(hosts::table.find(&attempt.host))
-        .set(hosts::lease_epoch.eq(epoch))
-        .execute(conn)?;
+    update!(
+        conn,
+        diesel::update(hosts::table.find(&attempt.host)).set(hosts::lease_epoch.eq(epoch))
+    )?;
     Ok(HostLease {
         epoch: Epoch(epoch),
         ..lease.clone()

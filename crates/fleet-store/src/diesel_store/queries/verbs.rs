@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use fleet_types::{Event, EventKind, RolloutId, RolloutState, Verb};
 
 use super::Conn;
+use crate::diesel_store::prepared::update;
 use crate::diesel_store::rows::RolloutRow;
 use crate::diesel_store::schema::rollouts;
 use crate::diesel_store::work::{Answer, Work, refuse};
@@ -49,7 +50,7 @@ pub(crate) fn rollout_verb(
             .find(id.to_string())
             .select(RolloutRow::as_select())
     )
-    .first(conn)
+    .get_result(conn)
     .optional()?;
     let Some(row) = row else {
         return refuse(VerbError::Unknown { id });
@@ -66,12 +67,13 @@ pub(crate) fn rollout_verb(
                     fleet_types::printable(&actor.0)
                 )),
             };
-            diesel::update(rollouts::table.find(id.to_string()))
-                .set((
+            update!(
+                conn,
+                diesel::update(rollouts::table.find(id.to_string())).set((
                     rollouts::state.eq(next.as_str()),
                     rollouts::reason.eq(reason),
                 ))
-                .execute(conn)?;
+            )?;
             work.tell(Event {
                 rollout: Some(id),
                 stage: u32::try_from(row.stage).ok(),

@@ -38,7 +38,7 @@ fn get(conn: &mut Conn, id: &str) -> QueryResult<Option<RolloutRow>> {
     rollouts::table
         .find(id)
         .select(RolloutRow::as_select())
-        .first(conn)
+        .get_result(conn)
         .optional()
 }
 
@@ -50,7 +50,7 @@ fn active(conn: &mut Conn) -> QueryResult<Option<RolloutRow>> {
     rollouts::table
         .filter(rollouts::state.eq_any(ACTIVE))
         .select(RolloutRow::as_select())
-        .first(conn)
+        .get_result(conn)
         .optional()
 }
 
@@ -59,11 +59,13 @@ pub(crate) fn rollout_latest(conn: &mut Conn, _: &mut Work) -> Answer<Option<Rol
 }
 
 fn latest(conn: &mut Conn) -> QueryResult<Option<RolloutRow>> {
-    rollouts::table
-        .order(rollouts::number.desc())
-        .select(RolloutRow::as_select())
-        .first(conn)
-        .optional()
+    one!(
+        conn,
+        rollouts::table
+            .order(rollouts::number.desc())
+            .select(RolloutRow::as_select())
+    )
+    .optional()
 }
 
 pub(crate) fn rollout_list(
@@ -77,7 +79,7 @@ pub(crate) fn rollout_list(
         Some(id) => rollouts::table
             .find(id)
             .select(rollouts::number)
-            .first(conn)
+            .get_result(conn)
             .optional()?,
     };
     let rows: Vec<RolloutRow> = rollouts::table

@@ -4,6 +4,7 @@ use diesel::prelude::*;
 
 use super::{Conn, lease_moment};
 use crate::clock::LeaseMoment;
+use crate::diesel_store::prepared::{prepared, update};
 use crate::diesel_store::rows::{DriverRow, WorkerRow, to_json, word};
 use crate::diesel_store::schema::{drivers, hosts, meta, slots, workers};
 use crate::diesel_store::work::{Answer, Work, millis, refuse, widen};
@@ -56,7 +57,7 @@ pub(crate) fn require_lease(
     let row: Option<WorkerRow> = workers::table
         .find(worker)
         .select(WorkerRow::as_select())
-        .first(conn)
+        .get_result(conn)
         .optional()?;
     match row {
         Some(row) if row.lease_stands(&moment) => Ok(moment),
@@ -85,16 +86,18 @@ pub(crate) fn worker_renew(
         .filter(workers::gone_at.is_null())
         .filter(workers::lease_era.eq(moment.era.as_ref()))
         .filter(workers::lease_until.gt(moment.at));
-    let renewed = diesel::update(stands)
-        .set(workers::lease_until.eq(until))
-        .execute(conn)?;
-    if renewed == 1 {
+    let renewed: Option<String> = prepared(
+        diesel::update(stands)
+            .set(workers::lease_until.eq(until))
+            .returning(workers::id),
+    )
+    .get_result(conn)
+    .optional()?;
+    if renewed.is_some() {
         return Ok(());
     }
-    match require_lease(conn, work, worker) {
-        Ok(_) => refuse(lease_lost(worker, None)),
-        Err(failure) => Err(failure),
-    }
+    require_lease(conn, work, worker)?;
+    refuse(lease_lost(worker, None))
 }
 
 pub(crate) fn worker_leave(conn: &mut Conn, _: &mut Work, worker: &str) -> Answer<()> {
@@ -168,7 +171,7 @@ pub(crate) fn dead_among(
         let row: Option<WorkerRow> = workers::table
             .find(&id)
             .select(WorkerRow::as_select())
-            .first(conn)
+            .get_result(conn)
             .optional()?;
         match row {
             Some(row) if work.is_alive(&row, &moment) => {}
@@ -187,9 +190,11 @@ fn mark_gone(conn: &mut Conn, row: &WorkerRow, moment: &LeaseMoment) -> QueryRes
     if row.gone_at.is_some() || *row.lease_era != *moment.era {
         return Ok(());
     }
-    diesel::update(workers::table.find(&row.id))
-        .set(workers::gone_at.eq(row.lease_until.min(moment.at)))
-        .execute(conn)?;
+    update!(
+        conn,
+        diesel::update(workers::table.find(&row.id))
+            .set(workers::gone_at.eq(row.lease_until.min(moment.at))),
+    )?;
     Ok(())
 }
 
@@ -201,7 +206,7 @@ pub(crate) fn slot_acquire(
 ) -> Answer<Option<SlotId>, LeaseError> {
     require_lease(conn, work, worker)?;
     // All that count slots lock this row first, so that no two count the same free one.
-    let _: i64 = locked!(meta::table.select(meta::id)).first(conn)?;
+    let _: i64 = locked!(meta::table.select(meta::id)).get_result(conn)?;
     if held(conn)? >= limit {
         widen(free_dead(conn, work))?;
         if held(conn)? >= limit {
@@ -231,7 +236,7 @@ fn free_dead(conn: &mut Conn, work: &mut Work) -> Answer<(), StoreError> {
         let row: Option<WorkerRow> = workers::table
             .find(&id)
             .select(WorkerRow::as_select())
-            .first(conn)
+            .get_result(conn)
             .optional()?;
         // After a restart of the machine, or without a worker, no connection can be left.
         let over = row.is_none_or(|row| {
