@@ -62,7 +62,20 @@ pub(crate) fn log_filter(global: &Global) -> Option<String> {
 
 /// The user who runs the program.
 pub(crate) fn user() -> Option<String> {
-    variable("USER").or_else(|| variable("LOGNAME"))
+    variable("USER")
+        .or_else(|| variable("LOGNAME"))
+        .or_else(user_on_record)
+}
+
+/// What the system calls the user whose rights we have; programs that start at boot have no variables.
+fn user_on_record() -> Option<String> {
+    let own = rustix::process::getuid().as_raw().to_string();
+    let passwd = fs::read_to_string("/etc/passwd").ok()?;
+    passwd.lines().find_map(|line| {
+        let mut parts = line.split(':');
+        let name = parts.next()?;
+        (parts.nth(1)? == own).then(|| name.to_owned())
+    })
 }
 
 /// The machine's name, for people.
@@ -107,4 +120,29 @@ pub(crate) fn program() -> String {
         }
         _ => "rollout-cli".to_owned(),
     }
+}
+
+/// The command line that showed a plan, as the one that carries it out.
+pub(crate) fn command_to_carry_out() -> String {
+    let quoted = |text: String| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-/=,:%@".contains(&b);
+        if text.bytes().all(plain) && !text.is_empty() {
+            return text;
+        }
+        format!("'{}'", text.replace('\'', "'\\''"))
+    };
+    let mut seen_verb = false;
+    let words = env::args()
+        .skip(1)
+        .filter(|word| word != "--dry-run")
+        .map(|word| {
+            if word == "plan" && !std::mem::replace(&mut seen_verb, true) {
+                return "update".to_owned();
+            }
+            quoted(word)
+        });
+    std::iter::once("rollout-cli".to_owned())
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -1,26 +1,99 @@
 //! `plan`, and `update --dry-run`
 
+use std::time::Duration;
+
 use fleet_types::view::PolicyView;
-use rollout_orchestrator::{Plan, PlanRequest, PlannedStage};
+use fleet_types::{CommitHash, TargetRef};
+use rollout_orchestrator::{Orchestrator, Plan, PlanRequest, PlannedStage, endpoint};
 use serde_json::json;
+use tokio::time::timeout;
+use update_engine::{ResolveError, resolve_target};
 
 use crate::cli::{Global, Update};
-use crate::context::Context;
+use crate::context::{Context, ssh_defaults};
 use crate::display::table::Table;
 use crate::display::words::{hosts, short};
+use crate::environment;
 use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::output::Output;
+use crate::failure::{Failure, one_line};
+use crate::output::{Output, Paint};
+
+/// How long hosts are asked for the target. A plan is worth something without it.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// So many hosts are asked, one after the other.
+const ASKED: usize = 3;
 
 /// Shows what an update would do.
 pub(crate) async fn run(arguments: &Update, global: &Global, out: Output) -> Result<Exit, Failure> {
     let context = Context::open(global, out, arguments.policy.layer()).await?;
     let orchestrator = context.orchestrator()?;
-    let plan = orchestrator.plan(&request(&context, arguments)).await?;
+    let mut plan = orchestrator.plan(&request(&context, arguments)).await?;
     orchestrator.check_identities(&plan).await?;
+    match resolve(&context, &orchestrator, &plan).await? {
+        Answer::Commit(commit) => plan.rollout.target = Some(commit),
+        Answer::Missing(why) => {
+            return Err(
+                Failure::refused(format!("{} cannot be found", plan.rollout.target_ref))
+                    .why(why)
+                    .help("name a commit in full, or a branch of the remote, with --to"),
+            );
+        }
+        Answer::Nothing(why) => out.say(format!(
+            "{} no host could be asked which commit {} is: {}",
+            Paint::Yellow.on("warning:"),
+            plan.rollout.target_ref,
+            one_line(&why)
+        )),
+    }
     show(&context, &plan)?;
-    context.out.next(&[(again(arguments), "carry it out")]);
+    out.next(&[(environment::command_to_carry_out(), "carry it out")]);
     Ok(Exit::Done)
+}
+
+/// What hosts said about the target.
+enum Answer {
+    Commit(CommitHash),
+    Missing(String),
+    Nothing(String),
+}
+
+/// Asks the first hosts of the plan which commit the target is. Changes nothing on them.
+async fn resolve(
+    context: &Context,
+    orchestrator: &Orchestrator,
+    plan: &Plan,
+) -> Result<Answer, Failure> {
+    let target: TargetRef = plan.rollout.target_ref.parse()?;
+    let mut worker = context.looker(orchestrator).await?;
+    let transport = worker.transport();
+    let defaults = ssh_defaults(&context.settings.ssh, context.home.clone());
+    let asking = async {
+        let mut last = "the plan has no hosts".to_owned();
+        for host in plan.hosts.iter().take(ASKED) {
+            let endpoint = match endpoint(&host.name, &host.spec, &host.host_keys, &defaults) {
+                Ok(endpoint) => endpoint,
+                Err(error) => {
+                    last = error.to_string();
+                    continue;
+                }
+            };
+            match resolve_target(&transport, &endpoint, &host.spec.app, &target).await {
+                Ok(commit) => return Answer::Commit(commit),
+                Err(ResolveError::Missing { message }) => return Answer::Missing(message),
+                Err(error) => last = error.to_string(),
+            }
+        }
+        Answer::Nothing(last)
+    };
+    let answer = timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
+        Answer::Nothing(format!(
+            "there was no answer within {} s",
+            PATIENCE.as_secs()
+        ))
+    });
+    worker.abandon();
+    worker.finished().await?;
+    Ok(answer)
 }
 
 /// Flags and settings as a request.
@@ -72,6 +145,12 @@ pub(crate) fn text(plan: &Plan) -> String {
         ]);
     }
     let versions = versions(plan);
+    let commit = match &plan.rollout.target {
+        Some(commit) if commit.as_str() != plan.rollout.target_ref => {
+            format!(" ({})", commit.short())
+        }
+        _ => String::new(),
+    };
     let gone = if plan.gone.is_empty() {
         String::new()
     } else {
@@ -79,9 +158,10 @@ pub(crate) fn text(plan: &Plan) -> String {
         format!("  left out, no longer in the fleet: {}\n", names.join(", "))
     };
     format!(
-        "Plan: {} to {}\n\n{table}\n{gone}  as last seen: {versions}\n  {} connections at once, {} hosts under way at once, settle {}s; halts when more than {} of a stage fail",
+        "Plan: {} to {}{}\n\n{table}\n{gone}  as last seen: {versions}\n  {} connections at once, {} hosts under way at once, settle {}s; halts when more than {} of a stage fail",
         hosts(count),
-        plan.rollout.target_ref,
+        short(&plan.rollout.target_ref),
+        commit,
         policy.concurrency,
         policy.max_in_flight,
         policy.settle.as_secs_f64(),
@@ -111,7 +191,7 @@ fn versions(plan: &Plan) -> String {
             .entry(
                 host.current_version
                     .as_ref()
-                    .map_or("unknown", |version| short(version.as_str())),
+                    .map_or("", |version| short(version.as_str())),
             )
             .or_default() += 1;
     }
@@ -120,22 +200,10 @@ fn versions(plan: &Plan) -> String {
     counts
         .into_iter()
         .take(5)
-        .map(|(version, count)| format!("{count} on {version}"))
+        .map(|(version, count)| match version {
+            "" => format!("{count} never updated from here"),
+            version => format!("{count} on {version}"),
+        })
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-/// The command that carries the plan out.
-fn again(arguments: &Update) -> String {
-    let mut command = "rollout-cli update".to_owned();
-    if let Some(to) = &arguments.to {
-        command.push_str(&format!(" --to {to}"));
-    }
-    if arguments.choice.all {
-        command.push_str(" --all");
-    }
-    for word in &arguments.choice.on {
-        command.push_str(&format!(" --on '{word}'"));
-    }
-    command
 }

@@ -1,6 +1,7 @@
 //! `rollouts list` and `rollouts show`
 
 use fleet_types::view::{Attempt, Host, Rollout};
+use fleet_types::{AttemptStatus, RolloutKind};
 use serde_json::json;
 
 use crate::cli::{Global, RolloutsCommand, Which};
@@ -71,13 +72,17 @@ async fn show(context: &Context, which: &Which) -> Result<Exit, Failure> {
             .object(&json!({ "rollout": rollout, "hosts": hosts }))?;
         return Ok(Exit::Done);
     }
-    context
-        .out
-        .data(&format!("{}\n{}", head(&rollout), parts(&hosts)))?;
+    context.out.data(&format!(
+        "{}\n{}",
+        head(&rollout),
+        parts(rollout.kind, &hosts)
+    ))?;
     let bad = hosts.iter().find(|host| {
-        host.attempt
-            .as_ref()
-            .is_some_and(|attempt| attempt.message.is_some())
+        let status = host.attempt.as_ref().map(|attempt| attempt.status);
+        matches!(
+            status,
+            Some(AttemptStatus::Failed | AttemptStatus::RolledBack)
+        )
     });
     if let Some(host) = bad {
         context.out.next(&[(
@@ -145,7 +150,7 @@ fn head(rollout: &Rollout) -> String {
         .collect()
 }
 
-fn parts(hosts: &[Host]) -> String {
+fn parts(kind: RolloutKind, hosts: &[Host]) -> String {
     let mut table = Table::new(&["HOST", "STAGE", "RESULT", "TOOK", "STEP", "CAUSE"]);
     let mut ordered: Vec<(&Host, &Attempt)> = hosts
         .iter()
@@ -153,7 +158,7 @@ fn parts(hosts: &[Host]) -> String {
         .collect();
     ordered.sort_by_key(|(host, attempt)| (attempt.stage, &host.name));
     for (host, attempt) in ordered {
-        let mark = Mark::of(attempt.status, attempt.reason.as_deref());
+        let mark = Mark::in_rollout(kind, attempt.status, attempt.reason.as_deref());
         let attention = if needs_attention(host) {
             Paint::Red.on(" NEEDS ATTENTION")
         } else {

@@ -1,10 +1,13 @@
 //! For a terminal: results above, and below them a bar for the stage and the hosts under way.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
 use fleet_types::{AttemptStatus, Event, EventKind};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::Display;
 use super::model::{Model, short_counts, status};
@@ -30,6 +33,7 @@ pub(crate) struct LiveDisplay {
     name_width: usize,
     /// Lines to go above the bar at the next tick: each write above it costs a redraw.
     lines: Vec<String>,
+    _keys: QuietKeys,
 }
 
 impl LiveDisplay {
@@ -45,6 +49,7 @@ impl LiveDisplay {
             colour,
             name_width: 12,
             lines: Vec::new(),
+            _keys: QuietKeys::new(),
         }
     }
 
@@ -114,21 +119,21 @@ impl LiveDisplay {
         while self.hosts.len() < room {
             self.hosts.push(
                 self.area
-                    .add(ProgressBar::no_length().with_style(style("{wide_msg}"))),
+                    .add(ProgressBar::no_length().with_style(style("{msg}"))),
             );
         }
         for (bar, line) in self.hosts.iter().zip(lines) {
-            bar.set_message(line);
+            bar.set_message(fitted(&line, columns() - 1));
         }
     }
 
     /// A host's result: `✓ acme-de-01    8.1s`.
-    fn result(&mut self, event: &Event) {
+    fn result(&mut self, event: &Event, model: &Model) {
         let (Some(status), Some(host)) = (status(event), event.host.as_deref()) else {
             return;
         };
         self.name_width = self.name_width.max(host.chars().count());
-        let mark = Mark::of(status, event.reason.as_deref());
+        let mark = Mark::in_rollout(model.rollout.kind, status, event.reason.as_deref());
         let took = event
             .duration_seconds
             .map(words::seconds)
@@ -150,12 +155,37 @@ impl LiveDisplay {
     }
 }
 
+/// Keeps the terminal from showing `^C` where a key is pressed: it would begin a line that a redraw knows nothing of.
+/// Put back when dropped.
+struct QuietKeys(Option<Termios>);
+
+impl QuietKeys {
+    fn new() -> Self {
+        let stdin = std::io::stdin();
+        let before = tcgetattr(&stdin).ok().filter(|_| stdin.is_terminal());
+        if let Some(mut settings) = before.clone() {
+            settings.local_modes.remove(LocalModes::ECHOCTL);
+            // Without it the display is only less tidy.
+            let _ = tcsetattr(&stdin, OptionalActions::Now, &settings);
+        }
+        Self(before)
+    }
+}
+
+impl Drop for QuietKeys {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, before);
+        }
+    }
+}
+
 /// How wide the terminal is.
 fn columns() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stderr());
     size.map(|size| usize::from(size.ws_col))
         .ok()
-        .filter(|columns| *columns > 0)
+        .filter(|columns| *columns > 10)
         .unwrap_or(80)
 }
 
@@ -205,7 +235,7 @@ fn style(template: &str) -> ProgressStyle {
 impl Display for LiveDisplay {
     fn event(&mut self, event: &Event, model: &Model) -> Result<(), Failure> {
         match event.kind {
-            EventKind::HostFinished => self.result(event),
+            EventKind::HostFinished => self.result(event, model),
             EventKind::HostTakenOver => {
                 self.print(&format!(
                     "  ▸ {} taken over",

@@ -92,7 +92,12 @@ pub(crate) fn line(event: &Event, model: &Model) -> Option<String> {
         }
         EventKind::StageFinished => stage_end(event, model)?,
         EventKind::HostTakenOver => {
-            format!("{} taken-over  {}", counter(model), event.host.as_deref()?)
+            format!(
+                "{} {:11} {}",
+                counter(model),
+                "taken-over",
+                event.host.as_deref()?
+            )
         }
         EventKind::HostFinished => host_end(event, model)?,
         _ => return None,
@@ -120,7 +125,7 @@ fn counter(model: &Model) -> String {
 
 fn host_end(event: &Event, model: &Model) -> Option<String> {
     let status = status(event)?;
-    let word = Mark::of(status, event.reason.as_deref())
+    let word = Mark::in_rollout(model.rollout.kind, status, event.reason.as_deref())
         .word
         .replace(' ', "-");
     let took = event

@@ -41,7 +41,7 @@ pub(crate) fn result(rollout: &Rollout, hosts: &[Host], details: &Details) -> St
     if !bad.is_empty() {
         text.push_str(&format!("\n{}", failed(&bad, details)));
     }
-    text.push_str(&format!("\n  {}\n", counts(hosts)));
+    text.push_str(&format!("\n  {}\n", counts(rollout.kind, hosts)));
     text
 }
 
@@ -75,12 +75,20 @@ fn headline(rollout: &Rollout, details: &Details) -> String {
             format!("in stage {}/{}", rollout.stage, rollout.stages.len())
         }
         RolloutState::Completed | RolloutState::CompletedWithFailures => {
-            let good = count_hosts(counts.success);
-            let target = words::target(rollout);
-            if bad == 0 {
-                format!("{good}: {target}")
+            let total = count_hosts(counts.total());
+            let of = if counts.success == counts.total() {
+                total
             } else {
-                format!("{good}: {target}, {bad} failed")
+                format!("{} of {total}", counts.success)
+            };
+            let place = match rollout.kind {
+                RolloutKind::Rollback => "back on their own previous version".to_owned(),
+                _ => format!("on {}", words::target(rollout)),
+            };
+            if bad == 0 {
+                format!("{of} {place}")
+            } else {
+                format!("{of} {place}, {bad} failed")
             }
         }
         _ => format!(
@@ -238,10 +246,10 @@ fn grouped(bad: &[&Host]) -> String {
     causes.into_iter().filter_map(line).collect()
 }
 
-fn counts(hosts: &[Host]) -> String {
+fn counts(kind: RolloutKind, hosts: &[Host]) -> String {
     let mut by_word: Vec<(Mark, u32)> = Vec::new();
     for attempt in hosts.iter().filter_map(|host| host.attempt.as_ref()) {
-        let mark = Mark::of(attempt.status, attempt.reason.as_deref());
+        let mark = Mark::in_rollout(kind, attempt.status, attempt.reason.as_deref());
         match by_word.iter_mut().find(|(known, _)| *known == mark) {
             Some((_, count)) => *count += 1,
             None => by_word.push((mark, 1)),
@@ -249,6 +257,7 @@ fn counts(hosts: &[Host]) -> String {
     }
     let order = [
         "updated",
+        "brought back",
         "unchanged",
         "rolled back",
         "failed",

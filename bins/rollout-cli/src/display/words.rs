@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fleet_types::view::{Counts, Rollout, Target};
-use fleet_types::{AttemptStatus, HealthState, Reason, RolloutState, Timestamp};
+use fleet_types::{AttemptStatus, HealthState, Reason, RolloutKind, RolloutState, Timestamp};
 
 use crate::output::Paint;
 
@@ -19,6 +19,22 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
+    /// The mark of a status in a rollout of this kind: what an update calls updated, a rollback brought back.
+    pub(crate) fn in_rollout(
+        kind: RolloutKind,
+        status: AttemptStatus,
+        reason: Option<&str>,
+    ) -> Self {
+        let mark = Self::of(status, reason);
+        match (kind, mark.word) {
+            (RolloutKind::Rollback, "updated") => Self {
+                word: "brought back",
+                ..mark
+            },
+            _ => mark,
+        }
+    }
+
     /// The mark of a status; the reason tells an update from a host that was there already.
     pub(crate) fn of(status: AttemptStatus, reason: Option<&str>) -> Self {
         let mark = |symbol, word, paint| Self {
@@ -94,7 +110,7 @@ pub(crate) fn version(version: Option<&str>) -> &str {
 /// Where a rollout goes: `main (3f2a…)`, a short commit, or `back from …`.
 pub(crate) fn target(rollout: &Rollout) -> String {
     let Target { version, reference } = &rollout.target;
-    if rollout.kind == fleet_types::RolloutKind::Rollback {
+    if rollout.kind == RolloutKind::Rollback {
         let source = rollout
             .source
             .map_or_else(|| reference.clone(), |id| id.short());

@@ -46,7 +46,9 @@ fn killed_at_random_moments_and_run_again() {
             let mut running = site
                 .place
                 .start(&["update", "--to", &target, "--all", "-y"]);
-            let moment = Instant::now() + Duration::from_millis(dice.below(2200));
+            // Many early moments, in which hosts are taken over, and some late ones, in which stages close.
+            let latest = if kills % 3 == 0 { 6000 } else { 1800 };
+            let moment = Instant::now() + Duration::from_millis(dice.below(latest));
             while Instant::now() < moment && !running.has_ended() {
                 std::thread::sleep(Duration::from_millis(2));
             }

@@ -68,5 +68,5 @@ fn a_share_of_broken_hosts_halts_it() {
 #[test]
 fn a_good_release_reaches_every_host() {
     let ran = Place::new().expect(0, &["demo", "--hosts", "3", "--break", "0"]);
-    assert!(ran.stdout.contains("Completed   3 hosts"), "{ran:#?}");
+    assert!(ran.stdout.contains("Completed   3 hosts on"), "{ran:#?}");
 }

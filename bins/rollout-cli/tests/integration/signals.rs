@@ -159,7 +159,7 @@ fn verbs_of_another_process_are_heeded() {
     );
     let watched = site.place.expect(0, &["watch"]);
     assert!(
-        watched.stdout.contains("Completed   6 hosts"),
+        watched.stdout.contains("Completed   6 hosts on"),
         "{watched:#?}"
     );
     let ran = running.end();

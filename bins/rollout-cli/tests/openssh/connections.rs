@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_testkit::is_left_out;
+use fleet_testkit::{is_left_out, until};
 
 use crate::site::Site;
 use crate::tap::{Gauge, Span, Tap};
@@ -38,7 +38,15 @@ fn five_at_once_and_none_while_a_host_settles() {
     );
     let target = site.good_release();
 
+    let accepted = || -> usize {
+        let machines = site.machines.iter();
+        machines.map(|machine| machine.sshd.connections()).sum()
+    };
+    until("all are closed, and sshd has noted each", || {
+        gauge.open() == 0 && accepted() == gauge.spans().len()
+    });
     gauge.reset();
+    let before = accepted();
     let arguments = [
         "update",
         "--all",
@@ -59,6 +67,9 @@ fn five_at_once_and_none_while_a_host_settles() {
     // The limit is kept, and used.
     assert_eq!(gauge.highest(), 5);
     let spans = gauge.spans();
+    until("sshd has noted each of them, and no other", || {
+        accepted() - before == spans.len()
+    });
     // Two an attempt, and those on which the first hosts were asked whether there is such a commit.
     let asked = spans.len() - 2 * HOSTS;
     assert!(asked <= 5, "{asked} more than two for each host");

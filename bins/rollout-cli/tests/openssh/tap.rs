@@ -39,6 +39,11 @@ impl Gauge {
         self.state.lock().unwrap().highest
     }
 
+    /// How many are open, or were closed a moment ago.
+    pub(crate) fn open(&self) -> usize {
+        self.state.lock().unwrap().open.len()
+    }
+
     /// Every connection so far, in the order of their beginnings.
     pub(crate) fn spans(&self) -> Vec<Span> {
         self.state.lock().unwrap().spans.clone()
@@ -51,7 +56,7 @@ impl Gauge {
         *state = State::default();
     }
 
-    fn open(&self, host: usize, client: &TcpStream) -> usize {
+    fn begin(&self, host: usize, client: &TcpStream) -> usize {
         let mut state = self.state.lock().unwrap();
         let number = state.spans.len();
         state.spans.push(Span {
@@ -76,7 +81,7 @@ impl Gauge {
         number
     }
 
-    fn close(&self, number: usize) {
+    fn end(&self, number: usize) {
         let mut state = self.state.lock().unwrap();
         state.spans[number].closed = Some(Instant::now());
         state.open.retain(|(other, _)| *other != number);
@@ -105,12 +110,12 @@ impl Tap {
                         return;
                     }
                     let client = client.unwrap();
-                    let number = gauge.open(host, &client);
+                    let number = gauge.begin(host, &client);
                     let gauge = Arc::clone(&gauge);
                     std::thread::spawn(move || {
                         // A connection that breaks is over, like one that ends.
                         let _ = pass(&client, target);
-                        gauge.close(number);
+                        gauge.end(number);
                     });
                 }
             })
