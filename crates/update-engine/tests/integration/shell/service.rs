@@ -1,6 +1,7 @@
 //! Shell, install command and systemd.
 
 use std::fs;
+use std::io::Read as _;
 use std::time::{Duration, Instant};
 
 use fleet_types::{AttemptStatus, Outcome, Reason, StepId};
@@ -333,25 +334,24 @@ async fn a_lock_that_stays_taken_is_a_busy_host() {
     let place = Place::new();
     let new = place.release("two", "service=ok\n");
     fs::create_dir(place.path("state/app/.git/rollout")).unwrap();
-    let mut holder = std::process::Command::new("flock")
-        .args([
-            "-x",
-            place.path("state/app/.git/rollout/lock").to_str().unwrap(),
-            "sleep",
-            "600",
-        ])
-        .stdout(std::process::Stdio::null())
+    // One process, which says when it has the lock and keeps it until it is killed.
+    let take = "exec 9>>\"$0\"; flock 9; echo taken; exec sleep 600";
+    let mut holder = std::process::Command::new("sh")
+        .args(["-c", take])
+        .arg(place.path("state/app/.git/rollout/lock"))
+        .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    while !place.exists("state/app/.git/rollout/lock") {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let mut said = [0; 5];
+    holder
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut said)
+        .unwrap();
     let mut spec = place.spec(&new);
     spec.app.timeouts.lock = 1;
     let outcome = place.attempt(spec).await;
-    let _ = std::process::Command::new("pkill")
-        .args(["-P", &holder.id().to_string()])
-        .status();
     holder.kill().unwrap();
     holder.wait().unwrap();
     assert_refused(&place, &outcome, Reason::HostBusy);
