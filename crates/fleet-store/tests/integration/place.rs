@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
 use fleet_store::*;
 use tempfile::TempDir;
 
@@ -54,12 +56,44 @@ impl Place {
         DieselStore::open(&self.url, options).await.unwrap()
     }
 
+    /// Keeps every store from writing, until released.
+    pub(crate) async fn hold_writers(&self) -> Hold {
+        if self.is_postgres() {
+            let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls)
+                .await
+                .unwrap();
+            tokio::spawn(connection);
+            let lock = "BEGIN; LOCK TABLE hosts, feed IN ACCESS EXCLUSIVE MODE";
+            client.batch_execute(lock).await.unwrap();
+            return Hold::Postgres(client);
+        }
+        let path = self.url.strip_prefix("sqlite://").unwrap();
+        let mut conn = SqliteConnection::establish(path).unwrap();
+        conn.batch_execute("BEGIN IMMEDIATE").unwrap();
+        Hold::Sqlite(conn)
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     pub(crate) fn is_postgres(&self) -> bool {
         self.url.starts_with("postgres")
+    }
+}
+
+/// A lock that keeps stores from writing.
+pub(crate) enum Hold {
+    Sqlite(SqliteConnection),
+    Postgres(tokio_postgres::Client),
+}
+
+impl Hold {
+    pub(crate) async fn release(self) {
+        match self {
+            Self::Sqlite(mut conn) => conn.batch_execute("ROLLBACK").unwrap(),
+            Self::Postgres(client) => client.batch_execute("ROLLBACK").await.unwrap(),
+        }
     }
 }
 

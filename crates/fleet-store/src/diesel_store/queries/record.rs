@@ -157,13 +157,11 @@ fn lost(
     })
 }
 
-fn lock_rollout(conn: &mut Conn, rollout: &str) -> QueryResult<RolloutRow> {
-    locked!(
-        rollouts::table
-            .find(rollout)
-            .select(RolloutRow::as_select())
-    )
-    .get_result(conn)
+/// A rollout that is not there is found out with the attempt that is not there.
+fn lock_rollout(conn: &mut Conn, rollout: &str) -> QueryResult<()> {
+    let key = rollouts::table.find(rollout).select(rollouts::id);
+    let _: Option<String> = locked!(key).get_result(conn).optional()?;
+    Ok(())
 }
 
 /// An attempt that is ours, and what becomes of it.

@@ -2,10 +2,20 @@
 
 use crate::place::Place;
 
+mod claims;
+mod creation;
+mod feed;
+mod fencing;
+mod gate;
+mod inventory;
 mod lifecycle;
+mod slots;
+mod together;
+mod verbs;
+mod views;
 
 macro_rules! cases {
-    ($($module:ident: $($case:ident)+;)+) => {
+    (alone { $($module:ident: $($case:ident)+;)+ } shared { $($both:ident: $($pair:ident)+;)+ }) => {
         mod memory {
             $($(
                 #[tokio::test]
@@ -14,30 +24,63 @@ macro_rules! cases {
                 }
             )+)+
         }
-        cases!(shared sqlite postgres: $($module: $($case)+;)+);
+
+        mod sqlite {
+            cases!(each {super::Place::file()}: $($module: $($case)+;)+ $($both: $($pair)+;)+);
+        }
+
+        mod postgres {
+            cases!(some {super::Place::postgres().await}: $($module: $($case)+;)+ $($both: $($pair)+;)+);
+        }
     };
-    (shared $sqlite:ident $postgres:ident: $($module:ident: $($case:ident)+;)+) => {
-        mod $sqlite {
-            $($(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $case() {
-                    super::$module::$case(&super::Place::file()).await;
+    (each $place:block: $($module:ident: $($case:ident)+;)+) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$module::$case(&$place).await;
+            }
+        )+)+
+    };
+    (some $place:block: $($module:ident: $($case:ident)+;)+) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                if let Some(place) = $place {
+                    super::$module::$case(&place).await;
                 }
-            )+)+
-        }
-        mod $postgres {
-            $($(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $case() {
-                    if let Some(place) = super::Place::postgres().await {
-                        super::$module::$case(&place).await;
-                    }
-                }
-            )+)+
-        }
+            }
+        )+)+
     };
 }
 
 cases! {
-    lifecycle: goes_through;
+    alone {
+    lifecycle: goes_through rolls_back_to_own_versions retries;
+    creation: refuses_what_makes_no_sense second_is_refused_and_told_of_the_first newborn_is_attended
+        known_bad_commit_needs_consent empty_stages_vanish;
+    claims: in_order_and_at_most_so_many never_two_on_one_machine exceptions_are_left_out
+        nothing_without_a_target only_under_a_lease;
+    gate: halts_at_the_fourth_of_ten stops_as_soon_as_it_is_certain nothing_to_do_does_not_dilute
+        last_stage_is_judged_too some_may_fail aborting_stage_is_not_judged
+        only_touched_hosts_blame_the_commit;
+    fencing: stale_epoch_writes_nothing lease_that_ran_out_writes_nothing taken_over_by_another
+        live_worker_keeps_its_hosts reboot_ends_every_lease gone_process_is_dead_at_once_and_for_ever
+        worker_that_left_is_gone raised_above_what_the_host_knows wall_clock_jumps_change_nothing
+        illegal_events_change_nothing;
+    verbs: every_verb_in_every_state pause_lets_hosts_finish_and_opens_no_stage abort_skips_the_rest
+        first_resolution_stands unresolvable_ends_it known_bad_branch_ends_it;
+    inventory: duplicates_are_refused_and_nothing_is_added bad_values_are_refused edit_in_each_state
+        remove_in_each_state removal_can_decide_the_gate keys_and_attention;
+    feed: of_one_rollout_only waits_for_own_events;
+    slots: at_most_so_many dead_ones_count_for_a_grace leaving_frees_them;
+    views: status_is_of_one_size in_flight_tells_why_nothing_moves steps_keep_their_output host_views_show_last_attempts;
+    }
+    shared {
+    creation: one_of_fifty_wins;
+    claims: racing_claimers_take_each_host_once;
+    fencing: lease_time_is_one_for_all_processes;
+    feed: readers_miss_nothing waits_for_events_of_others;
+    slots: racing_processes_stay_within_the_limit;
+    together: refused_calls_do_not_undo_others dropped_calls_take_effect;
+    }
 }
