@@ -1,5 +1,6 @@
 //! From the event feed to a display.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,20 +43,19 @@ impl Follower {
         })
     }
 
-    /// Waits until there may be more, reads it and shows it. Dropping the future loses nothing: what was read is shown
-    /// before the next wait.
-    pub(crate) async fn step(&mut self) -> Result<(), Failure> {
-        let events = self.read().await?;
-        if events.is_empty() {
-            self.store.events_wait(self.after, PATIENCE).await?;
-        }
-        self.take(&events)
+    /// What comes next, once there is any. The future is its own, so that it can be kept over other things that happen:
+    /// one that is dropped and made anew all the time may never come to an end on a slow database.
+    pub(crate) fn next(&self) -> Next {
+        Box::pin(next(Arc::clone(&self.store), self.id, self.after))
     }
 
     /// Shows all that is there now.
     pub(crate) async fn catch_up(&mut self) -> Result<(), Failure> {
         loop {
-            let events = self.read().await?;
+            let events = self
+                .store
+                .events_after(self.after, Some(self.id), BATCH)
+                .await?;
             if events.is_empty() {
                 return Ok(());
             }
@@ -63,14 +63,8 @@ impl Follower {
         }
     }
 
-    async fn read(&self) -> Result<Vec<Event>, Failure> {
-        Ok(self
-            .store
-            .events_after(self.after, Some(self.id), BATCH)
-            .await?)
-    }
-
-    fn take(&mut self, events: &[Event]) -> Result<(), Failure> {
+    /// Shows events that [`Follower::next`] came with.
+    pub(crate) fn take(&mut self, events: &[Event]) -> Result<(), Failure> {
         for event in events {
             self.after = event.seq;
             self.model.apply(event);
@@ -92,6 +86,19 @@ impl Follower {
     /// Ends the display.
     pub(crate) fn close(&mut self) {
         self.display.close();
+    }
+}
+
+/// Events that come next.
+pub(crate) type Next = Pin<Box<dyn Future<Output = Result<Vec<Event>, Failure>> + Send>>;
+
+async fn next(store: Arc<dyn Store>, id: RolloutId, after: Seq) -> Result<Vec<Event>, Failure> {
+    loop {
+        let events = store.events_after(after, Some(id), BATCH).await?;
+        if !events.is_empty() {
+            return Ok(events);
+        }
+        store.events_wait(after, PATIENCE).await?;
     }
 }
 

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         json: cli.global.json,
         quiet: cli.global.quiet,
         no_input: cli.global.no_input,
+        logs: environment::log_filter(&cli.global).is_some(),
     };
     let exit = log(&cli.global)
         .and_then(|()| run(cli, out))
@@ -57,6 +58,7 @@ fn wrong_usage(error: &clap::Error) -> ExitCode {
         json: false,
         quiet: false,
         no_input: true,
+        logs: false,
     };
     out.failure(&usage_failure(&error.render().to_string()));
     ExitCode::from(Exit::Usage.code())

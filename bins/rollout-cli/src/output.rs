@@ -16,6 +16,8 @@ pub(crate) struct Output {
     pub quiet: bool,
     /// Never ask.
     pub no_input: bool,
+    /// There is a log on standard error, which a live display would be torn by.
+    pub logs: bool,
 }
 
 /// What may be seen on a terminal.
@@ -101,7 +103,7 @@ impl Output {
 
     /// Whether a live display can be drawn.
     pub(crate) fn is_live(&self) -> bool {
-        io::stderr().is_terminal() && !crate::environment::is_dumb_terminal()
+        !self.logs && io::stderr().is_terminal() && !crate::environment::is_dumb_terminal()
     }
 
     /// Asks, and waits for a line. No answer, or anything but yes, is a no.

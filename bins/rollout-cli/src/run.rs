@@ -48,10 +48,14 @@ pub(crate) async fn work(
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut trouble = None;
+    let mut next = follower.next();
     let finished = loop {
         tokio::select! {
             finished = worker.finished() => break finished?,
-            shown = follower.step() => shown?,
+            events = &mut next => {
+                follower.take(&events?)?;
+                next = follower.next();
+            }
             _ = ticks.tick() => follower.tick(),
             signal = signals.next() => {
                 let leave = interrupted(context, orchestrator, id, &worker, &mut follower, signal).await;

@@ -29,9 +29,13 @@ pub(crate) async fn run(which: &Which, global: &Global, out: Output) -> Result<E
     let mut interrupts = signal(SignalKind::interrupt())
         .map_err(|error| Failure::unexpected("signals cannot be listened to").why(error))?;
     let mut attended = true;
+    let mut next = follower.next();
     while !follower.model.is_over() {
         tokio::select! {
-            shown = follower.step() => shown?,
+            events = &mut next => {
+                follower.take(&events?)?;
+                next = follower.next();
+            }
             _ = ticks.tick() => follower.tick(),
             _ = looks.tick() => {
                 let rollout = rollout_view(&context.store, id).await?;

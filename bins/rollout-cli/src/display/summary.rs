@@ -320,3 +320,124 @@ fn next(rollout: &Rollout, hosts: &[Host]) -> Vec<(String, &'static str)> {
     commands.push(("rollout-cli status".to_owned(), "the fleet as it is now"));
     commands
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const ID: &str = "01939e1f-0000-7000-8000-0000c0ffee01";
+
+    fn host(name: &str, status: &str, reason: &str, touched: bool) -> Value {
+        let step = if reason == "updated" {
+            Value::Null
+        } else {
+            json!("verify")
+        };
+        let attention = status == "failed" && touched;
+        json!({
+            "name": name, "address": "192.0.2.1", "port": 22, "user": "u", "labels": {}, "owner": null,
+            "current_version": "a".repeat(40), "previous_version": null, "target_version": null,
+            "update_status": status, "needs_attention": attention, "last_update_at": null, "health": "unknown",
+            "attempt": {
+                "rollout": ID, "stage": 2, "status": status, "reason": reason, "touched": touched, "step": step,
+                "message": format!("{name} says\nso"), "duration_seconds": 1.0
+            }
+        })
+    }
+
+    fn rollout(state: &str, failed: u32) -> Rollout {
+        let counts = json!({
+            "pending": 0, "updating": 0, "success": 10, "failed": failed, "rolled_back": 0, "skipped": 5
+        });
+        let rollout = json!({
+            "id": ID, "state": state, "kind": "update", "target": { "version": "b".repeat(40), "ref": "main" },
+            "started_by": "anna", "message": null, "created_at": "2026-11-23T12:00:00Z",
+            "finished_at": "2026-11-23T12:06:41Z",
+            "policy": {
+                "stages": [50, 100], "max_failure_percent": 30, "concurrency": 5, "max_in_flight": 20,
+                "settle_seconds": 5.0
+            },
+            "stage": 2,
+            "stages": [
+                { "index": 1, "percent": 50, "hosts": 5, "may_fail": 1, "state": "passed", "counts": counts },
+                { "index": 2, "percent": 100, "hosts": 10, "may_fail": 3, "state": "failed", "counts": counts }
+            ],
+            "counts": counts, "reason": null
+        });
+        serde_json::from_value(rollout).unwrap()
+    }
+
+    fn shown(state: &str, hosts: &[Value]) -> String {
+        let hosts: Vec<Host> = serde_json::from_value(Value::from(hosts.to_vec())).unwrap();
+        let failed = u32::try_from(bad_hosts(&hosts).len()).unwrap();
+        let rollout = rollout(state, failed);
+        let exit = Exit::of_rollout(&rollout, &hosts);
+        let details = Details {
+            why: None,
+            output: [("b".to_owned(), "boom".to_owned())].into(),
+        };
+        anstream::adapter::strip_str(&summary(&rollout, &hosts, exit, &details)).to_string()
+    }
+
+    #[test]
+    fn the_screen_that_people_paste() {
+        let hosts = [
+            host("d", "rolled_back", "unhealthy", true),
+            host("c", "rolled_back", "crash_loop", true),
+            host("a", "rolled_back", "unhealthy", true),
+            host("b", "failed", "rollback_failed", true),
+            host("e", "success", "updated", true),
+            host("f", "failed", "unreachable", false),
+        ];
+        let expected = "
+Halted   in stage 2/2: 5 of 10 failed, 3 may fail   6m41s
+
+  failed (5)                              stage  step    cause
+  ✗ b         NEEDS ATTENTION             2      verify  rollback_failed: b says; so
+     └ last output: boom
+  ↩ c         back on aaaaaaaaaa, active  2      verify  crash_loop: c says; so
+  ↩ a         back on aaaaaaaaaa, active  2      verify  unhealthy: a says; so
+  ↩ d         back on aaaaaaaaaa, active  2      verify  unhealthy: d says; so
+  ✗ f         nothing changed             2      verify  unreachable: f says; so
+  same cause on 2 hosts: verify: unhealthy
+
+  ✓ 1 updated   ↩ 3 rolled back   ✗ 2 failed   ! 1 NEED ATTENTION
+
+Next:  rollout-cli logs c0ffee01 --host b   what its steps printed
+       rollout-cli retry c0ffee01           the failed and the never started ones again
+       rollout-cli rollback c0ffee01        bring the updated ones back
+       rollout-cli status                   the fleet as it is now
+exit code 5
+";
+        assert_eq!(shown("halted", &hosts), expected);
+    }
+
+    #[test]
+    fn the_worst_exit_code_wins() {
+        let good = host("e", "success", "updated", true);
+        let down = host("f", "failed", "unreachable", false);
+        let stuck = host("b", "failed", "rollback_failed", true);
+        for (state, hosts, code) in [
+            ("completed", vec![good.clone()], 0),
+            (
+                "completed_with_failures",
+                vec![good.clone(), down.clone()],
+                3,
+            ),
+            ("halted", vec![down.clone()], 4),
+            ("aborted", vec![good], 4),
+            ("completed_with_failures", vec![stuck.clone(), down], 5),
+            ("aborted", vec![stuck], 5),
+        ] {
+            let hosts: Vec<Host> = serde_json::from_value(Value::from(hosts)).unwrap();
+            let rollout = rollout(state, 1);
+            assert_eq!(Exit::of_rollout(&rollout, &hosts).code(), code, "{state}");
+        }
+        let mut unresolved = rollout("halted", 0);
+        unresolved.reason = Some("cannot_resolve_target".to_owned());
+        assert_eq!(Exit::of_rollout(&unresolved, &[]).code(), 8);
+    }
+}

@@ -1,4 +1,6 @@
+use fleet_store::HostRecord;
 use fleet_types::HostName;
+use fleet_types::view::Host;
 
 use super::list::last_update;
 use crate::context::Context;
@@ -16,10 +18,21 @@ pub(crate) async fn run(context: &Context, name: &HostName) -> Result<Exit, Fail
         context.out.object(&view)?;
         return Ok(Exit::Done);
     }
+    let lines = lines(&record, view.as_ref());
+    let text: String = lines
+        .iter()
+        .map(|(what, value)| format!("{what:12} {value}\n"))
+        .collect();
+    context.out.data(&text)?;
+    context.out.next(&next(&record, view.as_ref()));
+    Ok(Exit::Done)
+}
+
+fn lines(record: &HostRecord, view: Option<&Host>) -> Vec<(&'static str, String)> {
     let (spec, app) = (&record.spec, &record.spec.app);
     let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let mut lines = vec![
-        ("host", name.to_string()),
+        ("host", record.name.to_string()),
         (
             "address",
             format!("{}@{}:{}", spec.user, spec.address, spec.port),
@@ -67,7 +80,7 @@ pub(crate) async fn run(context: &Context, name: &HostName) -> Result<Exit, Fail
         ),
         ("health", words::health(record.health).to_owned()),
     ];
-    if let Some(view) = &view {
+    if let Some(view) = view {
         lines.push(("last update", last_update(view)));
         if let Some(attempt) = &view.attempt {
             let step = attempt
@@ -92,19 +105,10 @@ pub(crate) async fn run(context: &Context, name: &HostName) -> Result<Exit, Fail
     if record.host_keys.is_empty() {
         lines.push(("pinned key", "none".to_owned()));
     }
-    let text: String = lines
-        .iter()
-        .map(|(what, value)| format!("{what:12} {value}\n"))
-        .collect();
-    context.out.data(&text)?;
-    context.out.next(&next(&record, view.as_ref()));
-    Ok(Exit::Done)
+    lines
 }
 
-fn next(
-    record: &fleet_store::HostRecord,
-    view: Option<&fleet_types::view::Host>,
-) -> Vec<(String, &'static str)> {
+fn next(record: &HostRecord, view: Option<&Host>) -> Vec<(String, &'static str)> {
     let name = &record.name;
     let mut commands = Vec::new();
     if record.host_keys.is_empty() {
