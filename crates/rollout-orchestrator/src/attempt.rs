@@ -7,7 +7,6 @@ use fleet_store::{Claimed, HostLease, LeaseError, Store, StoreError};
 use fleet_types::{
     AttemptStatus, HostEvent, HostId, HostName, Outcome, Progress, Reason, RolloutId,
 };
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 use update_engine::{AttemptSpec, Goal, GuardSpec, run_attempt};
 
@@ -15,6 +14,7 @@ use crate::desk::RolloutDesk;
 use crate::endpoint::{EndpointError, endpoint};
 use crate::journal::{StopCause, StoreJournal};
 use crate::lease::Lease;
+use crate::places::{Place, Seat};
 
 /// An attempt that panicked or recorded nonsense this often is not started anew.
 const FAULTS: u32 = 3;
@@ -93,7 +93,7 @@ pub(crate) struct AttemptTask {
 
 impl AttemptTask {
     /// Right after the claim: what is on record came with it.
-    pub(crate) async fn first(self, place: Option<OwnedSemaphorePermit>) -> AttemptEnd {
+    pub(crate) async fn first(self, place: Option<Place>) -> AttemptEnd {
         let progress = self.owned.claimed.attempt.progress.clone();
         self.run(progress, place).await
     }
@@ -114,18 +114,20 @@ impl AttemptTask {
         self.run(progress, None).await
     }
 
-    async fn run(&self, progress: Progress, place: Option<OwnedSemaphorePermit>) -> AttemptEnd {
+    async fn run(&self, progress: Progress, place: Option<Place>) -> AttemptEnd {
         let spec = match self.spec(progress.clone()) {
             Ok(spec) => spec,
             Err((reason, message)) => return self.settle(&progress, reason, message).await,
         };
-        let transport = self.desk.transport(place);
+        let seat = Arc::new(Seat::of_attempt(place));
+        let transport = self.desk.transport(Arc::clone(&seat));
         let lease = Arc::clone(self.lease());
         let refusals = lease.refusals();
         let mut journal = StoreJournal::new(
             self.store(),
             Arc::clone(&lease),
             Arc::clone(&self.owned.host_lease),
+            seat,
         );
         match run_attempt(spec, &transport, &mut journal).await {
             Ok(_) => AttemptEnd::Settled,

@@ -99,6 +99,11 @@ impl Current {
         }
         self.record = record;
         self.fresh = true;
+        if !self.is_unresolved() {
+            // Another process was faster; asking on would only take up connections.
+            self.resolving = None;
+            self.trouble = None;
+        }
     }
 
     /// Something happened here that may have made a host claimable, or have ended a stage.

@@ -43,11 +43,14 @@ pub(crate) fn next_action(view: &View) -> Action {
     use RolloutState as S;
     let over = !view.state.is_active();
     match view.state {
-        _ if over || view.leaving => {
-            if view.in_flight == 0 {
+        _ if view.in_flight > 0 && (over || view.leaving) => Action::Wait,
+        _ if over => Action::Done,
+        // Whoever settles the last host closes what that ends: nobody else may be there to do it.
+        _ if view.leaving => {
+            if view.advanced {
                 Action::Done
             } else {
-                Action::Wait
+                Action::Advance
             }
         }
         S::Running if view.unresolved => {
@@ -200,9 +203,18 @@ mod tests {
                 A::Wait,
             ),
             (
+                "leaving, what its last host ended is not closed yet",
+                View {
+                    leaving: true,
+                    ..base
+                },
+                A::Advance,
+            ),
+            (
                 "leaving",
                 View {
                     leaving: true,
+                    advanced: true,
                     ..base
                 },
                 A::Done,
@@ -221,6 +233,7 @@ mod tests {
                 View {
                     leaving: true,
                     unresolved: true,
+                    advanced: true,
                     ..base
                 },
                 A::Done,

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use fleet_store::AttemptRecord;
 use fleet_types::{AttemptStatus, HostId, HostName};
 use ssh_exec::{Endpoint, Identity, Transport};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 
 use crate::endpoint::endpoint;
+use crate::places::{Place, Places, Seat};
 use crate::settings::SshDefaults;
 use crate::slots::{SlotTransport, Slots};
 
@@ -21,36 +22,39 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 pub(crate) struct RolloutDesk {
     pub(crate) slots: Slots,
     pub(crate) ssh: SshDefaults,
-    places: Arc<Semaphore>,
+    places: Places,
     limit: u32,
 }
 
 impl RolloutDesk {
-    pub(crate) fn new(slots: Slots, ssh: SshDefaults, concurrency: u32) -> Self {
-        let places = usize::try_from(concurrency)
-            .unwrap_or(usize::MAX)
-            .min(Semaphore::MAX_PERMITS);
+    pub(crate) fn new(
+        slots: Slots,
+        ssh: SshDefaults,
+        concurrency: u32,
+        freed: Arc<Notify>,
+    ) -> Self {
+        let places = Places::new(concurrency, freed);
         Self {
             slots,
             ssh,
-            places: Arc::new(Semaphore::new(places)),
+            places,
             limit: concurrency,
         }
     }
 
-    /// A place for one more connection, if one is free. Those who wait for one come first.
-    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).try_acquire_owned().ok()
+    /// Whether a place for one more connection seems to be free.
+    pub(crate) fn has_place(&self) -> bool {
+        self.places.any_free()
     }
 
-    /// A transport for one attempt.
-    pub(crate) fn transport(&self, place: Option<OwnedSemaphorePermit>) -> SlotTransport {
-        SlotTransport::new(
-            self.slots.clone(),
-            Arc::clone(&self.places),
-            self.limit,
-            place,
-        )
+    /// A place for one more connection, if one is free. Those who wait for one come first.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.places.try_take()
+    }
+
+    /// A transport for whoever sits there.
+    pub(crate) fn transport(&self, seat: Arc<Seat>) -> SlotTransport {
+        SlotTransport::new(self.slots.clone(), self.places.clone(), self.limit, seat)
     }
 
     /// Connections of this rollout at once.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fleet_store::{HostLease, LeaseError, Store};
-use fleet_types::{Epoch, HostEvent};
+use fleet_types::{Epoch, HostEvent, StepId};
 use tokio::time::sleep;
 use update_engine::{Journal, Stopped};
 
 use crate::lease::Lease;
+use crate::places::Seat;
 
 /// Why a journal stopped its attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(crate) struct StoreJournal {
     lease: Arc<Lease>,
     /// Ours on the host. Shared with whoever starts the attempt anew: its epoch may have been raised meanwhile.
     host: Arc<Mutex<HostLease>>,
+    /// Left when the host settles.
+    seat: Arc<Seat>,
     stopped: Option<StopCause>,
 }
 
@@ -38,11 +41,13 @@ impl StoreJournal {
         store: Arc<dyn Store>,
         lease: Arc<Lease>,
         host: Arc<Mutex<HostLease>>,
+        seat: Arc<Seat>,
     ) -> Self {
         Self {
             store,
             lease,
             host,
+            seat,
             stopped: None,
         }
     }
@@ -117,6 +122,13 @@ impl Journal for StoreJournal {
         let mut retries = Retries::default();
         while let Err(error) = self.store.attempt_record(&host, event).await {
             self.consider(error, &mut retries).await?;
+        }
+        if let HostEvent::StepStarted {
+            step: StepId::Settle | StepId::RollbackSettle,
+            ..
+        } = event
+        {
+            self.seat.leave();
         }
         if mutating { self.vouch() } else { Ok(()) }
     }

@@ -13,6 +13,7 @@ mod endpoint;
 mod journal;
 mod lease;
 mod orchestrator;
+mod places;
 mod planning;
 mod resolve;
 mod settings;

@@ -36,7 +36,7 @@ enum Answer {
     /// The remote was asked, and has no such branch or commit.
     NoSuchThing(String),
     /// It could not be asked.
-    NoAnswer(String),
+    Unasked(String),
     /// This process may not ask now.
     Withheld(String),
 }
@@ -75,22 +75,32 @@ impl Resolver {
             return Ok(None);
         }
         let mut asking = JoinSet::new();
-        let mut answers = Vec::new();
+        let mut names = HashMap::new();
+        let mut answers: Vec<(HostName, Answer)> = Vec::new();
         loop {
             while asking.len() < self.desk.limit() as usize {
                 let Some(attempt) = waiting.pop_front() else {
                     break;
                 };
                 let pinned = keys.get(&attempt.host).cloned().unwrap_or_default();
-                asking.spawn(ask(Arc::clone(&self.desk), attempt, pinned, target.clone()));
+                let name = attempt.name.clone();
+                let ask = ask(Arc::clone(&self.desk), attempt, pinned, target.clone());
+                names.insert(asking.spawn(ask).id(), name);
             }
-            let Some(answer) = asking.join_next().await else {
+            let Some(ended) = asking.join_next_with_id().await else {
                 break;
             };
-            match answer.map_err(|error| error.to_string())? {
-                (_, Answer::Commit(commit)) => return Ok(Some(Resolution::Commit(commit))),
-                (_, Answer::Withheld(why)) => return Err(why),
-                answer => answers.push(answer),
+            let (id, answer) = ended.unwrap_or_else(|error| {
+                tracing::error!(%error, "asking for the target failed by a fault of this program");
+                (
+                    error.id(),
+                    Answer::Unasked("the program failed; its log says how".to_owned()),
+                )
+            });
+            match answer {
+                Answer::Commit(commit) => return Ok(Some(Resolution::Commit(commit))),
+                Answer::Withheld(why) => return Err(why),
+                answer => answers.extend(names.remove(&id).map(|name| (name, answer))),
             }
             if definite(&answers) >= ENOUGH {
                 break;
@@ -123,20 +133,19 @@ async fn ask(
     attempt: AttemptRecord,
     pinned: Vec<String>,
     target: TargetRef,
-) -> (HostName, Answer) {
-    let answer = match endpoint(&attempt.name, &attempt.spec, &pinned, &desk.ssh) {
-        Err(error) => Answer::NoAnswer(error.to_string()),
+) -> Answer {
+    match endpoint(&attempt.name, &attempt.spec, &pinned, &desk.ssh) {
+        Err(error) => Answer::Unasked(error.to_string()),
         Ok(endpoint) => {
-            let transport = desk.transport(None);
+            let transport = desk.transport(Arc::default());
             match resolve_target(&transport, &endpoint, &attempt.spec.app, &target).await {
                 Ok(commit) => Answer::Commit(commit),
                 Err(ResolveError::Missing { message }) => Answer::NoSuchThing(message),
-                Err(ResolveError::Unanswered { message, .. }) => Answer::NoAnswer(message),
+                Err(ResolveError::Unanswered { message, .. }) => Answer::Unasked(message),
                 Err(ResolveError::Withheld(stopped)) => Answer::Withheld(stopped.to_string()),
             }
         }
-    };
-    (attempt.name, answer)
+    }
 }
 
 fn definite(answers: &[(HostName, Answer)]) -> usize {
@@ -150,7 +159,7 @@ fn definite(answers: &[(HostName, Answer)]) -> usize {
 fn explain(target: &TargetRef, answers: &[(HostName, Answer)]) -> String {
     let mut causes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (host, answer) in answers {
-        if let Answer::NoSuchThing(why) | Answer::NoAnswer(why) = answer {
+        if let Answer::NoSuchThing(why) | Answer::Unasked(why) = answer {
             causes.entry(why).or_default().push(host.as_str());
         }
     }
@@ -189,7 +198,7 @@ mod tests {
             0,
             (
                 "e".parse().unwrap(),
-                Answer::NoAnswer("could not reach e".into()),
+                Answer::Unasked("could not reach e".into()),
             ),
         );
         assert_eq!(definite(&answers), 4);

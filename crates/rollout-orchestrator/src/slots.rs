@@ -1,7 +1,8 @@
 //! Connections under the limit that holds over all processes: a transport that takes a slot first and gives it back last.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,17 +11,18 @@ use ssh_exec::{
     CommandOutput, ConnectError, Endpoint, HostKey, IdentityError, RemoteCommand, Session,
     SessionError, Transport,
 };
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::lease::Lease;
+use crate::places::{Place, Places, Seat};
 
 /// How long a goodbye may take before the connection is dropped.
 const GOODBYE: Duration = Duration::from_secs(5);
-/// The first and the longest pause between two looks for a free slot.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+/// The first and the longest pause between two looks for a free slot. Not longer: a process that comes back for the next
+/// slot waits the first one, and must not always be faster than those that have waited for long.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(200));
 
 /// What all transports of one worker registration share.
 #[derive(Clone, Debug)]
@@ -30,8 +32,23 @@ pub(crate) struct Slots {
     pub(crate) lease: Arc<Lease>,
     /// Every task that still holds a slot or gives one back; a worker that leaves waits for them.
     pub(crate) open: TaskTracker,
-    /// Told whenever a connection was given back.
-    pub(crate) freed: Arc<Notify>,
+    pub(crate) queue: Arc<Queue>,
+}
+
+/// Those of one process who wait for a slot. One of them asks the store, the others wait for their turn.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    turn: tokio::sync::Mutex<()>,
+    /// Other processes work on the store too.
+    company: AtomicBool,
+}
+
+impl Queue {
+    /// With company, a slot that was just given back is left to others for a moment: without that, they might wait for
+    /// as long as we have something to do.
+    pub(crate) fn has_company(&self, company: bool) {
+        self.company.store(company, Ordering::Relaxed);
+    }
 }
 
 /// A transport whose connections count.
@@ -43,24 +60,18 @@ pub(crate) struct Slots {
 #[derive(Clone, Debug)]
 pub struct SlotTransport {
     slots: Slots,
-    local: Arc<Semaphore>,
+    places: Places,
     limit: u32,
-    /// A place that was taken already for the first connection.
-    ready: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    seat: Arc<Seat>,
 }
 
 impl SlotTransport {
-    pub(crate) fn new(
-        slots: Slots,
-        local: Arc<Semaphore>,
-        limit: u32,
-        ready: Option<OwnedSemaphorePermit>,
-    ) -> Self {
+    pub(crate) fn new(slots: Slots, places: Places, limit: u32, seat: Arc<Seat>) -> Self {
         Self {
             slots,
-            local,
+            places,
             limit,
-            ready: Arc::new(Mutex::new(ready)),
+            seat,
         }
     }
 
@@ -77,11 +88,17 @@ impl SlotTransport {
     {
         let cancelled = CancellationToken::new();
         let _guard = cancelled.clone().drop_guard();
-        let permit = self.place(host).await?;
+        let place = match self.seat.take() {
+            Some(place) => place,
+            None => self.places.take().await,
+        };
+        self.seat.sit_down();
         let slot = {
-            let (slots, limit, host) = (self.slots.clone(), self.limit, host.to_owned());
-            let acquiring = async move { acquire(slots, permit, limit, &host, &cancelled).await };
-            self.in_task(acquiring, "the slot").await?
+            let (slots, seat) = (self.slots.clone(), Arc::clone(&self.seat));
+            let (limit, name) = (self.limit, host.to_owned());
+            let acquiring =
+                async move { acquire(slots, seat, place, limit, &name, &cancelled).await };
+            self.in_task(acquiring, host).await?
         };
         let lease = Arc::clone(&self.slots.lease);
         let name = host.to_owned();
@@ -94,21 +111,6 @@ impl SlotTransport {
             }
         };
         self.in_task(limited, host).await
-    }
-
-    async fn place(&self, host: &str) -> Result<OwnedSemaphorePermit, ConnectError> {
-        let ready = self
-            .ready
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        match ready {
-            Some(permit) => Ok(permit),
-            None => Arc::clone(&self.local)
-                .acquire_owned()
-                .await
-                .map_err(|_| withheld(host, "this process is leaving")),
-        }
     }
 
     async fn in_task<T: Send + 'static>(
@@ -162,21 +164,33 @@ impl Transport for SlotTransport {
 /// what the store gave must come to a [`Slot`].
 async fn acquire(
     slots: Slots,
-    permit: OwnedSemaphorePermit,
+    seat: Arc<Seat>,
+    place: Place,
     limit: u32,
     host: &str,
     cancelled: &CancellationToken,
 ) -> Result<Slot, ConnectError> {
+    let gone = || withheld(host, "nobody waits for it any more");
+    let queue = Arc::clone(&slots.queue);
+    let _turn = tokio::select! {
+        () = cancelled.cancelled() => return Err(gone()),
+        turn = queue.turn.lock() => turn,
+    };
     let mut pause = PAUSES.0;
+    let mut polite = queue.company.load(Ordering::Relaxed);
     loop {
         slots
             .lease
             .check()
             .map_err(|fenced| withheld(host, fenced))?;
-        match slots.store.slot_acquire(slots.lease.worker(), limit).await {
+        let answer = match std::mem::take(&mut polite) {
+            true => Ok(None),
+            false => slots.store.slot_acquire(slots.lease.worker(), limit).await,
+        };
+        match answer {
             Ok(Some(id)) => {
                 return Ok(Slot {
-                    held: Some((id, permit)),
+                    held: Some(Held { id, place, seat }),
                     slots,
                 });
             }
@@ -188,7 +202,7 @@ async fn acquire(
             Err(error) => tracing::warn!(host, %error, "no connection slot could be asked for"),
         }
         tokio::select! {
-            () = cancelled.cancelled() => return Err(withheld(host, "nobody waits for it any more")),
+            () = cancelled.cancelled() => return Err(gone()),
             () = slots.lease.lost() => {}
             () = sleep(pause) => {}
         }
@@ -206,32 +220,39 @@ fn withheld(host: &str, cause: impl fmt::Display) -> ConnectError {
 /// One of the connections that may be open. Dropping it gives it back in the background.
 #[derive(Debug)]
 struct Slot {
-    held: Option<(SlotId, OwnedSemaphorePermit)>,
+    held: Option<Held>,
     slots: Slots,
 }
 
+#[derive(Debug)]
+struct Held {
+    id: SlotId,
+    place: Place,
+    seat: Arc<Seat>,
+}
+
 impl Slot {
+    /// After the connection was closed in order.
     async fn release(mut self) {
-        if let Some((id, permit)) = self.held.take() {
-            give_back(&self.slots, id, permit).await;
+        if let Some(held) = self.held.take() {
+            give_back(&self.slots, held.id).await;
+            held.seat.give(held.place);
         }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let Some((id, permit)) = self.held.take() else {
-            return;
-        };
+        let Some(held) = self.held.take() else { return };
         let slots = self.slots.clone();
         in_background(&self.slots.open, async move {
-            give_back(&slots, id, permit).await
+            give_back(&slots, held.id).await;
+            drop(held.place);
         });
     }
 }
 
-/// Gives a slot back to the store, then the place in this process to the next in line.
-async fn give_back(slots: &Slots, id: SlotId, permit: OwnedSemaphorePermit) {
+async fn give_back(slots: &Slots, id: SlotId) {
     let mut pause = PAUSES.0;
     // A lost lease takes its slots along.
     while !slots.lease.is_lost() {
@@ -242,8 +263,6 @@ async fn give_back(slots: &Slots, id: SlotId, permit: OwnedSemaphorePermit) {
         sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);
     }
-    drop(permit);
-    slots.freed.notify_one();
 }
 
 /// Outside of a runtime, or in one that is shutting down, nothing runs: the slot falls with the worker's lease.
@@ -287,7 +306,11 @@ impl Session for SlotSession {
         if let Some((session, slot)) = self.open.take() {
             let tasks = slot.slots.open.clone();
             // In a task of its own: a caller that gives up waiting must not cut the goodbye short.
-            drop(tasks.spawn(close(session, slot)).await);
+            let close = async move {
+                goodbye(session).await;
+                slot.release().await;
+            };
+            drop(tasks.spawn(close).await);
         }
     }
 }
@@ -296,14 +319,16 @@ impl Drop for SlotSession {
     fn drop(&mut self) {
         if let Some((session, slot)) = self.open.take() {
             let tasks = slot.slots.open.clone();
-            in_background(&tasks, close(session, slot));
+            in_background(&tasks, async move {
+                goodbye(session).await;
+                drop(slot);
+            });
         }
     }
 }
 
-async fn close(session: Box<dyn Session>, slot: Slot) {
+async fn goodbye(session: Box<dyn Session>) {
     if timeout(GOODBYE, session.close()).await.is_err() {
         tracing::debug!("the goodbye took too long; the connection was dropped");
     }
-    slot.release().await;
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fleet_store::NewWorker;
 use fleet_types::RolloutId;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
@@ -28,6 +28,8 @@ pub(crate) struct WorkLoop {
     orders: watch::Receiver<Order>,
     stirred: watch::Receiver<u64>,
     outlets: Outlets,
+    /// Told whenever a place for one more connection is free.
+    freed: Arc<Notify>,
     attempts: JoinSet<AttemptEnd>,
     owned: HashMap<Id, Owned>,
     desks: HashMap<RolloutId, Arc<RolloutDesk>>,
@@ -36,6 +38,8 @@ pub(crate) struct WorkLoop {
     next_tick: Instant,
     /// Whether attempts of dead workers are to be looked for.
     take_over_due: bool,
+    /// When it was last looked whether other processes work on the store.
+    company_looked: Option<Instant>,
     trouble: Option<String>,
 }
 
@@ -63,12 +67,14 @@ impl WorkLoop {
             registration,
             orders,
             outlets,
+            freed: Arc::default(),
             attempts: JoinSet::new(),
             owned: HashMap::new(),
             desks: HashMap::new(),
             current: None,
             next_tick: Instant::now(),
             take_over_due: true,
+            company_looked: None,
             trouble: None,
         }
     }
@@ -102,8 +108,11 @@ impl WorkLoop {
             };
         }
         self.look().await?;
+        self.look_for_company().await?;
         self.wait_for_credentials().await?;
-        if self.take_over_due && !leaving {
+        // Who works on no rollout, because it only looks or cannot see which is active, takes nothing over: it would change
+        // hosts that it is not there to change, and does not know which credentials it lacks.
+        if self.take_over_due && !leaving && self.current.is_some() {
             self.take_over().await?;
         }
         self.act(leaving).await
@@ -151,20 +160,19 @@ impl WorkLoop {
                 Turn::Wait
             });
         };
-        let place = current.desk.place();
         let view = View {
             state: current.record.state,
             unresolved: current.is_unresolved(),
             resolving: current.is_resolving(),
             leaving,
             in_flight,
-            place: place.is_some(),
+            place: current.desk.has_place(),
             nothing_to_claim: current.nothing_to_claim,
             advanced: current.advanced,
         };
         match next_action(&view) {
             Action::Resolve => current.resolve(self.mode),
-            Action::Claim => return self.claim(place).await,
+            Action::Claim => return self.claim().await,
             Action::Advance => return self.advance().await,
             Action::Wait => return Ok(Turn::Wait),
             Action::Done if leaving || matches!(self.mode, WorkMode::One(_)) => {
@@ -183,7 +191,7 @@ impl WorkLoop {
     async fn wait(&mut self) {
         self.show();
         let lease = Arc::clone(self.registration.lease());
-        let freed = Arc::clone(&self.registration.slots.freed);
+        let freed = Arc::clone(&self.freed);
         let until = match *self.orders.borrow() {
             Order::StopBy(deadline) => self.next_tick.min(deadline),
             _ => self.next_tick,

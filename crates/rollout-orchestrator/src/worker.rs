@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use fleet_store::{NewWorker, RolloutRecord, StoreError};
 use fleet_types::{HostName, RolloutId, WorkerId};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use uuid::Uuid;
 
 use crate::lease::{Lease, Moment, keep};
 use crate::orchestrator::Orchestrator;
+use crate::places::Places;
 use crate::slots::{SlotTransport, Slots};
 use crate::work_loop::WorkLoop;
 
@@ -33,7 +34,7 @@ pub struct Worker {
     orders: watch::Sender<Order>,
     status: watch::Receiver<WorkerStatus>,
     registration: watch::Receiver<Slots>,
-    places: Arc<Semaphore>,
+    places: Places,
     concurrency: u32,
     task: AbortOnDropHandle<Result<Finished, WorkError>>,
 }
@@ -149,7 +150,7 @@ impl Worker {
             orders,
             status,
             registration: registered,
-            places: Arc::new(Semaphore::new(concurrency as usize)),
+            places: Places::new(concurrency, Arc::default()),
             concurrency,
             task: AbortOnDropHandle::new(tokio::spawn(work.run())),
         }
@@ -172,7 +173,7 @@ impl Worker {
     #[must_use]
     pub fn transport(&self) -> SlotTransport {
         let slots = self.registration.borrow().clone();
-        SlotTransport::new(slots, Arc::clone(&self.places), self.concurrency, None)
+        SlotTransport::new(slots, self.places.clone(), self.concurrency, Arc::default())
     }
 
     /// Asks it to claim nothing more, to finish the hosts in flight, and to leave. What is not finished after `grace` is
@@ -225,7 +226,7 @@ impl Registration {
             transport: Arc::clone(orchestrator.transport()),
             lease,
             open: TaskTracker::new(),
-            freed: Arc::new(Notify::new()),
+            queue: Arc::default(),
         };
         Self {
             slots,

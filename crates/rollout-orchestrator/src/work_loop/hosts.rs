@@ -1,18 +1,39 @@
 //! Taking hosts on: those of dead workers first, then the next of the stage.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleet_store::{Claim, Claimed};
 use fleet_types::RolloutId;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::{Turn, WorkLoop};
 use crate::attempt::{AttemptTask, Owned};
 use crate::current::Current;
 use crate::desk::RolloutDesk;
+use crate::places::Place;
 use crate::worker::{WorkError, WorkMode};
 
+/// How often it is looked whether other processes work on the store.
+const LOOK_FOR_COMPANY: Duration = Duration::from_secs(2);
+
 impl WorkLoop {
+    /// Who is alone on the store needs not be polite about connection slots.
+    pub(super) async fn look_for_company(&mut self) -> Result<(), WorkError> {
+        if self
+            .company_looked
+            .is_some_and(|at| at.elapsed() < LOOK_FOR_COMPANY)
+        {
+            return Ok(());
+        }
+        let alive = self.store().worker_alive().await;
+        if let Some(alive) = self.weather(alive)? {
+            self.registration.slots.queue.has_company(alive.len() > 1);
+            self.company_looked = Some(Instant::now());
+        }
+        Ok(())
+    }
+
     /// Hosts whose credential cannot be loaded here are left to other processes. Who does one rollout alone, or has waited
     /// long enough, tries them in the end all the same: they fail untouched, and the rollout ends.
     pub(super) async fn wait_for_credentials(&mut self) -> Result<(), WorkError> {
@@ -39,11 +60,11 @@ impl WorkLoop {
         Ok(())
     }
 
-    pub(super) async fn claim(
-        &mut self,
-        place: Option<OwnedSemaphorePermit>,
-    ) -> Result<Turn, WorkError> {
+    pub(super) async fn claim(&mut self) -> Result<Turn, WorkError> {
         let Some(current) = &self.current else {
+            return Ok(Turn::Wait);
+        };
+        let Some(place) = current.desk.place() else {
             return Ok(Turn::Wait);
         };
         let (rollout, except) = (current.record.id, current.except());
@@ -51,16 +72,20 @@ impl WorkLoop {
             .store()
             .attempt_claim(rollout, self.worker(), &except)
             .await;
-        match self.weather_lease(claim)? {
-            None => return Ok(Turn::Wait),
-            Some(Claim::Claimed(claimed)) => self.begin(*claimed, place),
-            Some(Claim::Nothing(idle)) => {
-                tracing::trace!(%rollout, ?idle, "nothing to claim");
-                if let Some(current) = &mut self.current {
-                    current.found_nothing(idle);
-                }
+        let idle = match self.weather_lease(claim)? {
+            Some(Claim::Claimed(claimed)) => {
+                self.begin(*claimed, Some(place));
+                return Ok(Turn::Again);
             }
-        }
+            Some(Claim::Nothing(idle)) => Some(idle),
+            None => None,
+        };
+        place.put_back();
+        let (Some(idle), Some(current)) = (idle, &mut self.current) else {
+            return Ok(Turn::Wait);
+        };
+        tracing::trace!(%rollout, ?idle, "nothing to claim");
+        current.found_nothing(idle);
         Ok(Turn::Again)
     }
 
@@ -99,7 +124,7 @@ impl WorkLoop {
         Ok(())
     }
 
-    pub(super) fn begin(&mut self, claimed: Claimed, place: Option<OwnedSemaphorePermit>) {
+    pub(super) fn begin(&mut self, claimed: Claimed, place: Option<Place>) {
         let owned = Owned::new(claimed);
         let task = self.task(&owned);
         let id = self.attempts.spawn(task.first(place)).id();
@@ -122,7 +147,15 @@ impl WorkLoop {
     pub(super) fn desk(&mut self, rollout: RolloutId, concurrency: u32) -> Arc<RolloutDesk> {
         let slots = &self.registration.slots;
         let ssh = &self.orchestrator.settings().ssh;
-        let new = || Arc::new(RolloutDesk::new(slots.clone(), ssh.clone(), concurrency));
+        let new = || {
+            let freed = Arc::clone(&self.freed);
+            Arc::new(RolloutDesk::new(
+                slots.clone(),
+                ssh.clone(),
+                concurrency,
+                freed,
+            ))
+        };
         Arc::clone(self.desks.entry(rollout).or_insert_with(new))
     }
 }

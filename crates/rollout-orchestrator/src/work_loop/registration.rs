@@ -36,6 +36,8 @@ impl WorkLoop {
             .slots
             .send_replace(self.registration.slots.clone());
         self.take_over_due = true;
+        self.company_looked = None;
+        self.show();
         Ok(Turn::Again)
     }
 
@@ -104,7 +106,14 @@ impl WorkLoop {
     ) -> Result<Option<T>, WorkError> {
         match answer {
             Ok(answer) => self.weather(Ok(answer)),
-            Err(LeaseError::Store(error)) => self.weather(Err(error)),
+            Err(LeaseError::Store(error)) => {
+                if matches!(error, StoreError::Unavailable { .. }) {
+                    // The host may be ours by now without our knowing, and as long as we live nobody else would take it
+                    // on. Under a new name we may.
+                    self.registration.lease().lose();
+                }
+                self.weather(Err(error))
+            }
             Err(LeaseError::Lost { what }) => {
                 tracing::warn!(%what, "the lease is lost");
                 self.registration.lease().lose();

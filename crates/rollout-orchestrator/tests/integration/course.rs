@@ -18,6 +18,7 @@ async fn twenty_hosts_in_three_stages() {
         [(AttemptStatus::Success, 20)].into()
     );
     world.check_truth(record.id).await;
+    world.check_all_left().await;
     let stages: Vec<u32> = world
         .attempts(record.id)
         .await
@@ -69,4 +70,5 @@ async fn one_bad_host_in_the_second_stage() {
         "{outcomes:?}"
     );
     world.check_truth(record.id).await;
+    world.check_all_left().await;
 }

@@ -2,6 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod again;
 mod course;
+mod crash;
+mod faults;
+mod gate;
 mod process;
+mod sharing;
+mod target;
+mod verbs;
 mod world;

@@ -16,7 +16,8 @@ use ssh_exec::{
     CommandOutput, ConnectError, Endpoint, HostKey, Identity, IdentityError, RemoteCommand,
     Session, SessionError, Transport,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 /// Where a process dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +52,19 @@ struct Shared {
     /// Key files that it cannot read.
     unreadable: Mutex<Vec<PathBuf>>,
     checked: AtomicUsize,
+    /// Calls of the store.
+    asked: AtomicUsize,
+    frozen: watch::Sender<bool>,
+    /// When it sent each of its commands.
+    sent: Mutex<Vec<Instant>>,
 }
 
 impl Process {
+    /// How often it asked the store for anything.
+    pub(crate) fn store_calls(&self) -> usize {
+        self.shared.asked.load(Ordering::SeqCst)
+    }
+
     /// It will die there.
     pub(crate) fn dies(&self, death: Death) {
         *self.shared.death.lock().unwrap() = Some(death);
@@ -90,6 +101,11 @@ impl Process {
         self.shared.commands.load(Ordering::SeqCst)
     }
 
+    /// When it sent each of its commands.
+    pub(crate) fn sent(&self) -> Vec<Instant> {
+        self.shared.sent.lock().unwrap().clone()
+    }
+
     /// What it made durable in the journal.
     pub(crate) fn kept(&self) -> Vec<(HostId, HostEvent)> {
         self.shared.kept.lock().unwrap().clone()
@@ -121,14 +137,22 @@ impl Process {
         }
     }
 
-    /// A dead process does nothing any more, and is told nothing.
+    /// It stands still from now on, in the middle of whatever it does, or goes on.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        self.shared.frozen.send_replace(frozen);
+    }
+
+    /// A dead process does nothing any more, and is told nothing; a frozen one nothing for now.
     async fn alive(&self) {
+        let mut frozen = self.shared.frozen.subscribe();
+        frozen.wait_for(|frozen| !frozen).await.unwrap();
         if self.is_dead() {
             std::future::pending::<()>().await;
         }
     }
 
     async fn store_answers(&self) -> Result<(), StoreError> {
+        self.shared.asked.fetch_add(1, Ordering::SeqCst);
         self.alive().await;
         if self.shared.away.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable {
@@ -454,6 +478,12 @@ impl Session for ProcessSession {
         let number = self.process.shared.commands.fetch_add(1, Ordering::SeqCst) + 1;
         self.process.point(Death::BeforeCommand(number)).await;
         self.process.panic_if_due(&self.host);
+        self.process
+            .shared
+            .sent
+            .lock()
+            .unwrap()
+            .push(Instant::now());
         let answer = self.inner.run(command).await;
         self.process.point(Death::AfterCommand(number)).await;
         answer

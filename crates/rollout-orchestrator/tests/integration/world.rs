@@ -56,6 +56,8 @@ pub(crate) struct World {
     pub(crate) store: Arc<DieselStore>,
     pub(crate) network: ScriptedTransport,
     pub(crate) clock: Arc<TestClock>,
+    /// What was before that.
+    pub(crate) oldest: CommitHash,
     /// What every host runs at the beginning.
     pub(crate) old: CommitHash,
     /// The tip of `main`.
@@ -104,6 +106,7 @@ impl World {
     /// `hosts` healthy hosts `web-01`…, one good release behind `main`.
     pub(crate) async fn new(hosts: usize) -> Self {
         let mut origin = SimOrigin::default();
+        let oldest = origin.push("main", SimRelease::Good);
         let old = origin.push("main", SimRelease::Good);
         let new = origin.push("main", SimRelease::Good);
         let fleet = SimFleet::new(origin.clone());
@@ -129,6 +132,7 @@ impl World {
             store,
             network,
             clock,
+            oldest,
             old,
             new,
         }
@@ -141,6 +145,13 @@ impl World {
             self.fleet.change(&name_of(*number), |host| {
                 host.releases.insert(new, release);
             });
+        }
+    }
+
+    /// What hosts were sent so far is not looked at any more.
+    pub(crate) fn forget(&self) {
+        for host in self.names() {
+            self.fleet.change(&host, |host| host.received.clear());
         }
     }
 
@@ -195,6 +206,13 @@ impl World {
 
     pub(crate) async fn attempts(&self, id: RolloutId) -> Vec<AttemptRecord> {
         self.store.attempt_list(id).await.unwrap()
+    }
+
+    pub(crate) async fn events(&self, id: RolloutId) -> Vec<Event> {
+        self.store
+            .events_after(Seq(0), Some(id), 10_000)
+            .await
+            .unwrap()
     }
 
     /// `web-01 success/updated`, in plan order.
@@ -258,8 +276,13 @@ impl World {
                 attempt.name
             );
         }
+    }
+
+    /// Everybody who worked has left, and holds nothing.
+    pub(crate) async fn check_all_left(&self) {
         let workers = self.store.worker_alive().await.unwrap();
         assert!(workers.is_empty(), "{workers:?}");
+        assert_eq!(self.network.open(), 0, "connections are left open");
     }
 }
 

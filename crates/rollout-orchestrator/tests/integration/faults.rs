@@ -1,0 +1,224 @@
+//! Panics, keys that cannot be loaded, and slots that nobody waits for any more.
+
+use std::time::Duration;
+
+use fleet_store::{Inventory, Workers};
+use fleet_types::*;
+use rollout_orchestrator::*;
+use ssh_exec::{Endpoint, Transport};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::world::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_stays_in_its_attempt() {
+    let world = World::new(4).await;
+    let (process, orchestrator) = world.process();
+    process.panics("web-02", 2);
+    let record = run(&orchestrator, in_one_go()).await;
+    assert_eq!(
+        record.state,
+        RolloutState::Completed,
+        "{:?}",
+        world.outcomes(record.id).await
+    );
+    world.check_truth(record.id).await;
+    world.check_all_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_always_brings_the_program_down_is_given_up() {
+    let world = World::new(4).await;
+    let (process, orchestrator) = world.process();
+    process.panics("web-02", 100);
+    let record = run(&orchestrator, in_one_go()).await;
+    assert_eq!(record.state, RolloutState::CompletedWithFailures);
+    let outcomes = world.outcomes(record.id).await;
+    assert_eq!(outcomes[1], "web-02 failed/internal", "{outcomes:?}");
+    world.check_truth(record.id).await;
+    world.check_all_left().await;
+}
+
+/// `web-03` has a key of its own.
+async fn with_a_key() -> World {
+    let world = World::new(4).await;
+    let mut host = new_host("web-03");
+    host.spec.key = Some("/keys/web-03".into());
+    world
+        .store
+        .host_edit(&host.name.clone(), host, &actor())
+        .await
+        .unwrap();
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_cannot_be_loaded_refuses_before_anything_is_touched() {
+    let world = with_a_key().await;
+    let (process, orchestrator) = world.process();
+    process.cannot_read(&["/keys/web-03"]);
+    let plan = orchestrator.plan(&all(policy())).await.unwrap();
+    let refused = orchestrator
+        .trigger(&plan, Some(who("test")))
+        .await
+        .unwrap_err();
+    let TriggerRefusal::Identity { host, source } = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(host.as_str(), "web-03");
+    assert!(source.to_string().contains("/keys/web-03"), "{source}");
+    assert_eq!(process.identities_checked(), 2, "each key once");
+    assert_eq!(orchestrator.standing().await.unwrap(), Standing::Free);
+    assert_eq!(world.network.connections(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_is_left_to_the_process_that_has_its_key() {
+    let world = with_a_key().await;
+    world.takes("pull", Duration::from_secs(2));
+    let (poor, first) = world.process();
+    poor.cannot_read(&["/keys/web-03"]);
+    let (rich, second) = world.process();
+    let (id, mut worker) = begin(&second, in_one_go()).await;
+    let mut other = Worker::start(&first, who("poor"), WorkMode::One(id))
+        .await
+        .unwrap();
+    until(async || !other.status().cannot_load.is_empty()).await;
+    let (name, why) = other.status().cannot_load[0].clone();
+    assert!(
+        name.as_str() == "web-03" && why.contains("/keys/web-03"),
+        "{why}"
+    );
+    let (mine, others) = tokio::join!(worker.finished(), other.finished());
+    assert_eq!(mine.unwrap().record.unwrap().state, RolloutState::Completed);
+    assert_eq!(
+        others.unwrap().record.unwrap().state,
+        RolloutState::Completed
+    );
+    let three = world.attempts(id).await[2].host;
+    assert!(poor.kept().iter().all(|(host, _)| *host != three));
+    assert!(rich.kept().iter().any(|(host, _)| *host == three));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_whose_key_nobody_has_fails_untouched_in_the_end() {
+    let world = with_a_key().await;
+    let plans = world.orchestrator();
+    let plan = plans.plan(&all(in_one_go())).await.unwrap();
+    let id = plans.trigger(&plan, None).await.unwrap();
+    let (process, orchestrator) = world.process();
+    process.cannot_read(&["/keys/web-03"]);
+    let record = orchestrator.drive(id, who("test")).await.unwrap();
+    assert_eq!(record.state, RolloutState::CompletedWithFailures);
+    assert_eq!(world.outcomes(id).await[2], "web-03 failed/no_credential");
+    let settled = world.attempts(id).await.iter().map(|a| a.finished_at).max();
+    assert_eq!(
+        settled,
+        Some(world.attempts(id).await[2].finished_at),
+        "after everything else"
+    );
+    world.check_truth(id).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_comes_later_is_found() {
+    let world = with_a_key().await;
+    let serves = fleet_store::NewWorker {
+        serves: true,
+        ..who("server")
+    };
+    let (process, orchestrator) = world.process();
+    process.cannot_read(&["/keys/web-03"]);
+    let _server = Worker::start(&orchestrator, serves, WorkMode::All)
+        .await
+        .unwrap();
+    let asks = world.orchestrator();
+    let plan = asks.plan(&all(in_one_go())).await.unwrap();
+    let id = asks.trigger_detached(&plan).await.unwrap();
+    sleep(Duration::from_secs(300)).await;
+    assert_eq!(
+        world.record(id).await.state,
+        RolloutState::Running,
+        "a server waits"
+    );
+    process.cannot_read(&[]);
+    until(async || !world.record(id).await.state.is_active()).await;
+    assert_eq!(world.record(id).await.state, RolloutState::Completed);
+}
+
+fn somewhere(name: &str) -> Endpoint {
+    let ssh = SshDefaults {
+        identity: Some(ssh_exec::Identity::File("/keys/default".into())),
+        ..SshDefaults::default()
+    };
+    endpoint(&name.parse().unwrap(), &new_host(name).spec, &[], &ssh).unwrap()
+}
+
+/// One slot, and everything that can be done with it half-way.
+#[tokio::test(start_paused = true)]
+async fn a_slot_is_given_back_whatever_happens_to_who_wanted_it() {
+    let world = World::new(3).await;
+    let (process, orchestrator) = world.process();
+    let settings = OrchestratorSettings {
+        concurrency: 1,
+        ..orchestrator.settings().clone()
+    };
+    let network = std::sync::Arc::new(crate::process::ProcessTransport::new(
+        &process,
+        std::sync::Arc::new(world.network.clone()),
+    ));
+    let orchestrator = Orchestrator::new(orchestrator.store().clone(), network, settings);
+    let mut worker = Worker::start(&orchestrator, who("checks"), WorkMode::Nothing)
+        .await
+        .unwrap();
+    let transport = worker.transport();
+    let endpoint = somewhere("web-01");
+
+    let session = transport.connect(&endpoint).await.unwrap();
+    // The second waits; it gives up; a third gets in once the first has closed.
+    let waits = timeout(Duration::from_secs(10), transport.connect(&endpoint)).await;
+    assert!(waits.is_err());
+    let third = tokio::spawn({
+        let (transport, endpoint) = (transport.clone(), endpoint.clone());
+        async move { transport.connect(&endpoint).await }
+    });
+    sleep(Duration::from_secs(1)).await;
+    session.close().await;
+    let session = third.await.unwrap().unwrap();
+    // Dropped without a goodbye.
+    drop(session);
+    let session = transport.connect(&endpoint).await.unwrap();
+    drop(session);
+    // Refused by the host.
+    world
+        .fleet
+        .change("web-01", |host| host.refuses_connections = 1);
+    assert!(transport.connect(&endpoint).await.is_err());
+    // Another process on the store, which holds the one slot.
+    let other = orchestrator
+        .store()
+        .worker_register(who("other"))
+        .await
+        .unwrap();
+    until(async || world.network.open() == 0).await;
+    let slot = world.store.slot_acquire(other, 1).await.unwrap().unwrap();
+    assert!(
+        timeout(Duration::from_secs(10), transport.connect(&endpoint))
+            .await
+            .is_err()
+    );
+    world.store.slot_release(slot).await.unwrap();
+    let since = Instant::now();
+    transport.connect(&endpoint).await.unwrap().close().await;
+    assert!(since.elapsed() <= Duration::from_secs(1));
+    assert_eq!(world.network.most_open(), 1);
+    // Nothing is left taken.
+    let slot = world.store.slot_acquire(other, 1).await.unwrap();
+    assert!(slot.is_some());
+    worker.stop(Duration::ZERO);
+    worker.finished().await.unwrap();
+    assert!(
+        transport.connect(&endpoint).await.is_err(),
+        "not after it has left"
+    );
+}
