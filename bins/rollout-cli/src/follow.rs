@@ -93,12 +93,23 @@ impl Follower {
 pub(crate) type Next = Pin<Box<dyn Future<Output = Result<Vec<Event>, Failure>> + Send>>;
 
 async fn next(store: Arc<dyn Store>, id: RolloutId, after: Seq) -> Result<Vec<Event>, Failure> {
+    let events = store.events_after(after, Some(id), BATCH).await?;
+    if !events.is_empty() {
+        return Ok(events);
+    }
+    // From here on all events are read, so that the wait begins after those of others as well: waiting from an older number
+    // would not wait at all.
+    let mut seen = after;
     loop {
-        let events = store.events_after(after, Some(id), BATCH).await?;
+        let mut events = store.events_after(seen, None, BATCH).await?;
+        match events.last() {
+            Some(last) => seen = last.seq,
+            None => store.events_wait(seen, PATIENCE).await?,
+        }
+        events.retain(|event| event.rollout == Some(id));
         if !events.is_empty() {
             return Ok(events);
         }
-        store.events_wait(after, PATIENCE).await?;
     }
 }
 

@@ -6,7 +6,7 @@ use fleet_types::{HostName, RolloutId, StepId, view};
 use rollout_orchestrator::{Finished, Orchestrator, Worker, WorkerStatus};
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::context::Context;
 use crate::display::live::TICK;
@@ -18,6 +18,8 @@ use crate::follow::{Follower, rollout_hosts, rollout_view};
 
 /// How long the hosts in flight may take after SIGTERM; the rest of the 30 s is for leaving.
 const TERM_GRACE: Duration = Duration::from_secs(25);
+/// How long it takes until events that could not be read are asked for again.
+const RETRY: Duration = Duration::from_millis(500);
 /// How long leaving at once may take.
 const LEAVING: Duration = Duration::from_secs(2);
 
@@ -48,12 +50,27 @@ pub(crate) async fn work(
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut trouble = None;
+    let (mut unshown, mut unread): (Option<Failure>, Option<Failure>) = (None, None);
     let mut next = follower.next();
     let finished = loop {
         tokio::select! {
             finished = worker.finished() => break finished?,
             events = &mut next => {
-                follower.take(&events?)?;
+                match events {
+                    // What cannot be shown does not stop what is done to hosts.
+                    Ok(events) => {
+                        if let Err(failure) = follower.take(&events) {
+                            unshown.get_or_insert(failure);
+                        }
+                    }
+                    Err(failure) => {
+                        if unread.is_none() {
+                            follower.note(&format!("the events cannot be read now: {}", failure.lines().concat()));
+                        }
+                        unread = Some(failure);
+                        sleep(RETRY).await;
+                    }
+                }
                 next = follower.next();
             }
             _ = ticks.tick() => follower.tick(),
@@ -74,8 +91,11 @@ pub(crate) async fn work(
             }
         }
     };
-    follower.catch_up().await?;
+    let shown = follower.catch_up().await;
     follower.close();
+    if let Some(failure) = unshown.or(shown.err()) {
+        return Err(failure);
+    }
     Ok(Ended {
         rollout: rollout_view(&context.store, id).await?,
         hosts: rollout_hosts(&context.store, id).await?,
@@ -96,12 +116,13 @@ async fn interrupted(
     if signal == Caught::Again {
         return true;
     }
-    let paused = orchestrator.pause(id, &context.actor).await;
+    // First here, where it needs no answer from the store; then on record.
     worker.stop(if signal == Caught::Terminate {
         TERM_GRACE
     } else {
         Duration::MAX
     });
+    let paused = orchestrator.pause(id, &context.actor).await;
     let waits = match worker.status().in_flight.len() {
         0 => "nothing is in flight".to_owned(),
         count => format!(

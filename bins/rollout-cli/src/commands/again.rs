@@ -38,7 +38,7 @@ async fn run(
 ) -> Result<Exit, Failure> {
     let context = Context::open(global, out, arguments.policy.layer()).await?;
     let orchestrator = context.orchestrator()?;
-    let request = request(&context, arguments).await?;
+    let request = request(&context, arguments, kind).await?;
     let plan = planned(&orchestrator, &request, kind).await?;
     orchestrator.check_identities(&plan).await?;
     if arguments.dry_run {
@@ -58,13 +58,27 @@ async fn run(
     }
 }
 
-async fn request(context: &Context, arguments: &Again) -> Result<AgainRequest, Failure> {
+async fn request(
+    context: &Context,
+    arguments: &Again,
+    kind: RolloutKind,
+) -> Result<AgainRequest, Failure> {
     let source = context.rollout(&arguments.which).await?;
     let record = context
         .store
         .rollout_get(source)
         .await?
         .ok_or(PlanError::UnknownRollout { id: source })?;
+    // Said twice by a script, it must not bring the bad release back.
+    let twice = kind == RolloutKind::Rollback && record.kind == RolloutKind::Rollback;
+    if twice && arguments.which.rollout.is_none() {
+        let short = source.short();
+        return Err(
+            Failure::refused(format!("the latest rollout, {short}, is a rollback itself")).help(
+                format!("rollout-cli rollback {short} takes it back all the same"),
+            ),
+        );
+    }
     Ok(AgainRequest {
         source,
         policy: Some(arguments.policy.over(record.policy)),

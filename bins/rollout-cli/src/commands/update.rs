@@ -1,7 +1,9 @@
 //! `update`
 
+use std::collections::HashSet;
+
 use fleet_store::RolloutRecord;
-use fleet_types::RolloutKind;
+use fleet_types::{HostId, RolloutKind};
 use rollout_orchestrator::{Orchestrator, Plan, Standing, TriggerRefusal, WorkMode, Worker};
 
 use super::plan;
@@ -39,7 +41,23 @@ pub(crate) async fn run(arguments: &Update, global: &Global, out: Output) -> Res
             Standing::Attended(record) => return Err(conflict(&record, true, false)),
             Standing::Paused(record) => return Err(conflict(&record, false, true)),
             Standing::Interrupted(record) if is_same_target(&record, &first) => {
-                return take_over(&context, &orchestrator, &record, asked).await;
+                match covers(&context, &record, &first).await? {
+                    Coverage::All => {
+                        return take_over(&context, &orchestrator, &record, asked).await;
+                    }
+                    // It is finished first; then the chosen hosts that have no part in it have their turn.
+                    Coverage::Some => {
+                        let exit = take_over(&context, &orchestrator, &record, asked).await?;
+                        if !matches!(exit, Exit::Done | Exit::SomeFailed) {
+                            return Ok(exit);
+                        }
+                    }
+                    Coverage::None => {
+                        if !settle(&context, &orchestrator, &record, asked).await? {
+                            return Ok(Exit::Refused);
+                        }
+                    }
+                }
             }
             Standing::Interrupted(record) => {
                 if !settle(&context, &orchestrator, &record, asked).await? {
@@ -91,6 +109,32 @@ fn is_same_target(record: &RolloutRecord, plan: &Plan) -> bool {
                 .target
                 .as_ref()
                 .is_some_and(|target| target.as_str() == wanted))
+}
+
+/// How many of the chosen hosts have a part in a rollout.
+enum Coverage {
+    All,
+    Some,
+    None,
+}
+
+async fn covers(
+    context: &Context,
+    record: &RolloutRecord,
+    plan: &Plan,
+) -> Result<Coverage, Failure> {
+    let attempts = context.store.attempt_list(record.id).await?;
+    let part: HashSet<HostId> = attempts.iter().map(|attempt| attempt.host).collect();
+    let chosen = &plan.rollout.hosts;
+    let covered = chosen
+        .iter()
+        .filter(|planned| part.contains(&planned.host))
+        .count();
+    Ok(match covered {
+        0 => Coverage::None,
+        some if some < chosen.len() => Coverage::Some,
+        _ => Coverage::All,
+    })
 }
 
 /// Finishes what a dead process began.

@@ -43,7 +43,15 @@ pub(crate) async fn resume(which: &Which, global: &Global, out: Output) -> Resul
     if !matches!(before.state, RolloutState::Halting | RolloutState::Aborting) {
         orchestrator.resume(id, &context.actor).await?;
     }
-    if before.attended {
+    // A process that was told to stop still counts as live until it has left. So whoever resumes a paused rollout works on
+    // it as well, unless a server does: two share it.
+    let works_on = if before.state == RolloutState::Paused {
+        let alive = context.store.worker_alive().await?;
+        alive.iter().any(|worker| worker.serves)
+    } else {
+        rollout_view(&context.store, id).await?.attended
+    };
+    if works_on {
         shown(&context, id).await?;
         context.out.say(format!(
             "rollout {} goes on; a live process works on it",

@@ -298,6 +298,12 @@ fn next(rollout: &Rollout, hosts: &[Host]) -> Vec<(String, &'static str)> {
         ));
         return commands;
     }
+    if rollout.reason.as_deref() == Some("known_bad") {
+        commands.push((
+            "rollout-cli update … --force".to_owned(),
+            "start it all the same",
+        ));
+    }
     let counts = &rollout.counts;
     let untouched = exit::is_before_any_host(rollout);
     if counts.failed + counts.rolled_back + counts.skipped > 0 && !untouched {
