@@ -77,12 +77,22 @@ enum Stat {
 fn stat(pid: &str) -> Stat {
     let text = match std::fs::read(format!("/proc/{pid}/stat")) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Stat::Missing,
+        // Other users' processes can be hidden from this one (`hidepid`, `ProtectProc`): not to see one is no proof.
+        Err(error) if error.kind() == ErrorKind::NotFound => return unseen(pid),
         // ESRCH: it went between opening and reading.
         Err(error) if error.raw_os_error() == Some(3) => return Stat::Missing,
         Err(_) => return Stat::Unknown,
     };
     parse_stat(&text).unwrap_or(Stat::Unknown)
+}
+
+/// Whether a process that has no folder in `/proc` is there all the same. Signal 0 asks and sends nothing.
+fn unseen(pid: &str) -> Stat {
+    let known = pid.parse().ok().and_then(rustix::process::Pid::from_raw);
+    match known.map(rustix::process::test_kill_process) {
+        Some(Err(rustix::io::Errno::SRCH)) => Stat::Missing,
+        _ => Stat::Unknown,
+    }
 }
 
 fn parse_stat(text: &str) -> Option<Stat> {

@@ -128,11 +128,15 @@ fn planned_hosts(
         .collect();
     let mut found = HashMap::with_capacity(ids.len());
     for some in ids.chunks(CHUNK) {
-        let rows: Vec<(String, String, String, String)> = hosts::table
-            .filter(hosts::id.eq_any(some))
-            .filter(hosts::removed_at.is_null())
-            .select((hosts::id, hosts::name, hosts::machine, hosts::spec))
-            .load(conn)?;
+        // Locked, so that none of them is removed between this look and the commit.
+        let rows: Vec<(String, String, String, String)> = locked!(
+            hosts::table
+                .filter(hosts::id.eq_any(some))
+                .filter(hosts::removed_at.is_null())
+                .order(hosts::id)
+                .select((hosts::id, hosts::name, hosts::machine, hosts::spec))
+        )
+        .load(conn)?;
         found.extend(rows.into_iter().map(|(id, name, machine, spec)| {
             let planned = Planned {
                 name,
