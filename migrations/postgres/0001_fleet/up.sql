@@ -110,7 +110,8 @@ CREATE TABLE attempts (
     steps            BIGINT NOT NULL,
     started_at       BIGINT,
     finished_at      BIGINT,
-    PRIMARY KEY (rollout, host)
+    PRIMARY KEY (rollout, host),
+    UNIQUE (rollout, position)
 );
 CREATE INDEX attempts_turn ON attempts (rollout, stage, status, position);
 
@@ -125,7 +126,7 @@ CREATE TABLE attempt_specs (
 
 CREATE TABLE steps (
     rollout     TEXT    NOT NULL,
-    host        TEXT    NOT NULL,
+    position    BIGINT NOT NULL, -- of the attempt: neighbours are worked on together, which keeps writes together
     number      BIGINT NOT NULL,
     step        TEXT    NOT NULL,
     started_at  BIGINT NOT NULL,
@@ -134,8 +135,8 @@ CREATE TABLE steps (
     reason      TEXT,
     message     TEXT,
     output      TEXT, -- json
-    PRIMARY KEY (rollout, host, number),
-    FOREIGN KEY (rollout, host) REFERENCES attempts (rollout, host)
+    PRIMARY KEY (rollout, position, number),
+    FOREIGN KEY (rollout, position) REFERENCES attempts (rollout, position)
 );
 
 -- The feed. History: it refers to nothing and nothing changes it.

@@ -112,7 +112,8 @@ CREATE TABLE attempts (
     steps            INTEGER NOT NULL,
     started_at       INTEGER,
     finished_at      INTEGER,
-    PRIMARY KEY (rollout, host)
+    PRIMARY KEY (rollout, host),
+    UNIQUE (rollout, position)
 ) STRICT;
 CREATE INDEX attempts_turn ON attempts (rollout, stage, status, position);
 
@@ -127,7 +128,7 @@ CREATE TABLE attempt_specs (
 
 CREATE TABLE steps (
     rollout     TEXT    NOT NULL,
-    host        TEXT    NOT NULL,
+    position    INTEGER NOT NULL, -- of the attempt: neighbours are worked on together, which keeps writes together
     number      INTEGER NOT NULL,
     step        TEXT    NOT NULL,
     started_at  INTEGER NOT NULL,
@@ -136,8 +137,8 @@ CREATE TABLE steps (
     reason      TEXT,
     message     TEXT,
     output      TEXT, -- json
-    PRIMARY KEY (rollout, host, number),
-    FOREIGN KEY (rollout, host) REFERENCES attempts (rollout, host)
+    PRIMARY KEY (rollout, position, number),
+    FOREIGN KEY (rollout, position) REFERENCES attempts (rollout, position)
 ) STRICT;
 
 -- The feed. History: it refers to nothing and nothing changes it.

@@ -22,8 +22,8 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     /// A connection to it.
     type Conn: diesel::connection::SimpleConnection + Send + 'static;
 
-    /// Whether each job of a group runs in a savepoint of its own. Where a savepoint costs two round trips, a group in
-    /// which a job fails is undone as a whole and its jobs are run one by one.
+    /// Whether savepoints are cheap. Where each costs two round trips, the jobs of a group that was undone are run one
+    /// by one instead.
     const SAVEPOINTS: bool;
 
     /// The statement that ends a transaction.

@@ -123,6 +123,21 @@ pub(crate) struct Desk<B: Backend> {
     seq: watch::Sender<i64>,
 }
 
+/// Whether each job of a group can be undone by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Savepoints {
+    None,
+    Each,
+}
+
+/// Why a group did not get its commit.
+enum Together {
+    /// Nothing of it stayed: each job may be tried again.
+    Undone,
+    /// All get this: it could not begin, or whether it stayed is not known, so nothing may be tried again.
+    Failed(StoreError),
+}
+
 /// Why a transaction did not come to its end.
 enum Broken {
     /// Nothing of it stayed.
@@ -153,17 +168,22 @@ impl<B: Backend> Desk<B> {
     }
 
     /// Runs the jobs, all in one transaction if that goes well, and answers each.
+    ///
+    /// First without savepoints, which cost as much as a small job does. When a job has to be undone, all are: then again
+    /// with a savepoint each, where the database has cheap ones, so that the others still share a commit; else one by one.
     pub(crate) fn run(&mut self, mut jobs: Vec<Box<dyn Job<B>>>, access: Access) {
-        if jobs.len() > 1 {
-            jobs.sort_by_key(|job| job.rank());
-            match self.together(&mut jobs, access) {
+        jobs.sort_by_key(|job| job.rank());
+        let ways: &[Savepoints] = match jobs.len() {
+            0 | 1 => &[],
+            _ if B::SAVEPOINTS => &[Savepoints::None, Savepoints::Each],
+            _ => &[Savepoints::None],
+        };
+        for savepoints in ways {
+            match self.together(&mut jobs, access, *savepoints) {
                 Ok(()) => return jobs.into_iter().for_each(|job| job.finish(&self.backend)),
-                Err(None) => {}
-                Err(Some(unknown)) => {
-                    for job in jobs {
-                        job.fail(unknown.clone());
-                    }
-                    return;
+                Err(Together::Undone) => {}
+                Err(Together::Failed(error)) => {
+                    return jobs.into_iter().for_each(|job| job.fail(error.clone()));
                 }
             }
         }
@@ -172,42 +192,48 @@ impl<B: Backend> Desk<B> {
         }
     }
 
-    /// One transaction for all. `Err(None)`: it was undone, each may be tried by itself. `Err(Some)`: whether it stayed
-    /// is not known, so nothing may be tried again.
+    /// One transaction for all.
     fn together(
         &mut self,
         jobs: &mut [Box<dyn Job<B>>],
         access: Access,
-    ) -> Result<(), Option<StoreError>> {
+        savepoints: Savepoints,
+    ) -> Result<(), Together> {
         let mut work = Work::new(&self.inputs);
-        if self.begin(access).is_err() {
-            return Err(None);
-        }
+        // Whatever keeps the group from beginning would keep each of its jobs waiting as long.
+        self.begin(access).map_err(Together::Failed)?;
         for job in jobs.iter_mut() {
-            let told = work.events.len();
-            if B::SAVEPOINTS && self.statement("SAVEPOINT job").is_err() {
+            if !self.one_of_many(&mut **job, &mut work, savepoints) {
                 self.undo();
-                return Err(None);
-            }
-            let conn = self.conn.as_mut().expect("a transaction has begun on it");
-            let ran = job.run(conn, &mut work);
-            let kept = match ran {
-                Ran::Done if B::SAVEPOINTS => self.statement("RELEASE job").is_ok(),
-                Ran::Done => true,
-                Ran::Undo => {
-                    work.events.truncate(told);
-                    B::SAVEPOINTS && self.statement("ROLLBACK TO job; RELEASE job").is_ok()
-                }
-            };
-            if !kept {
-                self.undo();
-                return Err(None);
+                return Err(Together::Undone);
             }
         }
-        match self.commit(&mut work) {
-            Ok(()) => Ok(()),
-            Err(Broken::Undone(_)) => Err(None),
-            Err(Broken::Unknown(error)) => Err(Some(error)),
+        self.commit(&mut work).map_err(|broken| match broken {
+            Broken::Undone(_) => Together::Undone,
+            Broken::Unknown(error) => Together::Failed(error),
+        })
+    }
+
+    /// Whether the transaction can go on after this job.
+    fn one_of_many(
+        &mut self,
+        job: &mut dyn Job<B>,
+        work: &mut Work,
+        savepoints: Savepoints,
+    ) -> bool {
+        let told = work.events.len();
+        if savepoints == Savepoints::Each && self.statement("SAVEPOINT job").is_err() {
+            return false;
+        }
+        let conn = self.conn.as_mut().expect("a transaction has begun on it");
+        match (job.run(conn, work), savepoints) {
+            (Ran::Done, Savepoints::None) => true,
+            (Ran::Done, Savepoints::Each) => self.statement("RELEASE job").is_ok(),
+            (Ran::Undo, Savepoints::None) => false,
+            (Ran::Undo, Savepoints::Each) => {
+                work.events.truncate(told);
+                self.statement("ROLLBACK TO job; RELEASE job").is_ok()
+            }
         }
     }
 

@@ -354,6 +354,21 @@ impl AttemptRow {
     }
 }
 
+/// What of an attempt is needed to write its next event: read at every step, so no more than that.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = attempts)]
+pub(crate) struct OwnedAttempt {
+    pub(crate) rollout: String,
+    pub(crate) host: String,
+    pub(crate) position: i64,
+    pub(crate) stage: i64,
+    pub(crate) name: String,
+    pub(crate) progress: String,
+    pub(crate) previous_version: Option<String>,
+    pub(crate) steps: i64,
+    pub(crate) started_at: Option<i64>,
+}
+
 #[derive(Clone, Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = attempt_specs, treat_none_as_default_value = false)]
 pub(crate) struct SpecRow {
@@ -366,7 +381,7 @@ pub(crate) struct SpecRow {
 #[diesel(table_name = steps, treat_none_as_default_value = false)]
 pub(crate) struct StepRow {
     pub(crate) rollout: String,
-    pub(crate) host: String,
+    pub(crate) position: i64,
     pub(crate) number: i64,
     pub(crate) step: String,
     pub(crate) started_at: i64,
@@ -477,6 +492,21 @@ pub(crate) struct WorkerRow {
     pub(crate) lease_era: String,
     pub(crate) lease_until: i64,
     pub(crate) gone_at: Option<i64>,
+}
+
+/// A worker's lease by itself.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = workers)]
+pub(crate) struct LeaseRow {
+    pub(crate) lease_era: String,
+    pub(crate) lease_until: i64,
+    pub(crate) gone_at: Option<i64>,
+}
+
+impl LeaseRow {
+    pub(crate) fn stands(&self, moment: &LeaseMoment) -> bool {
+        self.gone_at.is_none() && *self.lease_era == *moment.era && self.lease_until > moment.at
+    }
 }
 
 impl WorkerRow {

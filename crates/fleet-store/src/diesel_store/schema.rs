@@ -103,9 +103,9 @@ diesel::table! {
 }
 
 diesel::table! {
-    steps (rollout, host, number) {
+    steps (rollout, position, number) {
         rollout -> Text,
-        host -> Text,
+        position -> BigInt,
         number -> BigInt,
         step -> Text,
         started_at -> BigInt,

@@ -160,7 +160,7 @@ fn check_attempt(
     wrong: &mut Vec<String>,
 ) -> Answer<()> {
     let name = attempt.name.as_str();
-    let own = || done.iter().filter(|step| step.host == attempt.host);
+    let own = || done.iter().filter(|step| step.position == attempt.position);
     let ended = own().filter(|step| step.finished_at.is_some()).count() as i64;
     let begun = i64::from(attempt.started_at.is_some());
     let settled = attempt.status != AttemptStatus::Pending.as_str()

@@ -6,14 +6,13 @@ use fleet_types::{
     StepId, StepOutput, Verdict,
 };
 
-use super::claim::about;
 use super::{Conn, lease_moment, workers as workers_queries};
 use crate::diesel_store::prepared::{prepared, update};
 use crate::diesel_store::rows::{
-    AttemptRow, RolloutRow, StageRow, StepRow, WorkerRow, from_json, to_json, word,
+    LeaseRow, OwnedAttempt, RolloutRow, StageRow, StepRow, count, from_json, to_json, word,
 };
 use crate::diesel_store::schema::{attempts, hosts, rollouts, stages, steps, workers};
-use crate::diesel_store::work::{Answer, Work, refuse, widen};
+use crate::diesel_store::work::{Answer, Trouble, Work, refuse, widen};
 use crate::error::LeaseError;
 use crate::records::HostLease;
 
@@ -100,13 +99,13 @@ pub(crate) fn attempt_record(
 
 /// The attempt, if the lease stands: epoch and worker are those on record and the worker's lease has not run out. The
 /// host's row stays locked until the transaction ends, so that no takeover comes between this look and the write.
-fn owned(conn: &mut Conn, work: &mut Work, lease: &HostLease) -> Answer<AttemptRow, LeaseError> {
+fn owned(conn: &mut Conn, work: &mut Work, lease: &HostLease) -> Answer<OwnedAttempt, LeaseError> {
     let (rollout, host, worker) = (
         lease.rollout.to_string(),
         lease.host.to_string(),
         lease.worker.to_string(),
     );
-    let found: Option<(AttemptRow, WorkerRow)> = locked!(
+    let found: Option<(OwnedAttempt, LeaseRow)> = locked!(
         attempts::table
             .inner_join(hosts::table.on(hosts::id.eq(attempts::host)))
             .inner_join(workers::table.on(workers::id.nullable().eq(hosts::lease_worker)))
@@ -115,14 +114,14 @@ fn owned(conn: &mut Conn, work: &mut Work, lease: &HostLease) -> Answer<AttemptR
             .filter(attempts::status.eq(AttemptStatus::Updating.as_str()))
             .filter(hosts::lease_worker.eq(&worker))
             .filter(hosts::lease_epoch.eq(lease.epoch.0))
-            .select((AttemptRow::as_select(), WorkerRow::as_select()))
+            .select((OwnedAttempt::as_select(), LeaseRow::as_select()))
     )
     .get_result(conn)
     .optional()?;
     let moment = lease_moment(conn, work)?;
     match found {
-        Some((attempt, row)) if row.lease_stands(&moment) => Ok(attempt),
-        Some((_, row)) => refuse(workers_queries::lease_lost(&worker, Some(&row))),
+        Some((attempt, kept)) if kept.stands(&moment) => Ok(attempt),
+        Some((_, kept)) => refuse(workers_queries::lease_lost(&worker, Some(&kept))),
         None => lost(conn, work, &host, lease),
     }
 }
@@ -133,7 +132,7 @@ fn lost(
     work: &mut Work,
     host: &str,
     lease: &HostLease,
-) -> Answer<AttemptRow, LeaseError> {
+) -> Answer<OwnedAttempt, LeaseError> {
     let now: Option<(String, Option<String>, i64)> = hosts::table
         .find(host)
         .select((hosts::name, hosts::lease_worker, hosts::lease_epoch))
@@ -164,9 +163,19 @@ fn lock_rollout(conn: &mut Conn, rollout: &str) -> QueryResult<()> {
     Ok(())
 }
 
+/// An event about this attempt.
+fn about(kind: EventKind, attempt: &OwnedAttempt, work: &Work) -> Result<Event, Trouble> {
+    Ok(Event {
+        rollout: Some(word("attempts", &attempt.rollout)?),
+        stage: Some(count("attempts", attempt.stage)?),
+        host: Some(attempt.name.clone()),
+        ..Event::new(kind, work.now())
+    })
+}
+
 /// An attempt that is ours, and what becomes of it.
 struct Attempt {
-    row: AttemptRow,
+    row: OwnedAttempt,
     next: Progress,
     changed: bool,
 }
@@ -174,7 +183,6 @@ struct Attempt {
 impl Attempt {
     fn tell(&self, work: &mut Work, say: impl FnOnce(&mut Event)) -> Answer<(), LeaseError> {
         let mut event = about(EventKind::HostStep, &self.row, work)?;
-        event.to = None;
         say(&mut event);
         work.tell(event);
         Ok(())
@@ -213,7 +221,7 @@ impl Attempt {
         )?;
         let row = StepRow {
             rollout: self.row.rollout.clone(),
-            host: self.row.host.clone(),
+            position: self.row.position,
             number,
             step: step.to_string(),
             started_at: now,
@@ -242,7 +250,7 @@ impl Attempt {
         output: &StepOutput,
     ) -> Answer<(), LeaseError> {
         let duration = i64::try_from(duration_ms).unwrap_or(i64::MAX);
-        let key = (&self.row.rollout, &self.row.host, self.row.steps);
+        let key = (&self.row.rollout, self.row.position, self.row.steps);
         update!(
             conn,
             diesel::update(steps::table.find(key)).set((
@@ -312,13 +320,12 @@ impl Attempt {
         outcome: &Outcome,
     ) -> Answer<(), LeaseError> {
         let now = work.now();
-        let mut row = self.row;
-        outcome.status.as_str().clone_into(&mut row.status);
+        let row = self.row;
         let message = fleet_types::printable(&outcome.message);
         update!(
             conn,
             diesel::update(attempts::table.find((&row.rollout, &row.host))).set((
-                attempts::status.eq(&row.status),
+                attempts::status.eq(outcome.status.as_str()),
                 attempts::reason.eq(outcome.reason.as_str()),
                 attempts::touched.eq(outcome.touched),
                 attempts::needs_attention.eq(outcome.needs_attention),
@@ -334,6 +341,7 @@ impl Attempt {
         let began = row.started_at.map(fleet_types::Timestamp);
         work.tell(Event {
             step: outcome.step.map(|step| step.to_string()),
+            status: Some(outcome.status.to_string()),
             reason: Some(outcome.reason.to_string()),
             message: Some(message).filter(|message| !message.is_empty()),
             from: row.previous_version.clone(),
@@ -345,7 +353,12 @@ impl Attempt {
     }
 }
 
-fn settle_host(conn: &mut Conn, row: &AttemptRow, outcome: &Outcome, now: i64) -> QueryResult<()> {
+fn settle_host(
+    conn: &mut Conn,
+    row: &OwnedAttempt,
+    outcome: &Outcome,
+    now: i64,
+) -> QueryResult<()> {
     // The mark stays through everything but a success, or a person.
     let mark = match outcome.status {
         _ if outcome.needs_attention => Some(true),
@@ -368,7 +381,7 @@ fn settle_host(conn: &mut Conn, row: &AttemptRow, outcome: &Outcome, now: i64) -
 }
 
 /// Moves one host of the stage from `updating` to where it ended.
-fn count_outcome(conn: &mut Conn, row: &AttemptRow, outcome: &Outcome) -> QueryResult<StageRow> {
+fn count_outcome(conn: &mut Conn, row: &OwnedAttempt, outcome: &Outcome) -> QueryResult<StageRow> {
     let one = |yes: bool| i64::from(yes);
     let success = outcome.status == AttemptStatus::Success;
     let unchanged = success && outcome.reason == Reason::Unchanged;

@@ -283,7 +283,7 @@ pub(crate) fn attempt_steps(
         .inner_join(
             attempts::table.on(attempts::rollout
                 .eq(steps::rollout)
-                .and(attempts::host.eq(steps::host))),
+                .and(attempts::position.eq(steps::position))),
         )
         .filter(attempts::rollout.eq(rollout))
         .filter(attempts::name.eq(host))

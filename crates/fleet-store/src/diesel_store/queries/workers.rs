@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::{Conn, lease_moment};
 use crate::clock::LeaseMoment;
 use crate::diesel_store::prepared::{prepared, update};
-use crate::diesel_store::rows::{DriverRow, WorkerRow, to_json, word};
+use crate::diesel_store::rows::{DriverRow, LeaseRow, WorkerRow, to_json, word};
 use crate::diesel_store::schema::{drivers, hosts, meta, slots, workers};
 use crate::diesel_store::work::{Answer, Work, millis, refuse, widen};
 use crate::error::{LeaseError, StoreError};
@@ -54,21 +54,21 @@ pub(crate) fn require_lease(
     worker: &str,
 ) -> Answer<LeaseMoment, LeaseError> {
     let moment = lease_moment(conn, work)?;
-    let row: Option<WorkerRow> = workers::table
+    let lease: Option<LeaseRow> = workers::table
         .find(worker)
-        .select(WorkerRow::as_select())
+        .select(LeaseRow::as_select())
         .get_result(conn)
         .optional()?;
-    match row {
-        Some(row) if row.lease_stands(&moment) => Ok(moment),
-        row => refuse(lease_lost(worker, row.as_ref())),
+    match lease {
+        Some(lease) if lease.stands(&moment) => Ok(moment),
+        lease => refuse(lease_lost(worker, lease.as_ref())),
     }
 }
 
-pub(crate) fn lease_lost(worker: &str, row: Option<&WorkerRow>) -> LeaseError {
-    let what = match row {
+pub(crate) fn lease_lost(worker: &str, lease: Option<&LeaseRow>) -> LeaseError {
+    let what = match lease {
         None => format!("worker {worker} is not registered"),
-        Some(row) if row.gone_at.is_some() => format!("worker {worker} was found dead"),
+        Some(lease) if lease.gone_at.is_some() => format!("worker {worker} was found dead"),
         Some(_) => format!("the lease of worker {worker} ran out"),
     };
     LeaseError::Lost { what }
