@@ -329,6 +329,8 @@ impl Attempt<'_> {
             })
             .await;
         match (result, verified) {
+            // What was seen is worth nothing when it could not be put on record: the host may be somebody else's now.
+            (Err(Broken::Stopped(stopped)), _) => Err(stopped.into()),
             (_, Some(seen)) => {
                 self.head.clone_from(&seen.head);
                 Ok(seen)

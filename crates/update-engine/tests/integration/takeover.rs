@@ -345,3 +345,60 @@ async fn what_the_dead_worker_left_running_is_waited_for() {
         );
     }
 }
+
+/// Refuses one record, of the end of the first verification, and takes all others.
+#[derive(Default)]
+struct RefusesOnce {
+    inner: MemoryJournal,
+    refused: bool,
+}
+
+#[async_trait::async_trait]
+impl update_engine::Journal for RefusesOnce {
+    async fn record(&mut self, event: &HostEvent) -> Result<(), update_engine::Stopped> {
+        let is_end = matches!(
+            event,
+            HostEvent::StepFinished {
+                step: StepId::Verify,
+                ..
+            } | HostEvent::StepFailed {
+                step: StepId::Verify,
+                ..
+            }
+        );
+        if is_end && !self.refused {
+            self.refused = true;
+            return Err(update_engine::Stopped("the lease was lost".to_owned()));
+        }
+        self.inner.record(event).await
+    }
+
+    async fn raise(
+        &mut self,
+        above: fleet_types::Epoch,
+    ) -> Result<fleet_types::Epoch, update_engine::Stopped> {
+        self.inner.raise(above).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_may_not_record_a_verification_stops_there() {
+    for release in [SimRelease::Good, SimRelease::VerifyFails] {
+        let scene = Scene::new(release);
+        let mut journal = RefusesOnce::default();
+        let transport = scene.fleet.transport();
+        let result = update_engine::run_attempt(scene.spec(), &transport, &mut journal).await;
+        assert!(result.is_err(), "{release:?}: {result:?}");
+        let last = journal.inner.events.last().unwrap();
+        assert!(
+            matches!(
+                last,
+                HostEvent::StepStarted {
+                    step: StepId::Verify,
+                    ..
+                }
+            ),
+            "{release:?}: {last:?}"
+        );
+    }
+}
