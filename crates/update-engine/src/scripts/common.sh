@@ -36,7 +36,8 @@ END_OF_LIST
 
 # look_at_tree: HEAD, branch and tracked changes, from one git process.
 # Sets head, branch (empty when detached), dirty (how many changes are not generated ones) and regenerated (the
-# generated files with changes, one a line). Fails with git's message in tree_error.
+# generated files with changes, one a line). Fails with git's message in tree_error, and then takes back what an earlier
+# look reported: that is not known any more.
 look_at_tree() {
   head= branch= dirty=0 regenerated= tree_error=
   tree=$(GIT_OPTIONAL_LOCKS=0 command timeout -k 5 "${patience:-30}" git $git_options status --porcelain=v2 --branch \
@@ -45,6 +46,9 @@ look_at_tree() {
       124,*) tree_error="git status took longer than ${patience:-30} s" ;;
       *) tree_error=${tree:-git status failed} ;;
     esac
+    fact head ''
+    fact branch ''
+    fact dirty ''
     return 1
   }
   while IFS= read -r line; do

@@ -120,7 +120,7 @@ report_failed_move() {
   fact move_rc "$code"
   look_at_tree
   present=0
-  added=$(git diff-tree -r --no-renames --name-only --diff-filter=A "$previous" "$target")
+  added=$(git diff-tree -r --no-renames --name-only --diff-filter=A "$previous" "$target") || fail move
   while IFS= read -r file; do
     if [ -n "$file" ] && { [ -e "$file" ] || [ -h "$file" ]; }; then present=$((present + 1)); fi
   done <<END_OF_ADDED

@@ -817,3 +817,27 @@ async fn a_repository_with_spaces_in_its_path_and_its_files() {
     assert_eq!(outcome.status, AttemptStatus::RolledBack, "{outcome:?}");
     place.assert_on(&old, "one");
 }
+
+#[tokio::test]
+async fn a_half_move_that_git_cannot_tell_of_is_no_untouched_host() {
+    for blind in ["status", "diff-tree"] {
+        let place = Place::new();
+        let (old, new) = (place.head(), place.release("two", "service=ok\n"));
+        let die = "printf two >release; : >\"$ROLLOUT_TEST_STATE/blind\"; echo 'error: unable to read' >&2; exit 1";
+        let see = format!(
+            "[ \"$sub\" = {blind} ] && [ -e \"$ROLLOUT_TEST_STATE/blind\" ] && \
+             {{ rm \"$ROLLOUT_TEST_STATE/blind\"; exit 128; }}"
+        );
+        place.write(
+            "state/git.sh",
+            &format!("[ \"$sub\" = merge ] && {{ {die}; }}\n{see}\n"),
+        );
+        let outcome = place.update(&new).await;
+        assert_eq!(
+            (outcome.status, outcome.touched),
+            (AttemptStatus::RolledBack, true),
+            "{blind}: {outcome:?}"
+        );
+        place.assert_on(&old, "one");
+    }
+}
