@@ -68,11 +68,13 @@ pub(crate) fn judge_pull(output: &CommandOutput, previous: &Previous) -> Result<
     } else {
         (reason, message)
     };
-    let as_before = tree.is_exactly(&previous.version) && tree.branch == previous.branch;
-    // What git refuses it refuses before the first write; otherwise a file that only the target has tells of a half move.
-    let no_rest =
-        early || output.fact("refused").is_some() || output.fact("added_present") == Some("0");
-    let effect = if as_before && no_rest {
+    let in_place = tree.head.as_ref() == Some(&previous.version) && tree.branch == previous.branch;
+    // What git refuses it refuses before the first write: changes in the tree are a person's then, and stay.
+    let refused =
+        output.fact("refused").is_some() || output.fact("failed") == Some("dirty");
+    // A file that only the target has tells of a half move.
+    let no_rest = tree.dirty == Some(0) && (early || output.fact("added_present") == Some("0"));
+    let effect = if in_place && (refused || no_rest) {
         Effect::ProvenUnchanged
     } else {
         Effect::Possible
@@ -102,6 +104,14 @@ pub(crate) fn judge_checkout(output: &CommandOutput, previous: &Previous) -> Res
     let why = output.fact("why").unwrap_or(&said);
     if output.fact("failed") == Some("concurrent") {
         return Err(concurrent(StepId::RollbackCheckout, why));
+    }
+    if output.fact("failed") == Some("dirty") {
+        let failure = Failure::new(
+            StepId::RollbackCheckout,
+            Reason::DirtyTree,
+            dirty_message(&tree),
+        );
+        return Err(failure.with(Effect::Foreign));
     }
     let reason = match output.fact("timed_out") {
         Some(_) => Reason::Timeout,

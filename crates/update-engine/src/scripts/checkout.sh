@@ -33,9 +33,13 @@ restore_attachment() {
 
 restore_attachment
 said=
-if [ -e "$marker" ] || { [ "$head" = "$previous" ] && [ "$dirty$regenerated" != 0 ]; }; then
+if [ -e "$marker" ] || { [ "$head" = "$previous" ] && [ "$dirty" = 0 ] && [ -n "$regenerated" ]; }; then
   force_to "$previous" "$other"
-elif [ "$head" != "$previous" ]; then
+elif [ "$head" = "$previous" ]; then
+  # No move of ours was cut off here: what is changed, somebody else changed.
+  if [ "$dirty" != 0 ]; then fail dirty "files were changed by hand"; fi
+else
+  keep_changes
   keep "$limit" git $git_options reset --hard --quiet "$previous" --
 fi
 update_submodules

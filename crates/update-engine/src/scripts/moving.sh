@@ -61,9 +61,23 @@ update_submodules() {
   return "$code"
 }
 
+# keep_changes: what a forced move is about to throw away stays under a ref, as far as git can still store it. It may be
+# the half of a release, and it may be what a person edited meanwhile.
+keep_changes() {
+  [ "$dirty" != 0 ] || return 0
+  kept=$(command timeout -k 5 "$limit" git $git_options -c user.name=rollout -c user.email=rollout@localhost stash create \
+    2>/dev/null) || return 0
+  [ -n "$kept" ] || return 0
+  if git update-ref --create-reflog refs/rollout/discarded "$kept" 2>/dev/null; then
+    fact discarded "$kept"
+    echo "changed files were put back; how they were is kept as refs/rollout/discarded ($kept)" >&2
+  fi
+}
+
 # force_to COMMIT OTHER: makes HEAD, index and tracked tree exactly COMMIT, whatever a killed move to or from OTHER left.
 # Files that only OTHER tracks go, also those that no index knows yet: they are put into it first.
 force_to() {
+  keep_changes
   if git cat-file -e "$2^{commit}" 2>/dev/null; then
     keep "$limit" git $git_options read-tree --reset "$2"
   fi

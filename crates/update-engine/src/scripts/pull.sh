@@ -18,7 +18,8 @@ check_start() {
     *) fail concurrent "HEAD was moved to $head by somebody else" ;;
   esac
   [ "$branch" = "$attached" ] || fail concurrent "somebody else switched to ${branch:-a detached HEAD}"
-  if [ "$resume" != 1 ] && [ "$dirty" != 0 ]; then fail dirty; fi
+  # Without the marker no move of ours has begun: what is changed, a person changed.
+  if [ "$head" = "$previous" ] && [ "$dirty" != 0 ] && [ ! -e "$marker" ]; then fail dirty; fi
 }
 
 # Whether the target is here; how it and the previous version stand to each other in ahead and behind.

@@ -841,3 +841,96 @@ async fn a_half_move_that_git_cannot_tell_of_is_no_untouched_host() {
         place.assert_on(&old, "one");
     }
 }
+
+#[tokio::test]
+async fn an_edit_made_after_the_look_is_kept() {
+    let place = Place::new();
+    let (old, new) = (place.head(), place.release("two", "service=ok\n"));
+    // The second look at the tree is the pull's.
+    place.write(
+        "state/git.sh",
+        "if [ \"$sub\" = status ]; then\n  [ ! -e \"$ROLLOUT_TEST_STATE/seen\" ] || echo mine >app.conf\n  \
+         : >\"$ROLLOUT_TEST_STATE/seen\"\nfi\n",
+    );
+    let outcome = place.update(&new).await;
+    assert_untouched(&place, &outcome, Reason::DirtyTree, "app.conf");
+    assert_eq!(
+        (place.head(), place.read("state/app/app.conf").as_str()),
+        (old, "mine\n")
+    );
+}
+
+/// A worker died after it put the pull on record and before it sent it.
+fn not_begun(place: &Place, step: StepId, phase: Phase) -> Progress {
+    Progress {
+        previous: Some(Previous {
+            version: place.head(),
+            branch: Some("main".to_owned()),
+            was_active: true,
+        }),
+        touched: true,
+        phase,
+        step: Some(step),
+    }
+}
+
+#[tokio::test]
+async fn an_edit_on_a_host_whose_move_had_not_begun_is_kept() {
+    for file in ["release", "kept-by-both"] {
+        let place = Place::new();
+        place.write("origin/kept-by-both", "same\n");
+        place.commit_origin("more");
+        place.git(&["pull", "--quiet"]);
+        let (old, new) = (place.head(), place.release("two", "service=ok\n"));
+        place.write(&format!("state/app/{file}"), "mine\n");
+        let progress = not_begun(&place, StepId::Pull, Phase::Forward);
+        let outcome = place.attempt(resumed(&place, &new, progress)).await;
+        assert_untouched(&place, &outcome, Reason::DirtyTree, file);
+        assert_eq!(
+            (place.head(), place.read(&format!("state/app/{file}"))),
+            (old, "mine\n".to_owned())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_does_not_force_a_host_that_is_back_already_and_was_edited() {
+    let place = Place::new();
+    let (old, new) = (place.head(), place.release("two", "service=ok\n"));
+    place.write("state/app/app.conf", "mine\n");
+    let progress = not_begun(&place, StepId::RollbackInstall, back());
+    let outcome = place.attempt(resumed(&place, &new, progress)).await;
+    assert_eq!(
+        (outcome.status, outcome.reason),
+        (AttemptStatus::Failed, Reason::RollbackFailed),
+        "{outcome:?}"
+    );
+    assert!(
+        outcome.needs_attention && outcome.message.contains("app.conf"),
+        "{outcome:?}"
+    );
+    assert_eq!(
+        (place.head(), place.read("state/app/app.conf").as_str()),
+        (old, "mine\n")
+    );
+}
+
+#[tokio::test]
+async fn what_a_forced_checkout_throws_away_is_kept_under_a_ref() {
+    let place = Place::new();
+    let (old, new) = (place.head(), place.release("two", "service=fail\n"));
+    // The edit is made while the release is being installed.
+    place.write(
+        "bin/bun",
+        &place
+            .read("bin/bun")
+            .replace("mkdir -p", "[ \"$(cat release)\" = one ] || echo mine >only-in-two\nmkdir -p"),
+    );
+    let outcome = place.update(&new).await;
+    assert_eq!(outcome.status, AttemptStatus::RolledBack, "{outcome:?}");
+    place.assert_on(&old, "one");
+    assert_eq!(
+        place.git(&["show", "refs/rollout/discarded:only-in-two"]),
+        "mine"
+    );
+}
