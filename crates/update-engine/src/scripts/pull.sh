@@ -84,6 +84,25 @@ $added
 END_OF_ADDED
 }
 
+# Files that the target brings and that lie here already are a person's: nothing of ours has written them. Said before
+# the first write, for to take a half move back means to remove what the target brought.
+refuse_foreign() {
+  added=$(git diff-tree -r --no-renames --name-only --diff-filter=A "$previous" "$target") || return 0
+  foreign=
+  while IFS= read -r file; do
+    if [ -n "$file" ] && { [ -e "$file" ] || [ -h "$file" ]; } && ! is_generated "$file"; then
+      foreign="$foreign $file"
+    fi
+  done <<END_OF_ADDED
+$added
+END_OF_ADDED
+  [ -n "$foreign" ] || return 0
+  said="error: untracked files would be overwritten by the target:$foreign"
+  echo "$said" >&2
+  fact refused 1
+  fail move
+}
+
 move_once() {
   case $direction in
     back) keep "$limit" git $git_options reset --keep --quiet "$target" -- ;;
@@ -98,6 +117,7 @@ move() {
   elif [ "$head" = "$target" ]; then
     code=0
   else
+    refuse_foreign
     { printf '%s %s\n' "$previous" "$target" >"$marker"; } 2>/dev/null || fail keep "No space left on device or no right to write in $rollout_home"
     put_back_generated
     move_once

@@ -934,3 +934,22 @@ async fn what_a_forced_checkout_throws_away_is_kept_under_a_ref() {
         "mine"
     );
 }
+
+#[tokio::test]
+async fn a_file_of_a_person_that_the_target_brings_survives_a_move_that_would_die_halfway() {
+    let place = Place::new();
+    let (old, new) = (place.head(), place.release("two", "service=ok\n"));
+    place.write("state/app/only-in-two", "my secret");
+    place.write("state/app/.git/info/exclude", "node_modules\nonly-in-two\n");
+    place.write(
+        "state/git.sh",
+        "[ \"$sub\" = merge ] && { echo 'error: unable to write file: No space left on device' >&2; exit 1; }\n",
+    );
+    let outcome = place.update(&new).await;
+    assert_untouched(&place, &outcome, Reason::DirtyTree, "only-in-two");
+    assert_eq!(
+        (place.head(), place.read("state/app/only-in-two").as_str()),
+        (old, "my secret")
+    );
+    assert!(!place.exists("state/app/.git/rollout/moving"));
+}
