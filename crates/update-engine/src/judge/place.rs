@@ -74,7 +74,8 @@ pub(crate) fn judge_pull(output: &CommandOutput, previous: &Previous) -> Result<
         output.fact("refused").is_some() || output.fact("failed") == Some("dirty");
     // A file that only the target has tells of a half move.
     let no_rest = tree.dirty == Some(0) && (early || output.fact("added_present") == Some("0"));
-    let effect = if in_place && (refused || no_rest) {
+    let half_moved = output.fact("half_moved").is_some();
+    let effect = if in_place && !half_moved && (refused || no_rest) {
         Effect::ProvenUnchanged
     } else {
         Effect::Possible

@@ -11,6 +11,8 @@ check_start() {
   elif [ -e "$marker" ]; then
     rm -f "$marker"
   fi
+  # A move was cut off: whatever stops us now, the tree is not proven to be as before.
+  if [ -e "$marker" ]; then fact half_moved 1; fi
   look_at_tree || fail no_repo "$tree_error"
   case $head in
     "$previous") ;;

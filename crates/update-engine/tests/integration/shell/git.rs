@@ -953,3 +953,24 @@ async fn a_file_of_a_person_that_the_target_brings_survives_a_move_that_would_di
     );
     assert!(!place.exists("state/app/.git/rollout/moving"));
 }
+
+#[tokio::test]
+async fn a_half_move_is_taken_back_though_the_resumed_pull_stops_at_once() {
+    let place = Place::new();
+    let (old, new) = (place.head(), place.release("two", "service=ok\n"));
+    let progress = half_way(&place, &new, StepId::Pull, Phase::Forward);
+    // Only a file that the target adds was written: index and tracked files look as before.
+    fs::remove_file(place.path("state/app/.git/index.lock")).unwrap();
+    place.git(&["checkout", "--quiet", "--force", "HEAD", "--", "."]);
+    place.write(
+        "state/git.sh",
+        "[ \"$sub\" = update-ref ] && { echo 'fatal: no right to write' >&2; exit 128; }\n",
+    );
+    let outcome = place.attempt(resumed(&place, &new, progress)).await;
+    assert_eq!(
+        (outcome.status, outcome.touched),
+        (AttemptStatus::RolledBack, true),
+        "{outcome:?}"
+    );
+    place.assert_on(&old, "one");
+}
