@@ -215,7 +215,7 @@ impl Attempt<'_> {
                 steps::restart(app, step, &Unit::with_default_limits(), None).host_seconds()
             }
             StepId::Verify | StepId::RollbackVerify => {
-                steps::verify(app, step, &Unit::default()).host_seconds()
+                steps::verify(app, step, &Unit::default(), None).host_seconds()
             }
             _ => 0,
         };
@@ -269,7 +269,8 @@ impl Attempt<'_> {
     async fn restart_and_prove(&mut self) -> Result<(), Broken> {
         self.restart(StepId::Restart).await?;
         let target = self.target().clone();
-        let proof = self.prove(StepId::Settle, StepId::Verify, &target).await?;
+        let (settle, verify) = (StepId::Settle, StepId::Verify);
+        let proof = self.prove(settle, verify, &target, true).await?;
         Ok(proof.all()?)
     }
 
@@ -280,15 +281,16 @@ impl Attempt<'_> {
         settle: StepId,
         verify: StepId,
         wanted: &CommitHash,
+        installed: bool,
     ) -> Result<Verified, Broken> {
         self.driver.settle(settle).await?;
-        let proof = self.verify(verify, wanted).await?;
+        let proof = self.verify(verify, wanted, installed).await?;
         if !(proof.rebooted && proof.active) {
             return Ok(proof);
         }
         self.unit = proof.unit;
         self.driver.settle(settle).await?;
-        self.verify(verify, wanted).await
+        self.verify(verify, wanted, installed).await
     }
 
     /// Restarts the service. Whether the one that runs afterwards is another one is told from the one seen before.
@@ -315,9 +317,16 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// What is proven of `wanted`. The step has failed on record if anything is not.
-    async fn verify(&mut self, step: StepId, wanted: &CommitHash) -> Result<Verified, Broken> {
-        let work = steps::verify(&self.spec.app, step, &self.unit);
+    /// What is proven of `wanted`. The step has failed on record if anything is not. `complete`: it was installed and the
+    /// service restarted on it.
+    async fn verify(
+        &mut self,
+        step: StepId,
+        wanted: &CommitHash,
+        complete: bool,
+    ) -> Result<Verified, Broken> {
+        let proves = complete.then_some(wanted);
+        let work = steps::verify(&self.spec.app, step, &self.unit, proves);
         let mut verified = None;
         let result = self
             .driver
@@ -407,9 +416,13 @@ impl Attempt<'_> {
         let proof = match &restarted {
             Ok(()) => {
                 let (settle, verify) = (StepId::RollbackSettle, StepId::RollbackVerify);
-                self.prove(settle, verify, &previous.version).await
+                self.prove(settle, verify, &previous.version, installed.is_ok())
+                    .await
             }
-            Err(_) => self.verify(StepId::RollbackVerify, &previous.version).await,
+            Err(_) => {
+                self.verify(StepId::RollbackVerify, &previous.version, false)
+                    .await
+            }
         };
         let proof = unless_lost(proof)?;
         Ok(outcome::of_rollback(

@@ -17,6 +17,8 @@ pub(crate) struct Inspection {
     pub(crate) locks: Option<String>,
     /// The trace of a merge, rebase, cherry-pick or revert that was not finished.
     pub(crate) under_way: Option<String>,
+    /// HEAD was moved here, and what runs since then was never proven.
+    pub(crate) unproven: bool,
     /// Free space in KiB.
     pub(crate) free_kib: Option<u64>,
     /// Free inodes; none where the file system does not count them.
@@ -81,6 +83,7 @@ impl Inspection {
             tree: Tree::of(output),
             locks: text(output, "locks"),
             under_way: text(output, "under_way"),
+            unproven: output.fact("unproven").is_some(),
             free_kib: output.fact("space").and_then(df_available),
             free_inodes: output.fact("inodes").and_then(df_available),
             relation: output.fact("relation").and_then(relation),

@@ -200,7 +200,13 @@ pub(crate) fn restart(app: &AppSettings, step: StepId, seen: &Unit, user: Option
         .with("user", user.unwrap_or_default())
 }
 
-pub(crate) fn verify(app: &AppSettings, step: StepId, baseline: &Unit) -> Work {
+/// With `proves`, install and restart went well on that commit: when all is well, the host is not marked any more.
+pub(crate) fn verify(
+    app: &AppSettings,
+    step: StepId,
+    baseline: &Unit,
+    proves: Option<&CommitHash>,
+) -> Work {
     let seconds = app
         .timeouts
         .verify
@@ -215,6 +221,7 @@ pub(crate) fn verify(app: &AppSettings, step: StepId, baseline: &Unit) -> Work {
         .with("verify", app.verify.as_deref().unwrap_or_default())
         .with("seen_restarts", baseline.restarts.as_str())
         .with("seen_invocation", baseline.invocation.as_str())
+        .with("proves", proves.map(CommitHash::as_str).unwrap_or_default())
 }
 
 /// Asks for the tip of `branch`, or with `commit` whether it can be had.

@@ -32,11 +32,13 @@ pub(crate) fn judge_inspection(seen: &Inspection, app: &AppSettings, goal: &Goal
         return Decision::Refused(Reason::NoRepo, format!("{} has no commit yet", app.repo));
     };
     let there = head == goal.target();
-    if there && seen.tree.dirty == Some(0) && seen.under_way.is_none() && seen.unit.is_active() {
+    let clean = seen.tree.dirty == Some(0) && seen.under_way.is_none();
+    if there && clean && seen.unit.is_active() && !seen.unproven {
         return Decision::Unchanged;
     }
     if let Goal::Back { from, .. } = goal
         && head != from
+        && !(there && seen.unproven)
     {
         let message = format!("HEAD is {}, not {} any more", head.short(), from.short());
         return Decision::MovedOn(message);

@@ -70,8 +70,7 @@ pub(crate) fn judge_pull(output: &CommandOutput, previous: &Previous) -> Result<
     };
     let in_place = tree.head.as_ref() == Some(&previous.version) && tree.branch == previous.branch;
     // What git refuses it refuses before the first write: changes in the tree are a person's then, and stay.
-    let refused =
-        output.fact("refused").is_some() || output.fact("failed") == Some("dirty");
+    let refused = output.fact("refused").is_some() || output.fact("failed") == Some("dirty");
     // A file that only the target has tells of a half move.
     let no_rest = tree.dirty == Some(0) && (early || output.fact("added_present") == Some("0"));
     let half_moved = output.fact("half_moved").is_some();

@@ -31,6 +31,8 @@ restore_attachment() {
   esac
 }
 
+# A full disk must not keep a host from going back; then the mark of the way forward still stands.
+mark_unproven
 restore_attachment
 said=
 if [ -e "$marker" ] || { [ "$head" = "$previous" ] && [ "$dirty" = 0 ] && [ -n "$regenerated" ]; }; then

@@ -68,6 +68,7 @@ look_for_work() {
 if look_at_repo; then
   look_for_locks
   look_for_work
+  if [ -e "$git_dir/rollout/unproven" ]; then fact unproven 1; fi
   # The line after the header; without its line end it needs no further process to become a fact.
   table=$(df -Pk . 2>/dev/null)
   fact space "${table##*"$newline"}"

@@ -61,6 +61,17 @@ update_submodules() {
   return "$code"
 }
 
+# Stands from before HEAD moves until a verification has proven what runs: without that proof a service that is active on
+# the right commit may still be the old process.
+unproven=$rollout_home/unproven
+
+# mark_unproven: sets began when the mark is ours to take back.
+mark_unproven() {
+  began=
+  [ ! -e "$unproven" ] || return 0
+  { printf '' >"$unproven"; } 2>/dev/null && began=1
+}
+
 # keep_changes: what a forced move is about to throw away stays under a ref, as far as git can still store it. It may be
 # the half of a release, and it may be what a person edited meanwhile.
 keep_changes() {

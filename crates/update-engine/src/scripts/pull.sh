@@ -115,11 +115,13 @@ move_once() {
 
 move() {
   if [ "$resume" = 1 ] && [ -e "$marker" ]; then
+    mark_unproven || fail keep "No space left on device or no right to write in $rollout_home"
     force_to "$target" "$previous"
   elif [ "$head" = "$target" ]; then
     code=0
   else
     refuse_foreign
+    mark_unproven || fail keep "No space left on device or no right to write in $rollout_home"
     { printf '%s %s\n' "$previous" "$target" >"$marker"; } 2>/dev/null || fail keep "No space left on device or no right to write in $rollout_home"
     put_back_generated
     move_once
@@ -138,6 +140,7 @@ was_refused() {
 report_failed_move() {
   if was_refused; then
     rm -f "$marker"
+    if [ -n "$began" ]; then rm -f "$unproven"; fi
     fact refused 1
   fi
   fact move_rc "$code"

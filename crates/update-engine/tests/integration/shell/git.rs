@@ -922,9 +922,10 @@ async fn what_a_forced_checkout_throws_away_is_kept_under_a_ref() {
     // The edit is made while the release is being installed.
     place.write(
         "bin/bun",
-        &place
-            .read("bin/bun")
-            .replace("mkdir -p", "[ \"$(cat release)\" = one ] || echo mine >only-in-two\nmkdir -p"),
+        &place.read("bin/bun").replace(
+            "mkdir -p",
+            "[ \"$(cat release)\" = one ] || echo mine >only-in-two\nmkdir -p",
+        ),
     );
     let outcome = place.update(&new).await;
     assert_eq!(outcome.status, AttemptStatus::RolledBack, "{outcome:?}");
@@ -973,4 +974,50 @@ async fn a_half_move_is_taken_back_though_the_resumed_pull_stops_at_once() {
         "{outcome:?}"
     );
     place.assert_on(&old, "one");
+}
+
+#[tokio::test]
+async fn a_host_whose_last_update_was_never_proven_is_not_called_unchanged() {
+    let place = Place::new();
+    let new = place.release("two", "service=ok\ninstall=fail\n");
+    // Neither the way forward nor the way back comes to its end: the files are new, the process is the old one.
+    place.write(
+        "state/git.sh",
+        "case $sub in reset | read-tree) echo 'fatal: no' >&2; exit 128 ;; esac\n",
+    );
+    let outcome = place.update(&new).await;
+    assert_eq!(outcome.reason, Reason::RollbackFailed, "{outcome:?}");
+    assert_eq!(
+        (place.head(), place.read("state/running").as_str()),
+        (new.clone(), "one")
+    );
+    fs::remove_file(place.path("state/git.sh")).unwrap();
+
+    let outcome = place.update(&new).await;
+    assert_eq!(
+        (outcome.status, outcome.reason),
+        (AttemptStatus::Failed, Reason::NoPrevious),
+        "{outcome:?}"
+    );
+    // The cause is gone: bun works on this host now.
+    place.write_tool(
+        "bun",
+        "echo \"begin bun $*\" >>\"$ROLLOUT_TEST_STATE/log\"\nmkdir -p node_modules\ncat release >node_modules/installed\n",
+    );
+    let outcome = place.update(&new).await;
+    assert_eq!(
+        (outcome.status, outcome.reason),
+        (AttemptStatus::Success, Reason::Updated),
+        "{outcome:?}"
+    );
+    place.assert_on(&new, "two");
+    assert_eq!(place.update(&new).await.reason, Reason::Unchanged);
+}
+
+#[tokio::test]
+async fn a_way_back_that_was_proven_leaves_no_mark() {
+    let place = Place::new();
+    let (old, bad) = (place.head(), place.release("two", "service=fail\n"));
+    assert_eq!(place.update(&bad).await.status, AttemptStatus::RolledBack);
+    assert_eq!(place.update(&old).await.reason, Reason::Unchanged);
 }
