@@ -83,6 +83,10 @@ impl Attempt<'_> {
             },
             OnRecord::Forward(previous) => match self.look_again(&previous).await {
                 Ok(()) => self.forward(&previous).await,
+                // No step has failed: that the host could not be asked is no reason to take it back.
+                Err(Broken::Failed(failure)) if failure.effect == Effect::NotRun => {
+                    return Ok(outcome::unproven(&failure));
+                }
                 Err(broken) => Err(broken),
             },
             OnRecord::Back(previous, cause) => {

@@ -402,3 +402,21 @@ async fn a_worker_that_may_not_record_a_verification_stops_there() {
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_cannot_be_asked_on_takeover_is_not_taken_back() {
+    for step in [StepId::Pull, StepId::Install] {
+        let scene = Scene::new(SimRelease::Good);
+        scene.fleet.change(HOST, |host| host.locked = true);
+        let mut journal = MemoryJournal::with_progress(on_record(&scene, step, Phase::Forward));
+        let outcome = scene.run(scene.spec(), &mut journal).await.unwrap();
+        assert_eq!(
+            (outcome.status, outcome.reason),
+            (AttemptStatus::Failed, Reason::HostBusy),
+            "{outcome:?}"
+        );
+        assert!(outcome.touched && outcome.needs_attention, "{outcome:?}");
+        let back = |event: &HostEvent| matches!(event, HostEvent::RollbackStarted { .. });
+        assert!(!journal.events.iter().any(back), "{step}");
+    }
+}
