@@ -58,9 +58,15 @@ pub(crate) fn judge_restart(
             "systemctl restart ended with exit code {}{limit}",
             output.exit
         );
+        // The look before asks sudo too, but a rule that wants a password answers like one that does not.
+        let reason = if output.stderr.text().contains("a password is required") {
+            Reason::NoSudo
+        } else {
+            Reason::RestartFailed
+        };
         return Err(Failure::new(
             step,
-            Reason::RestartFailed,
+            reason,
             with_detail(&cause, &telling_line(output)),
         ));
     }
