@@ -232,6 +232,10 @@ impl<'a> Driver<'a> {
             }
             reruns += 1;
             self.reconnect(step, Some(&error)).await?;
+            if work.guarded {
+                // One that still waits for the lock must find itself outranked when it gets it after the one sent now.
+                self.guard.epoch = self.journal.raise(Epoch(self.guard.epoch)).await?.0;
+            }
         }
     }
 

@@ -420,3 +420,25 @@ async fn a_host_that_cannot_be_asked_on_takeover_is_not_taken_back() {
         assert!(!journal.events.iter().any(back), "{step}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_is_sent_again_outranks_the_one_that_may_still_wait() {
+    let scene = Scene::new(SimRelease::Good);
+    scene.fleet.change(HOST, |host| {
+        *host = host
+            .clone()
+            .with_fault("install", 1, update_engine::testing::SimWhat::LostBefore);
+    });
+    let mut journal = MemoryJournal::default();
+    let outcome = scene.run(scene.spec(), &mut journal).await.unwrap();
+    assert_eq!(outcome.status, AttemptStatus::Success, "{outcome:?}");
+    let epochs: Vec<_> = scene
+        .host()
+        .received
+        .iter()
+        .filter(|command| command.name == "install")
+        .map(|command| command.epoch.unwrap())
+        .collect();
+    assert_eq!(epochs, [7, 8]);
+    assert_eq!(scene.host().fence, Some(("store-1".to_owned(), 8)));
+}
