@@ -4,7 +4,8 @@
 keep() {
   # A full disk must not keep the command itself from running.
   said_file=$rollout_home/said
-  { : >"$said_file"; } 2>/dev/null || said_file=/dev/null
+  # Not with ':', a special builtin: when its redirection fails, the shell itself ends.
+  { printf '' >"$said_file"; } 2>/dev/null || said_file=/dev/null
   capture "$@" 2>"$said_file"
   code=$?
   said=

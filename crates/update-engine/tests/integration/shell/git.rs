@@ -1021,3 +1021,13 @@ async fn a_way_back_that_was_proven_leaves_no_mark() {
     assert_eq!(place.update(&bad).await.status, AttemptStatus::RolledBack);
     assert_eq!(place.update(&old).await.reason, Reason::Unchanged);
 }
+
+#[tokio::test]
+async fn a_place_for_messages_that_cannot_be_written_is_no_obstacle() {
+    let place = Place::new();
+    let new = place.release("two", "service=ok\n");
+    fs::create_dir_all(place.path("state/app/.git/rollout/said")).unwrap();
+    let outcome = place.update(&new).await;
+    assert_eq!(outcome.reason, Reason::Updated, "{outcome:?}");
+    place.assert_on(&new, "two");
+}
