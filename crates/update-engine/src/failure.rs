@@ -88,7 +88,8 @@ pub(crate) fn without_passwords(text: &str) -> String {
         let authority = after
             .find(|c: char| c.is_whitespace() || "/?#'\"<>`".contains(c))
             .unwrap_or(after.len());
-        let web = before.ends_with("http://") || before.ends_with("https://");
+        let scheme = before[..at].to_ascii_lowercase();
+        let web = scheme.ends_with("http") || scheme.ends_with("https");
         rest = match after[..authority].rfind('@') {
             Some(end) if web || after[..end].contains(':') => {
                 shown.push_str("***");
@@ -209,6 +210,7 @@ mod tests {
                 "https://example.org/@scope/pkg",
             ),
             ("https://ü:ä@ö/", "https://***@ö/"),
+            ("HTTPS://token@example.org/", "HTTPS://***@example.org/"),
             ("nothing ://", "nothing ://"),
         ] {
             assert_eq!(without_passwords(text), shown);

@@ -2,7 +2,7 @@
 
 use fleet_types::{AppSettings, AttemptStatus, CommitHash, Outcome, Previous, Reason};
 
-use crate::failure::{Effect, Failure, one_line};
+use crate::failure::{Effect, Failure, one_line, without_passwords};
 use crate::judge::Verified;
 
 /// Proven on the target.
@@ -93,14 +93,22 @@ pub(crate) fn rollback_failed(
     cause: &Failure,
     failure: &Failure,
 ) -> Outcome {
+    // A path that cannot be quoted never reached the host; it is shown as it is.
+    let repo = ssh_exec::quote(app.repo.as_str()).unwrap_or_else(|_| app.repo.to_string());
     let by_hand = format!(
-        "cd '{}' && git reset --hard {} && {} && sudo systemctl restart {}",
-        app.repo, previous.version, app.install, app.service
+        "cd {repo} && git reset --hard {} && {} && sudo systemctl restart {}",
+        previous.version,
+        without_passwords(&app.install),
+        app.service
     );
-    let what = format!(
-        "rolling back failed: {} (the update failed: {})",
-        failure.message, cause.message
-    );
+    let what = if failure.message == cause.message {
+        format!("rolling back failed as the update did: {}", failure.message)
+    } else {
+        format!(
+            "rolling back failed: {} (the update failed: {})",
+            failure.message, cause.message
+        )
+    };
     Outcome {
         reason: Reason::RollbackFailed,
         step: Some(failure.step),
@@ -172,5 +180,40 @@ fn down_as_before(previous: &Previous, cause: &Failure) -> Outcome {
         message: one_line(&message),
         version: Some(previous.version.clone()),
         ..refused(cause)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use fleet_types::StepId;
+
+    use super::*;
+    use crate::testing::SimFleet;
+
+    #[test]
+    fn the_commands_to_run_by_hand() {
+        let mut app = SimFleet::app();
+        app.repo = "/srv/it's here".parse().unwrap();
+        app.install = "bun install --registry HTTPS://bob:s3cret@npm.example.org/".to_owned();
+        let previous = Previous {
+            version: "a".repeat(40).parse().unwrap(),
+            branch: None,
+            was_active: true,
+        };
+        let same = |step| Failure::new(step, Reason::InstallFailed, "the registry is down");
+        let outcome = rollback_failed(
+            &app,
+            &previous,
+            &same(StepId::Install),
+            &same(StepId::RollbackInstall),
+        );
+        let quoted = ssh_exec::quote("/srv/it's here").unwrap();
+        let expected = format!(
+            "rolling back failed as the update did: the registry is down; by hand: cd {quoted} && git reset --hard {} && \
+             bun install --registry HTTPS://***@npm.example.org/ && sudo systemctl restart {}",
+            previous.version, app.service
+        );
+        assert_eq!(outcome.message, expected);
     }
 }
