@@ -459,4 +459,18 @@ mod tests {
             .insert("unit_MainPID".to_owned(), "101".to_owned());
         assert!(judge_restart(&output, StepId::Restart, &old).is_ok());
     }
+
+    #[test]
+    fn a_restart_for_which_sudo_wants_a_password_is_no_fault_of_the_release() {
+        for (said, reason) in [
+            ("sudo: a password is required\n", Reason::NoSudo),
+            ("Job for app.service failed.\n", Reason::RestartFailed),
+        ] {
+            let mut output = answer(&[("rc", "1")]);
+            output.exit = 1;
+            output.stderr.tail = said.as_bytes().to_vec();
+            let failure = judge_restart(&output, StepId::Restart, &baseline()).unwrap_err();
+            assert_eq!(failure.reason, reason, "{said}");
+        }
+    }
 }
