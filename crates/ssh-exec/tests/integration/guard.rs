@@ -546,3 +546,27 @@ async fn steps_of_several_speakers_never_overlap() {
         );
     }
 }
+
+#[tokio::test]
+async fn one_that_still_waits_is_refused_once_a_later_one_of_a_higher_epoch_was_first() {
+    let repo = Repo::new();
+    run(&repo, repo.guard("alpha", 1)).await;
+    let mut holder = hold(&repo);
+    let trace = repo.beside("orphan");
+    let orphan = command("step", ": >\"$trace\"")
+        .param("trace", trace.to_str().unwrap())
+        .guarded(repo.guard("alpha", 1));
+    let (output, ()) = tokio::join!(shell(&orphan), async {
+        let waiting = repo.kept("lock");
+        let seen = tokio::task::spawn_blocking(move || {
+            until("the orphan waits", || waiters(&waiting) > 0);
+        });
+        seen.await.unwrap();
+        // The one sent after it was first at the lock: this is what it leaves.
+        std::fs::write(repo.kept("fence"), "alpha 2\n").unwrap();
+        release(&mut holder);
+    });
+    assert_eq!(output.unwrap().refusal(), fenced("alpha", 2));
+    assert!(!trace.exists(), "it changed nothing");
+    assert_eq!(text(&repo.kept("fence")), "alpha 2\n");
+}
