@@ -13,6 +13,7 @@ use diesel::sql_types::{BigInt, Text};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 use super::backend::{Access, Backend};
+use super::options::StoreOptions;
 use super::rows::EventRow;
 use super::schema::events;
 use super::work::Work;
@@ -45,17 +46,13 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlit
 /// Marks a file as ours; set by the first migration.
 const APPLICATION_ID: i64 = 1_380_930_636;
 
-/// How long a call waits for another process that holds the file.
-const BUSY: Duration = Duration::from_secs(5);
-
 /// Where the file is.
 #[derive(Clone, Debug)]
 pub(crate) struct Sqlite {
     place: Place,
     busy: Duration,
-    /// The file may grow to so many pages, to try out what a full disk does.
     #[cfg(feature = "testing")]
-    pub(crate) max_pages: std::sync::Arc<std::sync::atomic::AtomicU32>,
+    max_pages: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -95,21 +92,21 @@ pub(crate) fn integrity(conn: &mut Conn) -> QueryResult<Vec<String>> {
 }
 
 impl Sqlite {
-    pub(crate) fn file(path: &str) -> Self {
-        Self::at(Place::File(PathBuf::from(path)))
+    pub(crate) fn file(path: &str, options: &StoreOptions) -> Self {
+        Self::at(Place::File(PathBuf::from(path)), options)
     }
 
     #[cfg(feature = "testing")]
-    pub(crate) fn memory() -> Self {
-        Self::at(Place::Memory)
+    pub(crate) fn memory(options: &StoreOptions) -> Self {
+        Self::at(Place::Memory, options)
     }
 
-    fn at(place: Place) -> Self {
+    fn at(place: Place, options: &StoreOptions) -> Self {
         Self {
             place,
-            busy: BUSY,
+            busy: options.busy,
             #[cfg(feature = "testing")]
-            max_pages: std::sync::Arc::default(),
+            max_pages: options.max_pages,
         }
     }
 
@@ -190,11 +187,9 @@ impl Sqlite {
             self.explained(conn.batch_execute("PRAGMA query_only = ON"))?;
         }
         #[cfg(feature = "testing")]
-        match self.max_pages.load(std::sync::atomic::Ordering::Relaxed) {
-            0 => {}
-            pages => {
-                self.explained(conn.batch_execute(&format!("PRAGMA max_page_count = {pages}")))?;
-            }
+        if let Some(pages) = self.max_pages {
+            let limit = format!("PRAGMA max_page_count = {pages}");
+            self.explained(conn.batch_execute(&limit))?;
         }
         Ok(())
     }
@@ -290,8 +285,8 @@ impl Sqlite {
         if says("database is locked") || says("table is locked") {
             StoreError::Unavailable {
                 cause: format!(
-                    "{database} was held by another process for more than {} s",
-                    self.busy.as_secs()
+                    "{database} was held by another process for more than {:?}",
+                    self.busy
                 ),
             }
         } else if says("readonly database") {

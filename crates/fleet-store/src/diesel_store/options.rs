@@ -1,6 +1,7 @@
 //! How a store is opened.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::process::{Processes, SystemProcesses};
@@ -19,6 +20,11 @@ pub struct StoreOptions {
     pub mode: Mode,
     /// Whether an SQLite file that is not there is made, with its folder. A PostgreSQL database must be there.
     pub create: bool,
+    /// How long a call waits for another process that holds an SQLite file.
+    pub busy: Duration,
+    /// An SQLite file may grow to so many pages, to try out what a full disk does.
+    #[cfg(feature = "testing")]
+    pub max_pages: Option<u32>,
 }
 
 impl Default for StoreOptions {
@@ -29,6 +35,9 @@ impl Default for StoreOptions {
             processes: Arc::new(SystemProcesses::new()),
             mode: Mode::Threads,
             create: true,
+            busy: Duration::from_secs(5),
+            #[cfg(feature = "testing")]
+            max_pages: None,
         }
     }
 }

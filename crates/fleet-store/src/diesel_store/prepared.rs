@@ -1,39 +1,60 @@
 //! Updates that stay prepared.
+//!
+//! diesel prepares every update anew, because in general its columns may differ from one time to the next; parsing it
+//! then costs several times what running it does. Ours are the same text each time they pass a place in the source, so
+//! that place is what their statement is kept under. Debug builds, which all tests are, check that the text is the same.
+//!
+//! A query is known as one of these types only while it is passed by value, which loading does and `execute` does not:
+//! so an update without `RETURNING` is run as a query without rows.
+
+use std::marker::PhantomData;
 
 use diesel::QueryResult;
 use diesel::backend::Backend;
+use diesel::connection::Connection;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::query_dsl::RunQueryDsl;
 use diesel::sql_types::BigInt;
 
-/// An `UPDATE … RETURNING` whose prepared statement is kept for the next time.
-///
-/// diesel prepares every update anew, because in general its columns may differ from one time to the next; parsing it
-/// then costs several times what running it does. Statements are kept by their text, so this is right for any update
-/// that comes in few variants, as all of ours do.
-///
-/// A query is only known as this type while it is passed by value, which loading does and `execute` does not: updates
-/// that return nothing are run by `update!`.
+/// An update that returns rows, kept under `Site`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Prepared<Q>(Q);
+pub(crate) struct Returning<Q, Site>(Q, PhantomData<Site>);
 
-/// An `UPDATE` that returns nothing, run as a query without rows.
+/// An update that returns nothing, kept under `Site`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PreparedSilent<Q>(Q);
+pub(crate) struct Silent<Q, Site>(Q, PhantomData<Site>);
 
-/// Keeps the statement of this update, which returns rows.
-pub(crate) fn prepared<Q>(update: Q) -> Prepared<Q> {
-    Prepared(update)
+/// What a statement is kept under.
+pub(crate) trait CallSite: 'static {
+    /// Whether the text is the same each time. Else it is kept under its text.
+    const ONE_TEXT: bool;
 }
 
-/// Keeps the statement of this update, which returns nothing.
-pub(crate) fn prepared_silent<Q>(update: Q) -> PreparedSilent<Q> {
-    PreparedSilent(update)
+/// For updates whose columns depend on what is known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SomeTexts;
+
+impl CallSite for SomeTexts {
+    const ONE_TEXT: bool = false;
 }
 
 macro_rules! kept {
     ($kept:ident) => {
-        impl<Q, DB> QueryFragment<DB> for $kept<Q>
+        impl<Q, Site: CallSite> $kept<Q, Site> {
+            pub(crate) fn new<C>(_: &C, update: Q) -> Self
+            where
+                C: Connection,
+                C::Backend: Default,
+                <C::Backend as Backend>::QueryBuilder: Default,
+                Q: QueryFragment<C::Backend>,
+            {
+                #[cfg(debug_assertions)]
+                check::same_text::<C::Backend, Q, Site>(&update);
+                Self(update, PhantomData)
+            }
+        }
+
+        impl<Q, Site, DB> QueryFragment<DB> for $kept<Q, Site>
         where
             DB: Backend,
             Q: QueryFragment<DB>,
@@ -47,36 +68,95 @@ macro_rules! kept {
             }
         }
 
-        impl<Q> QueryId for $kept<Q> {
-            type QueryId = ();
+        impl<Q, Site: CallSite> QueryId for $kept<Q, Site> {
+            type QueryId = Site;
 
-            /// Known by its text.
-            const HAS_STATIC_QUERY_ID: bool = false;
+            const HAS_STATIC_QUERY_ID: bool = Site::ONE_TEXT;
         }
     };
 }
 
-kept!(Prepared);
-kept!(PreparedSilent);
+kept!(Returning);
+kept!(Silent);
 
-impl<Q: Query> Query for Prepared<Q> {
+impl<Q: Query, Site> Query for Returning<Q, Site> {
     type SqlType = Q::SqlType;
 }
 
-impl<Q, Conn> RunQueryDsl<Conn> for Prepared<Q> {}
+impl<Q, Site, Conn> RunQueryDsl<Conn> for Returning<Q, Site> {}
 
-impl<Q> Query for PreparedSilent<Q> {
+impl<Q, Site> Query for Silent<Q, Site> {
     /// Of the rows that there are none of.
     type SqlType = BigInt;
 }
 
-/// Runs an update that returns nothing.
+/// Runs an update that returns nothing. With `some texts`, its columns may depend on what is known.
 macro_rules! update {
+    ($conn:expr, some texts, $update:expr $(,)?) => {
+        update!($conn, $crate::diesel_store::prepared::SomeTexts => $update)
+    };
     ($conn:expr, $update:expr $(,)?) => {{
-        let update = $crate::diesel_store::prepared::prepared_silent($update);
+        struct Here;
+        impl $crate::diesel_store::prepared::CallSite for Here {
+            const ONE_TEXT: bool = true;
+        }
+        update!($conn, Here => $update)
+    }};
+    ($conn:expr, $site:ty => $update:expr) => {{
+        use $crate::diesel_store::prepared::Silent;
+        let update = Silent::<_, $site>::new(&*$conn, $update);
         diesel::connection::LoadConnection::load($conn, update)
             .and_then(|rows| rows.into_iter().try_for_each(|row| row.map(drop)))
     }};
 }
 
-pub(crate) use update;
+/// Runs an update that returns one row.
+macro_rules! update_returning {
+    ($conn:expr, $update:expr $(,)?) => {{
+        struct Here;
+        impl $crate::diesel_store::prepared::CallSite for Here {
+            const ONE_TEXT: bool = true;
+        }
+        use $crate::diesel_store::prepared::Returning;
+        let update = Returning::<_, Here>::new(&*$conn, $update);
+        diesel::RunQueryDsl::get_result(update, $conn)
+    }};
+}
+
+pub(crate) use {update, update_returning};
+
+#[cfg(debug_assertions)]
+mod check {
+    use std::any::TypeId;
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+
+    use diesel::backend::Backend;
+    use diesel::query_builder::QueryFragment;
+
+    use super::CallSite;
+
+    thread_local! {
+        static SEEN: RefCell<HashMap<TypeId, String>> = RefCell::default();
+    }
+
+    pub(super) fn same_text<DB, Q, Site>(update: &Q)
+    where
+        DB: Backend + Default,
+        DB::QueryBuilder: Default,
+        Q: QueryFragment<DB>,
+        Site: CallSite,
+    {
+        let shown = diesel::debug_query::<DB, _>(update).to_string();
+        let text = shown.split(" -- binds").next().unwrap_or_default();
+        SEEN.with_borrow_mut(|seen| {
+            let first = seen
+                .entry(TypeId::of::<Site>())
+                .or_insert_with(|| text.to_owned());
+            assert!(
+                !Site::ONE_TEXT || first == text,
+                "two texts from one place: {first} and {text}"
+            );
+        });
+    }
+}

@@ -38,6 +38,10 @@ pub struct DieselStore {
     seq: watch::Sender<i64>,
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one a store, and it is never moved"
+)]
 enum Engines {
     Sqlite(Engine<Sqlite>),
     Postgres(Engine<Postgres>),
@@ -94,11 +98,11 @@ impl DieselStore {
             && !path.is_empty()
             && !path.contains('\0')
         {
-            return Self::open_sqlite(Sqlite::file(path), options);
+            return Self::open_sqlite(Sqlite::file(path, &options), options);
         }
         #[cfg(feature = "testing")]
         if url == "sqlite::memory:" {
-            return Self::open_sqlite(Sqlite::memory(), options);
+            return Self::open_sqlite(Sqlite::memory(&options), options);
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             return Self::open_postgres(Postgres::new(url)?, options).await;
@@ -124,7 +128,7 @@ impl DieselStore {
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn in_memory_with(options: StoreOptions) -> Self {
-        Self::open_sqlite(Sqlite::memory(), options).expect("memory is always there")
+        Self::open_sqlite(Sqlite::memory(&options), options).expect("memory is always there")
     }
 
     fn open_sqlite(sqlite: Sqlite, options: StoreOptions) -> Result<Self, StoreError> {

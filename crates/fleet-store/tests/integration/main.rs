@@ -2,6 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod contract;
+mod crash;
+mod cut;
+mod files;
 mod fleet;
 mod place;
 mod postgres;
+mod schema;

@@ -9,7 +9,7 @@ use fleet_types::{
 
 use super::{Conn, workers};
 use crate::api::{Claim, Idle};
-use crate::diesel_store::prepared::{prepared, update};
+use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{AttemptRow, HostRow, RolloutRow, StageRow, count, word};
 use crate::diesel_store::schema::{attempt_specs, attempts, hosts, rollouts, stages};
 use crate::diesel_store::work::{Answer, Trouble, Work};
@@ -117,7 +117,8 @@ fn take(
     worker: WorkerId,
 ) -> Answer<Claimed, LeaseError> {
     let now = work.now();
-    let host: HostRow = prepared(
+    let host: HostRow = update_returning!(
+        conn,
         diesel::update(hosts::table.find(&attempt.host))
             .set((
                 hosts::lease_worker.eq(worker.to_string()),
@@ -126,8 +127,7 @@ fn take(
                 hosts::lease_epoch.eq(hosts::lease_epoch + 1),
             ))
             .returning(HostRow::as_returning()),
-    )
-    .get_result(conn)?;
+    )?;
     AttemptStatus::Updating
         .as_str()
         .clone_into(&mut attempt.status);
@@ -240,7 +240,8 @@ fn take_over(
     dead: &str,
     worker: WorkerId,
 ) -> Answer<Option<Claimed>, LeaseError> {
-    let host: Option<HostRow> = prepared(
+    let host: Option<HostRow> = update_returning!(
+        conn,
         diesel::update(
             hosts::table
                 .find(&attempt.host)
@@ -252,16 +253,15 @@ fn take_over(
         ))
         .returning(HostRow::as_returning()),
     )
-    .get_result(conn)
     .optional()?;
     let Some(host) = host else { return Ok(None) };
     // Read only now that the host is ours: its last worker may have written until this moment.
-    let attempt: AttemptRow = prepared(
+    let attempt: AttemptRow = update_returning!(
+        conn,
         diesel::update(attempts::table.find((&attempt.rollout, &attempt.host)))
             .set(attempts::takeovers.eq(attempts::takeovers + 1))
             .returning(AttemptRow::as_returning()),
-    )
-    .get_result(conn)?;
+    )?;
     let rollout: RolloutRow = rollouts::table
         .find(&attempt.rollout)
         .select(RolloutRow::as_select())

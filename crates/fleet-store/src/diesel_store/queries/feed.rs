@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use fleet_types::Event;
 
 use super::{Conn, insert_events};
-use crate::diesel_store::prepared::prepared;
+use crate::diesel_store::prepared::update_returning;
 use crate::diesel_store::rows::EventRow;
 use crate::diesel_store::schema::{events, feed};
 use crate::diesel_store::work::{Answer, Work};
@@ -13,12 +13,12 @@ use crate::diesel_store::work::{Answer, Work};
 /// commit, so numbers are in commit order and a reader never sees a number before a smaller one.
 pub(crate) fn append(conn: &mut Conn, rows: &mut [EventRow]) -> QueryResult<i64> {
     let number = i64::try_from(rows.len()).unwrap_or(i64::MAX);
-    let last: i64 = prepared(
+    let last: i64 = update_returning!(
+        conn,
         diesel::update(feed::table)
             .set(feed::seq.eq(feed::seq + number))
             .returning(feed::seq),
-    )
-    .get_result(conn)?;
+    )?;
     for (row, seq) in rows.iter_mut().zip(last - number + 1..) {
         row.seq = seq;
     }

@@ -7,7 +7,7 @@ use fleet_types::{AttemptStatus, Event, EventKind, HostId, HostName, Invalid, La
 
 use super::create::ACTIVE;
 use super::{Conn, advance, record};
-use crate::diesel_store::prepared::{prepared, update};
+use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{
     AttemptRow, HostRow, LastAttempt, StageRow, machine, to_json, word,
 };
@@ -180,7 +180,8 @@ pub(crate) fn host_edit(
     let (host, _) = find_with_attempt(conn, name)?;
     Taken::load(conn, Some(&host.id))?.take(new)?;
     // Pinned keys stay: another machine at a new address shows other keys, and is refused until they are pinned anew.
-    let row: HostRow = prepared(
+    let row: HostRow = update_returning!(
+        conn,
         diesel::update(hosts::table.find(&host.id))
             .set((
                 hosts::name.eq(new.name.as_str()),
@@ -191,8 +192,7 @@ pub(crate) fn host_edit(
                 hosts::owner.eq(new.owner.as_deref()),
             ))
             .returning(HostRow::as_returning()),
-    )
-    .get_result(conn)?;
+    )?;
     let mut event = about(EventKind::HostEdited, &new.name, actor, work);
     if new.name != *name {
         event.message = Some(format!("{name} is now {}", new.name));
@@ -238,12 +238,12 @@ fn skip_removed(conn: &mut Conn, work: &mut Work, mut attempt: AttemptRow) -> An
             attempts::finished_at.eq(work.now().0),
         )),
     )?;
-    let stage: StageRow = prepared(
+    let stage: StageRow = update_returning!(
+        conn,
         diesel::update(stages::table.find((&attempt.rollout, attempt.stage)))
             .set(stages::skipped.eq(stages::skipped + 1))
             .returning(StageRow::as_returning()),
-    )
-    .get_result(conn)?;
+    )?;
     work.tell(Event {
         reason: Some(Reason::Removed.to_string()),
         to: None,

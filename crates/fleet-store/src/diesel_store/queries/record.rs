@@ -7,7 +7,7 @@ use fleet_types::{
 };
 
 use super::{Conn, lease_moment, workers as workers_queries};
-use crate::diesel_store::prepared::{prepared, update};
+use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{
     LeaseRow, OwnedAttempt, RolloutRow, StageRow, StepRow, count, from_json, to_json, word,
 };
@@ -368,6 +368,7 @@ fn settle_host(
     let seen = outcome.version.as_ref();
     update!(
         conn,
+        some texts,
         diesel::update(hosts::table.find(&row.host)).set((
             hosts::lease_worker.eq(None::<String>),
             hosts::lease_machine.eq(None::<String>),
@@ -385,7 +386,8 @@ fn count_outcome(conn: &mut Conn, row: &OwnedAttempt, outcome: &Outcome) -> Quer
     let one = |yes: bool| i64::from(yes);
     let success = outcome.status == AttemptStatus::Success;
     let unchanged = success && outcome.reason == Reason::Unchanged;
-    prepared(
+    update_returning!(
+        conn,
         diesel::update(stages::table.find((&row.rollout, row.stage)))
             .set((
                 stages::updating.eq(stages::updating - 1),
@@ -399,7 +401,6 @@ fn count_outcome(conn: &mut Conn, row: &OwnedAttempt, outcome: &Outcome) -> Quer
             ))
             .returning(StageRow::as_returning()),
     )
-    .get_result(conn)
 }
 
 /// Whether the commit may be what made the host bad: the host was touched, and not the network, the host's state or this

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use super::{Conn, lease_moment};
 use crate::clock::LeaseMoment;
-use crate::diesel_store::prepared::{prepared, update};
+use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{DriverRow, LeaseRow, WorkerRow, to_json, word};
 use crate::diesel_store::schema::{drivers, hosts, meta, slots, workers};
 use crate::diesel_store::work::{Answer, Work, millis, refuse, widen};
@@ -86,12 +86,12 @@ pub(crate) fn worker_renew(
         .filter(workers::gone_at.is_null())
         .filter(workers::lease_era.eq(moment.era.as_ref()))
         .filter(workers::lease_until.gt(moment.at));
-    let renewed: Option<String> = prepared(
+    let renewed: Option<String> = update_returning!(
+        conn,
         diesel::update(stands)
             .set(workers::lease_until.eq(until))
             .returning(workers::id),
     )
-    .get_result(conn)
     .optional()?;
     if renewed.is_some() {
         return Ok(());
