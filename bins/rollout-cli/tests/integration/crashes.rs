@@ -6,6 +6,8 @@ use fleet_types::view::Host;
 use fleet_types::{AttemptStatus, RolloutState};
 use local_fleet::{InstallBehaviour, ReleaseSpec};
 
+use rustix::process::Signal;
+
 use crate::support::{Site, wait_until};
 
 const FAST: &str = "[rollout]\nsettle = 0.2\n[lease]\nslot_grace = 0.2\n";
@@ -57,7 +59,7 @@ fn killed_at_random_moments_and_run_again() {
                 assert_eq!(ran.code, 0, "after {kills} kills: {ran:#?}");
                 break;
             }
-            running.signal("KILL");
+            running.signal(Signal::KILL);
             running.end();
             kills += 1;
             at_most_one_is_active(&site);
@@ -123,7 +125,7 @@ fn interrupted(site: &Site) -> String {
                 .any(|flight| flight.step.as_deref() == Some("install"))
         })
     });
-    running.signal("KILL");
+    running.signal(Signal::KILL);
     running.end();
     target
 }

@@ -1,7 +1,5 @@
 //! Two updates that overlap on one database: one runs, the other is told which.
 
-use std::fs;
-
 use local_fleet::ReleaseSpec;
 use serde_json::Value;
 
@@ -13,18 +11,12 @@ fn one_runs_and_the_other_is_told_which() {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(100);
-    // The install waits for a file to go away: the one that runs cannot be done before the other has looked.
-    let site = Site::new(1, "[rollout]\nsettle = 0\n[lease]\nslot_grace = 0\n");
-    let gate = site.place.path("gate");
-    let install = format!(
-        "while [ -e '{}' ]; do sleep 0.02; done; bun install",
-        gate.display()
-    );
-    site.place
-        .expect(0, &["hosts", "edit", "web-01", "--install", &install]);
+    // The one that runs cannot be done before the other has looked.
+    let site = Site::gated(1, "[rollout]\nsettle = 0\n[lease]\nslot_grace = 0\n");
+    site.open_gate();
     let mut won = [0_u32; 2];
     for round in 0..rounds {
-        fs::write(&gate, "").unwrap();
+        site.close_gate();
         let target = site.release(ReleaseSpec::good(format!("release {round}")));
         let arguments = ["update", "--to", &target, "--all", "-y", "--json"];
         let mut both = [site.place.start(&arguments), site.place.start(&arguments)];
@@ -40,7 +32,7 @@ fn one_runs_and_the_other_is_told_which() {
         };
         let refused = refused.end();
         assert_eq!(refused.code, 7, "round {round}: {refused:#?}");
-        fs::remove_file(&gate).unwrap();
+        site.open_gate();
         let ran = running.end();
         assert_eq!(ran.code, 0, "round {round}: {ran:#?}");
         let summary: Value = ran.lines().pop().unwrap();

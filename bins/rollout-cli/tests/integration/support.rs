@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use local_fleet::{LocalFleet, ReleaseSpec};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 /// How long anything in these tests may take before something is wrong.
@@ -137,13 +138,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn signal(&self, signal: &str) {
-        let child = self.child.as_ref().unwrap();
-        let sent = Command::new("kill")
-            .args(["-s", signal, &child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(sent.success());
+    pub(crate) fn signal(&self, signal: Signal) {
+        send(self.child.as_ref().unwrap().id(), signal).unwrap();
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
@@ -157,7 +153,7 @@ impl Running {
         let (done, ended) = std::sync::mpsc::channel::<()>();
         let watchdog = std::thread::spawn(move || {
             if ended.recv_timeout(LIMIT).is_err() {
-                let _ = Command::new("kill").args(["-9", &id.to_string()]).status();
+                let _ = send(id, Signal::KILL);
             }
         });
         let output = child.wait_with_output().unwrap();
@@ -165,6 +161,11 @@ impl Running {
         watchdog.join().unwrap();
         Ran::of(output)
     }
+}
+
+fn send(id: u32, signal: Signal) -> rustix::io::Result<()> {
+    let process = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
+    kill_process(process, signal)
 }
 
 impl Drop for Running {
@@ -214,15 +215,40 @@ impl Site {
             fleet,
             runtime,
         };
-        site.configure(more);
+        site.configure("", more);
         site.enrol();
         site
     }
 
-    fn configure(&self, more: &str) {
+    /// The same, and the install waits on every host for as long as the gate is closed.
+    pub(crate) fn gated(hosts: usize, more: &str) -> Self {
+        let site = Self::new(hosts, more);
+        let gate = site.place.path("gate");
+        let install = format!(
+            "install = \"while [ -e '{}' ]; do sleep 0.02; done; bun install\"\n",
+            gate.display()
+        );
+        site.configure(&install, more);
+        for host in site.fleet.hosts() {
+            site.place
+                .expect(0, &["hosts", "edit", host.name(), "--reset-app", "-q"]);
+        }
+        site.close_gate();
+        site
+    }
+
+    pub(crate) fn close_gate(&self) {
+        fs::write(self.place.path("gate"), "").unwrap();
+    }
+
+    pub(crate) fn open_gate(&self) {
+        fs::remove_file(self.place.path("gate")).unwrap();
+    }
+
+    fn configure(&self, app: &str, more: &str) {
         let fleet = self.fleet.description();
         let text = format!(
-            "database_url = \"sqlite://rollout.db\"\n[app]\nservice = \"{}\"\n[ssh]\nuser = \"{}\"\nkey = \"{}\"\n{more}",
+            "database_url = \"sqlite://rollout.db\"\n[app]\nservice = \"{}\"\n{app}[ssh]\nuser = \"{}\"\nkey = \"{}\"\n{more}",
             fleet.service,
             fleet.user,
             fleet.client_key.display()
