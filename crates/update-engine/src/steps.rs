@@ -154,10 +154,11 @@ pub(crate) fn pull(app: &AppSettings, pull: &Pull<'_>) -> Work {
 }
 
 pub(crate) fn checkout(app: &AppSettings, previous: &Previous, other: &CommitHash) -> Work {
+    // What is thrown away is kept first, then two moves and the submodules, each with its limit, and the looks around them.
     let seconds = app
         .timeouts
         .pull
-        .saturating_mul(3)
+        .saturating_mul(4)
         .saturating_add(app.timeouts.inspect.saturating_mul(2));
     let work = Work::new(StepId::RollbackCheckout.as_str(), CHECKOUT, seconds);
     moving(work, app, previous).with("other", other.as_str())

@@ -319,7 +319,7 @@ async fn what_the_dead_worker_left_running_is_waited_for() {
         (StepId::Install, 60 + 120),
         (StepId::Restart, 60 + 180),
         (StepId::Pull, 60 + 240),
-        (StepId::Inspect, 60 + 240),
+        (StepId::Inspect, 60 + 300),
         (StepId::Settle, 60),
     ] {
         let scene = Scene::new(SimRelease::Good);
