@@ -1,7 +1,7 @@
 //! The settings that both binaries read, from file, environment and flags.
 //!
 //! The crate reads no environment and knows no clock: the binary says where to look ([`Places`]) and what was said on the
-//! command line or in the environment ([`Layer`]); [`load`] puts it together. Every value knows where it came from.
+//! command line or in the environment ([`Layer`]); [`load()`] puts it together. Every value knows where it came from.
 //!
 //! ```
 //! use rollout_settings::{Layer, Origin, Places, RolloutLayer, load};
