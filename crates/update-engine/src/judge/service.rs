@@ -158,6 +158,11 @@ fn is_in_place(
     }
     let message = match (&tree.head, output.fact("tree_error")) {
         (_, Some(error)) => with_detail("git could not be asked", error),
+        // Just before, the tree was clean: most likely it was the install command.
+        (Some(head), None) if head == wanted && tree.dirty.is_some() => format!(
+            "tracked files are not as committed: {} (files that the install command rewrites belong in `generated`)",
+            tree.dirty_files.join(", ")
+        ),
         (Some(head), None) if head == wanted => dirty_message(tree),
         (Some(head), None) => format!("HEAD is {}, not {}", head.short(), wanted.short()),
         (None, None) => "where HEAD is could not be found out".to_owned(),
@@ -364,7 +369,7 @@ mod tests {
             ),
             (
                 vec![("dirty", "1"), ("dirty_1", "app.js")],
-                "wrong_head: changed by hand: app.js",
+                "wrong_head: tracked files are not as committed: app.js (files that the install command rewrites belong in `generated`)",
             ),
             (
                 vec![("dirty", "")],

@@ -356,3 +356,32 @@ async fn a_lock_that_stays_taken_is_a_busy_host() {
     holder.wait().unwrap();
     assert_refused(&place, &outcome, Reason::HostBusy);
 }
+
+#[tokio::test]
+async fn an_install_that_rewrites_tracked_files_is_no_success_unless_they_are_named() {
+    for named in [false, true] {
+        let place = Place::new();
+        place.write("origin/generated.txt", "as committed\n");
+        let old = place.commit_origin("a file that the next install rewrites");
+        place.git(&["pull", "--quiet"]);
+        let new = place.release("two", "service=ok\n");
+        let mut spec = place.spec(&new);
+        spec.app.install =
+            "bun install && { grep -q one release || echo new >generated.txt; }".to_owned();
+        if named {
+            spec.app.generated.push("generated.txt".to_owned());
+        }
+        let outcome = place.attempt(spec).await;
+        if named {
+            assert_eq!(outcome.reason, Reason::Updated, "{outcome:?}");
+            continue;
+        }
+        assert_eq!(
+            (outcome.status, outcome.reason),
+            (AttemptStatus::RolledBack, Reason::WrongHead),
+            "{outcome:?}"
+        );
+        assert!(outcome.message.contains("generated.txt"), "{outcome:?}");
+        place.assert_on(&old, "one");
+    }
+}
