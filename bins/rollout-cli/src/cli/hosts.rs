@@ -17,7 +17,7 @@ pub(crate) enum HostsCommand {
         /// The host.
         name: HostName,
     },
-    /// Add a host; what isn't said is taken from [app] and [ssh] in the configuration
+    /// Add a host; what isn't said is taken from the configuration
     Add(Box<AddHost>),
     /// Change an entry; what isn't said stays
     Edit(Box<EditHost>),
@@ -163,7 +163,7 @@ pub(crate) struct EditHost {
     /// How its service is updated; an empty --verify for none.
     #[command(flatten)]
     pub app: AppFlags,
-    /// Take the app settings that are not said here from [app] as it is now
+    /// Take the app settings that are not said here from the configuration as it is now
     #[arg(long)]
     pub reset_app: bool,
     /// Clear the mark that a person must look
@@ -185,7 +185,7 @@ pub(crate) struct RemoveHosts {
 /// A format of a file of hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ListFormat {
-    /// name,address,port,user[,key,labels,owner][,repo,branch,service,install,verify]
+    /// name,address,port,user and perhaps key,labels,owner,repo,branch,service,install,verify
     Csv,
     /// {"hosts":[...]}, as export writes it
     Json,
