@@ -26,6 +26,12 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     /// by one instead.
     const SAVEPOINTS: bool;
 
+    /// How many connections write at once.
+    const WRITERS: usize;
+
+    /// At most so many jobs share a commit.
+    const GROUP: usize;
+
     /// The statement that ends a transaction.
     const COMMIT: &'static str = "COMMIT";
 

@@ -171,7 +171,12 @@ impl<B: Backend> Desk<B> {
     ///
     /// First without savepoints, which cost as much as a small job does. When a job has to be undone, all are: then again
     /// with a savepoint each, where the database has cheap ones, so that the others still share a commit; else one by one.
-    pub(crate) fn run(&mut self, mut jobs: Vec<Box<dyn Job<B>>>, access: Access) {
+    pub(crate) fn run(&mut self, jobs: Vec<Box<dyn Job<B>>>) {
+        self.run_as(jobs, self.access);
+    }
+
+    /// The same, for the one connection that is there for both.
+    pub(crate) fn run_as(&mut self, mut jobs: Vec<Box<dyn Job<B>>>, access: Access) {
         jobs.sort_by_key(|job| job.rank());
         let ways: &[Savepoints] = match jobs.len() {
             0 | 1 => &[],

@@ -11,9 +11,6 @@ use super::desk::{Call, Desk, Job, Rank};
 use super::work::{Answer, Inputs, Work};
 use crate::error::StoreError;
 
-/// At most so many jobs share a commit.
-const GROUP: usize = 256;
-
 /// How many threads read. They wait for the disk at most, so a few serve many callers.
 const READERS: usize = 3;
 
@@ -21,7 +18,7 @@ type Boxed<B> = Box<dyn Job<B>>;
 
 /// Runs the calls of one store.
 pub(crate) enum Engine<B: Backend> {
-    /// One thread writes, a few read.
+    /// A few threads write, a few read.
     Threads(Threads<B>),
     /// Every call runs where it is made, one at a time: nothing happens between two calls, so a simulation is the same
     /// in every run.
@@ -29,7 +26,7 @@ pub(crate) enum Engine<B: Backend> {
 }
 
 pub(crate) struct Threads<B: Backend> {
-    writer: Option<mpsc::Sender<Boxed<B>>>,
+    writers: Option<mpsc::Sender<Boxed<B>>>,
     readers: Option<mpsc::Sender<Boxed<B>>>,
     joined: Vec<JoinHandle<()>>,
 }
@@ -49,22 +46,29 @@ impl<B: Backend> Engine<B> {
     ) -> std::io::Result<Self> {
         let desk = |access| Desk::new(Arc::clone(backend), access, Arc::clone(inputs), seq.clone());
         let mut threads = Threads {
-            writer: None,
+            writers: None,
             readers: None,
             joined: Vec::new(),
         };
-        let (to_writer, jobs) = mpsc::channel();
-        let mut writer = desk(Access::Write);
-        writer.adopt(conn);
-        threads.start("store-writer", move || write(writer, &jobs))?;
-        threads.writer = Some(to_writer);
+        let (to_writers, jobs) = mpsc::channel();
+        let jobs = Arc::new(Mutex::new(jobs));
+        let mut first = Some(conn);
+        for _ in 0..B::WRITERS {
+            let mut writer = desk(Access::Write);
+            if let Some(conn) = first.take() {
+                writer.adopt(conn);
+            }
+            let jobs = Arc::clone(&jobs);
+            threads.start("store-writer", move || serve(writer, &jobs, B::GROUP))?;
+        }
+        threads.writers = Some(to_writers);
 
         let (to_readers, jobs) = mpsc::channel();
         let jobs = Arc::new(Mutex::new(jobs));
         for _ in 0..READERS {
             let reader = desk(Access::Read);
             let jobs = Arc::clone(&jobs);
-            threads.start("store-reader", move || read(reader, &jobs))?;
+            threads.start("store-reader", move || serve(reader, &jobs, 1))?;
         }
         threads.readers = Some(to_readers);
         Ok(Self::Threads(threads))
@@ -107,12 +111,12 @@ impl<B: Backend> Engine<B> {
         match self {
             Self::Inline(desk) => {
                 let mut desk = desk.lock().unwrap_or_else(PoisonError::into_inner);
-                desk.run(vec![job], access);
+                desk.run_as(vec![job], access);
             }
             Self::Threads(threads) => {
                 let queue = match access {
                     Access::Read => &threads.readers,
-                    Access::Write => &threads.writer,
+                    Access::Write => &threads.writers,
                 };
                 // A thread that ended drops the job, and with it the other end of the answer.
                 let _ = queue.as_ref().map(|queue| queue.send(job));
@@ -139,7 +143,7 @@ impl<B: Backend> Threads<B> {
 impl<B: Backend> Drop for Threads<B> {
     /// What was asked for is still done; then the connections are closed, so that the files are at rest afterwards.
     fn drop(&mut self) {
-        self.writer = None;
+        self.writers = None;
         self.readers = None;
         for thread in self.joined.drain(..) {
             let _ = thread.join();
@@ -148,18 +152,16 @@ impl<B: Backend> Drop for Threads<B> {
 }
 
 /// While one group commits, the calls for the next one gather: groups grow with the load by themselves.
-fn write<B: Backend>(mut desk: Desk<B>, jobs: &mpsc::Receiver<Boxed<B>>) {
-    while let Ok(first) = jobs.recv() {
-        let mut group = vec![first];
-        group.extend(jobs.try_iter().take(GROUP - 1));
-        desk.run(group, Access::Write);
+fn serve<B: Backend>(mut desk: Desk<B>, jobs: &Mutex<mpsc::Receiver<Boxed<B>>>, most: usize) {
+    while let Some(group) = next_group(jobs, most) {
+        desk.run(group);
     }
 }
 
-fn read<B: Backend>(mut desk: Desk<B>, jobs: &Mutex<mpsc::Receiver<Boxed<B>>>) {
-    loop {
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
-        desk.run(vec![job], Access::Read);
-    }
+/// Waits for a job and takes what else is there; none once nobody can send any more.
+fn next_group<J>(jobs: &Mutex<mpsc::Receiver<J>>, most: usize) -> Option<Vec<J>> {
+    let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut group = vec![jobs.recv().ok()?];
+    group.extend(jobs.try_iter().take(most - 1));
+    Some(group)
 }

@@ -148,8 +148,17 @@ pub(crate) fn lease_moment(conn: &mut Conn, work: &mut Work) -> QueryResult<Leas
     Ok(moment)
 }
 
-/// Many rows a statement: round trips are what costs here.
+/// Round trips are what costs here. A statement of many rows takes two, to prepare and to run it; one of a single row
+/// stays prepared.
 pub(crate) fn insert_events(conn: &mut Conn, rows: &[EventRow]) -> QueryResult<()> {
+    if rows.len() <= 2 {
+        for row in rows {
+            diesel::insert_into(events::table)
+                .values(row)
+                .execute(conn)?;
+        }
+        return Ok(());
+    }
     for some in rows.chunks(500) {
         diesel::insert_into(events::table)
             .values(some)
@@ -279,6 +288,12 @@ impl Backend for Postgres {
     type Conn = Conn;
 
     const SAVEPOINTS: bool = false;
+
+    /// A writer spends most of its time waiting for answers.
+    const WRITERS: usize = 4;
+
+    /// Small enough that all writers get some: locks are held until the last job of a group is done.
+    const GROUP: usize = 16;
 
     /// An answer of `COMMIT` says nothing about whether the transaction had failed before; a statement in front of it
     /// does, in the same round trip.

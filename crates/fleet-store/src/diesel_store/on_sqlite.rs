@@ -231,6 +231,11 @@ impl Backend for Sqlite {
 
     const SAVEPOINTS: bool = true;
 
+    /// The file takes one at a time; the others would only wait for it.
+    const WRITERS: usize = 1;
+
+    const GROUP: usize = 256;
+
     fn connect(&self, access: Access) -> Result<Conn, StoreError> {
         if let Place::File(path) = &self.place
             && !path.exists()

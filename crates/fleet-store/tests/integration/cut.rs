@@ -26,8 +26,8 @@ struct Proxy {
 }
 
 const CUTS: [(&[u8], Cut); 4] = [
-    (b"COMMIT", Cut::After),
-    (b"COMMIT", Cut::Before),
+    (b"; COMMIT", Cut::After),
+    (b"; COMMIT", Cut::Before),
     (b"BEGIN ISOLATION LEVEL READ COMMITTED", Cut::Before),
     (b"BEGIN ISOLATION LEVEL READ COMMITTED", Cut::After),
 ];
@@ -100,7 +100,7 @@ async fn lost_commit_is_unknown_and_anything_before_it_is_done_again() {
         proxy.armed.store(number, Ordering::SeqCst);
         let result = store.host_add(vec![host(&name)], &actor()).await;
         assert_eq!(proxy.armed.load(Ordering::SeqCst), NONE, "{case}: cut");
-        let commit = word.starts_with(b"COMMIT");
+        let commit = word.ends_with(b"; COMMIT");
         match (commit, &result) {
             (true, Err(HostError::Store(StoreError::Unavailable { .. }))) | (false, Ok(_)) => {}
             (_, result) => panic!("{case}: {result:?}"),

@@ -9,7 +9,7 @@ use fleet_types::{
 use super::{Conn, lease_moment, workers as workers_queries};
 use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{
-    LeaseRow, OwnedAttempt, RolloutRow, StageRow, StepRow, count, from_json, to_json, word,
+    OwnedAttempt, RolloutRow, StageRow, StepRow, count, from_json, to_json, word,
 };
 use crate::diesel_store::schema::{attempts, hosts, rollouts, stages, steps, workers};
 use crate::diesel_store::work::{Answer, Trouble, Work, refuse, widen};
@@ -98,31 +98,35 @@ pub(crate) fn attempt_record(
 }
 
 /// The attempt, if the lease stands: epoch and worker are those on record and the worker's lease has not run out. The
-/// host's row stays locked until the transaction ends, so that no takeover comes between this look and the write.
+/// host's row stays locked until the transaction ends, so that no takeover comes between this look and the write. The
+/// worker's row is not: all its hosts share that.
 fn owned(conn: &mut Conn, work: &mut Work, lease: &HostLease) -> Answer<OwnedAttempt, LeaseError> {
     let (rollout, host, worker) = (
         lease.rollout.to_string(),
         lease.host.to_string(),
         lease.worker.to_string(),
     );
-    let found: Option<(OwnedAttempt, LeaseRow)> = locked!(
+    let moment = lease_moment(conn, work)?;
+    let stands = workers::table
+        .filter(workers::id.eq(&worker))
+        .filter(workers::gone_at.is_null())
+        .filter(workers::lease_era.eq(moment.era.as_ref()))
+        .filter(workers::lease_until.gt(moment.at));
+    let found: Option<(OwnedAttempt, bool)> = locked!(
         attempts::table
             .inner_join(hosts::table.on(hosts::id.eq(attempts::host)))
-            .inner_join(workers::table.on(workers::id.nullable().eq(hosts::lease_worker)))
             .filter(attempts::rollout.eq(&rollout))
             .filter(attempts::host.eq(&host))
             .filter(attempts::status.eq(AttemptStatus::Updating.as_str()))
             .filter(hosts::lease_worker.eq(&worker))
             .filter(hosts::lease_epoch.eq(lease.epoch.0))
-            .select((OwnedAttempt::as_select(), LeaseRow::as_select()))
+            .select((OwnedAttempt::as_select(), diesel::dsl::exists(stands)))
     )
     .get_result(conn)
     .optional()?;
-    let moment = lease_moment(conn, work)?;
     match found {
-        Some((attempt, kept)) if kept.stands(&moment) => Ok(attempt),
-        Some((_, kept)) => refuse(workers_queries::lease_lost(&worker, Some(&kept))),
-        None => lost(conn, work, &host, lease),
+        Some((attempt, true)) => Ok(attempt),
+        _ => lost(conn, work, &host, lease),
     }
 }
 
