@@ -1,14 +1,19 @@
 //! The store on diesel: the same query bodies on SQLite and on PostgreSQL.
 
 mod backend;
+mod calls;
 mod desk;
 mod engine;
+mod history_rows;
 mod on_postgres;
 mod on_sqlite;
 mod options;
+mod postgres_url;
 mod prepared;
+mod rollout_rows;
 mod rows;
 mod schema;
+mod sqlite_file;
 mod store;
 mod work;
 

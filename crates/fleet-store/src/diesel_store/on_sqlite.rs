@@ -1,9 +1,6 @@
 //! SQLite: one file, one writer at a time, durable at every commit.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
@@ -16,6 +13,7 @@ use super::backend::{Access, Backend};
 use super::options::StoreOptions;
 use super::rows::EventRow;
 use super::schema::events;
+use super::sqlite_file;
 use super::work::Work;
 use crate::clock::LeaseMoment;
 use crate::error::StoreError;
@@ -49,17 +47,11 @@ const APPLICATION_ID: i64 = 1_380_930_636;
 /// Where the file is.
 #[derive(Clone, Debug)]
 pub(crate) struct Sqlite {
-    place: Place,
+    /// None: in memory, gone with its connection.
+    path: Option<PathBuf>,
     busy: Duration,
     #[cfg(feature = "testing")]
     max_pages: Option<u32>,
-}
-
-#[derive(Clone, Debug)]
-enum Place {
-    File(PathBuf),
-    #[cfg(feature = "testing")]
-    Memory,
 }
 
 /// The time that leases go by.
@@ -93,17 +85,17 @@ pub(crate) fn integrity(conn: &mut Conn) -> QueryResult<Vec<String>> {
 
 impl Sqlite {
     pub(crate) fn file(path: &str, options: &StoreOptions) -> Self {
-        Self::at(Place::File(PathBuf::from(path)), options)
+        Self::at(Some(PathBuf::from(path)), options)
     }
 
     #[cfg(feature = "testing")]
     pub(crate) fn memory(options: &StoreOptions) -> Self {
-        Self::at(Place::Memory, options)
+        Self::at(None, options)
     }
 
-    fn at(place: Place, options: &StoreOptions) -> Self {
+    fn at(path: Option<PathBuf>, options: &StoreOptions) -> Self {
         Self {
-            place,
+            path,
             busy: options.busy,
             #[cfg(feature = "testing")]
             max_pages: options.max_pages,
@@ -111,20 +103,15 @@ impl Sqlite {
     }
 
     fn name(&self) -> String {
-        match &self.place {
-            Place::File(path) => path.display().to_string(),
-            #[cfg(feature = "testing")]
-            Place::Memory => ":memory:".to_owned(),
+        match &self.path {
+            Some(path) => path.display().to_string(),
+            None => ":memory:".to_owned(),
         }
     }
 
     /// Whether the database is one connection and ends with it.
     pub(crate) fn is_memory(&self) -> bool {
-        match &self.place {
-            Place::File(_) => false,
-            #[cfg(feature = "testing")]
-            Place::Memory => true,
-        }
+        self.path.is_none()
     }
 
     /// Makes sure that the file is there, is ours, can be written, and has today's schema.
@@ -133,8 +120,8 @@ impl Sqlite {
         create: bool,
         work: &mut Work,
     ) -> Result<(Conn, String, i64), StoreError> {
-        if let Place::File(path) = &self.place {
-            prepare(path, create)?;
+        if let Some(path) = &self.path {
+            sqlite_file::prepare(path, create)?;
         }
         let mut conn = self.establish()?;
         self.check_owner(&mut conn)?;
@@ -145,12 +132,10 @@ impl Sqlite {
     }
 
     fn establish(&self) -> Result<Conn, StoreError> {
-        let target = match &self.place {
+        let target = match &self.path {
             // `./` in front of a relative path: SQLite reads some names as more than a path.
-            Place::File(path) if path.is_relative() => format!("./{}", path.display()),
-            Place::File(path) => path.display().to_string(),
-            #[cfg(feature = "testing")]
-            Place::Memory => ":memory:".to_owned(),
+            Some(path) if path.is_relative() => format!("./{}", path.display()),
+            _ => self.name(),
         };
         let mut conn = Conn::establish(&target).map_err(|error| StoreError::Open {
             database: self.name(),
@@ -181,7 +166,7 @@ impl Sqlite {
             self.use_write_ahead_log(conn)?;
         }
         let pragmas = "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; \
-             PRAGMA cache_size = -16000;";
+             PRAGMA cache_size = -16000; PRAGMA wal_autocheckpoint = 4000;";
         self.explained(conn.batch_execute(pragmas))?;
         if access == Access::Read {
             self.explained(conn.batch_execute("PRAGMA query_only = ON"))?;
@@ -237,7 +222,7 @@ impl Backend for Sqlite {
     const GROUP: usize = 256;
 
     fn connect(&self, access: Access) -> Result<Conn, StoreError> {
-        if let Place::File(path) = &self.place
+        if let Some(path) = &self.path
             && !path.exists()
         {
             // Opening would make an empty file, and a store that was lost would look like a new one.
@@ -328,81 +313,6 @@ impl Sqlite {
                 cause: message.to_owned(),
             }
         }
-    }
-}
-
-/// Makes the folder and the file, for this user alone, and finds out early what would only show as a riddle later.
-fn prepare(path: &Path, create: bool) -> Result<(), StoreError> {
-    let open = |cause: String| StoreError::Open {
-        database: path.display().to_string(),
-        cause,
-    };
-    let read_only = |cause: &str| StoreError::ReadOnly {
-        database: path.display().to_string(),
-        cause: cause.to_owned(),
-    };
-    match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => return Err(open("it is a folder".to_owned())),
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound && create => make(path)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(open("there is no such file".to_owned()));
-        }
-        Err(error) => return Err(open(error.to_string())),
-    }
-    let may = |path: &Path, access| rustix::fs::access(path, access).is_ok();
-    if !may(path, rustix::fs::Access::READ_OK) {
-        return Err(open("this user may not read the file".to_owned()));
-    }
-    if !may(path, rustix::fs::Access::WRITE_OK) {
-        return Err(read_only("this user may not write the file"));
-    }
-    if !may(folder(path), rustix::fs::Access::WRITE_OK) {
-        return Err(read_only(
-            "this user may not write its folder, where the log is kept",
-        ));
-    }
-    Ok(())
-}
-
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-fn make(path: &Path) -> Result<(), StoreError> {
-    let failed = |error: std::io::Error| {
-        let database = path.display().to_string();
-        let cause = error.to_string();
-        match error.kind() {
-            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
-                StoreError::ReadOnly { database, cause }
-            }
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                StoreError::Full { database, cause }
-            }
-            _ => StoreError::Open { database, cause },
-        }
-    };
-    let folder = folder(path);
-    if !folder.exists() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(failed)?;
-    }
-    let made = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    match made {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(failed(error)),
     }
 }
 

@@ -1,5 +1,5 @@
 //! The store's promises, on every database that it runs on.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod contract;
 mod crash;

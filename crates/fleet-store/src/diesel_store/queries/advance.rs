@@ -6,7 +6,7 @@ use fleet_types::{
     Verdict,
 };
 
-use super::{Conn, create, record};
+use super::{Conn, create, settle};
 use crate::diesel_store::prepared::update;
 use crate::diesel_store::rows::{BadVersionRow, RolloutRow, StageRow};
 use crate::diesel_store::schema::{attempts, bad_versions, rollouts, stages};
@@ -79,7 +79,7 @@ fn judge(conn: &mut Conn, work: &mut Work, rollout: &RolloutRow, stage: &StageRo
     match stage.gate()?.verdict(rollout.policy()?.max_failure_percent) {
         Verdict::Open => Ok(false),
         Verdict::Halt => {
-            record::halt_if_certain(conn, work, stage)?;
+            settle::halt_if_certain(conn, work, stage)?;
             Ok(true)
         }
         Verdict::Pass => {

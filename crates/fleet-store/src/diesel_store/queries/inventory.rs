@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use fleet_types::{AttemptStatus, Event, EventKind, HostId, HostName, Invalid, Label, Reason};
 
 use super::create::ACTIVE;
-use super::{Conn, advance, record};
+use super::{Conn, advance, settle};
 use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{
     AttemptRow, HostRow, LastAttempt, StageRow, machine, to_json, word,
@@ -251,7 +251,7 @@ fn skip_removed(conn: &mut Conn, work: &mut Work, mut attempt: AttemptRow) -> An
     });
     let rollout = advance::lock(conn, &attempt.rollout)?;
     if rollout.stage == stage.position {
-        record::halt_if_certain(conn, work, &stage)?;
+        settle::halt_if_certain(conn, work, &stage)?;
     }
     Ok(())
 }

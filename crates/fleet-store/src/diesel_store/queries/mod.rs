@@ -10,6 +10,7 @@ pub(crate) mod feed;
 pub(crate) mod inventory;
 pub(crate) mod open;
 pub(crate) mod record;
+mod settle;
 pub(crate) mod verbs;
 pub(crate) mod views;
 pub(crate) mod workers;
