@@ -135,12 +135,20 @@ impl AttemptTask {
                 tracing::warn!(host = %self.owned.name(), %stopped, "an attempt stopped");
                 let refused = lease.refusals() > refusals;
                 match journal.stopped() {
-                    Some(StopCause::HostLost) => AttemptEnd::NotOurs,
+                    Some(StopCause::HostLost) => self.after_host_lost().await,
                     Some(StopCause::Outage) => AttemptEnd::Interrupted,
                     None if refused => AttemptEnd::Interrupted,
                     None | Some(StopCause::Illegal) => AttemptEnd::Faulty,
                 }
             }
+        }
+    }
+
+    /// The last event may have been kept although its answer was lost; trying it again then finds the host settled.
+    async fn after_host_lost(&self) -> AttemptEnd {
+        match self.on_record().await {
+            OnRecord::Settled => AttemptEnd::Settled,
+            OnRecord::Updating(_) | OnRecord::NotOurs => AttemptEnd::NotOurs,
         }
     }
 

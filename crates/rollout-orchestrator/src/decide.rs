@@ -17,6 +17,8 @@ pub(crate) struct View {
     pub(crate) in_flight: usize,
     /// A connection may be opened here for one more host.
     pub(crate) place: bool,
+    /// The store may hold a host or a slot for this worker that the worker does not know of.
+    pub(crate) in_doubt: bool,
     /// The last claim found nothing, and nothing happened since.
     pub(crate) nothing_to_claim: bool,
     /// The rollout was carried on, and nothing happened since.
@@ -32,6 +34,8 @@ pub(crate) enum Action {
     Claim,
     /// Close what is done: the stage, the rollout.
     Advance,
+    /// Give up the lease and come back under a new name.
+    StartOver,
     /// Nothing, until something happens.
     Wait,
     /// Nothing ever again.
@@ -51,6 +55,14 @@ pub(crate) fn next_action(view: &View) -> Action {
                 Action::Done
             } else {
                 Action::Advance
+            }
+        }
+        // Nothing of ours is in flight then, so that nothing is lost by it.
+        _ if view.in_doubt => {
+            if view.in_flight == 0 {
+                Action::StartOver
+            } else {
+                Action::Wait
             }
         }
         S::Running if view.unresolved => {
@@ -86,6 +98,7 @@ mod tests {
             leaving: false,
             in_flight: 0,
             place: true,
+            in_doubt: false,
             nothing_to_claim: false,
             advanced: false,
         };
@@ -203,6 +216,41 @@ mod tests {
                 A::Wait,
             ),
             (
+                "in doubt",
+                View {
+                    in_doubt: true,
+                    ..base
+                },
+                A::StartOver,
+            ),
+            (
+                "in doubt, hosts in flight",
+                View {
+                    in_doubt: true,
+                    in_flight: 1,
+                    ..base
+                },
+                A::Wait,
+            ),
+            (
+                "in doubt, paused",
+                View {
+                    in_doubt: true,
+                    state: S::Paused,
+                    ..base
+                },
+                A::StartOver,
+            ),
+            (
+                "in doubt, over",
+                View {
+                    in_doubt: true,
+                    state: S::Aborted,
+                    ..base
+                },
+                A::Done,
+            ),
+            (
                 "leaving, what its last host ended is not closed yet",
                 View {
                     leaving: true,
@@ -247,7 +295,7 @@ mod tests {
     #[test]
     fn nothing_is_claimed_unless_the_rollout_is_running_and_resolved() {
         for state in RolloutState::ALL {
-            for bits in 0..64_u32 {
+            for bits in 0..128_u32 {
                 let bit = |n: u32| bits & (1 << n) != 0;
                 let view = View {
                     state: *state,
@@ -257,6 +305,7 @@ mod tests {
                     in_flight: usize::from(bit(3)),
                     place: bit(4),
                     nothing_to_claim: bit(5),
+                    in_doubt: bit(6),
                     advanced: false,
                 };
                 if next_action(&view) == Action::Claim {
@@ -264,6 +313,7 @@ mod tests {
                         *state == RolloutState::Running
                             && !view.unresolved
                             && !view.leaving
+                            && !view.in_doubt
                             && view.place
                     );
                 }

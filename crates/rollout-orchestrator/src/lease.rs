@@ -83,11 +83,7 @@ impl Lease {
 
     /// Whether a command may be sent now.
     pub(crate) fn check(&self) -> Result<(), Fenced> {
-        let age = self
-            .renewed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .elapsed();
+        let age = self.age();
         let fenced = if self.lost.is_cancelled() {
             Fenced::Lost
         } else if age >= self.times.fence {
@@ -99,6 +95,11 @@ impl Lease {
         };
         self.refusals.fetch_add(1, Ordering::Relaxed);
         Err(fenced)
+    }
+
+    fn age(&self) -> Duration {
+        let renewed = self.renewed.lock();
+        renewed.unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// How often [`Lease::check`] refused, so that an attempt that was stopped by it is told from a faulty one.
@@ -125,21 +126,44 @@ impl Lease {
 }
 
 /// Renews the lease until it is lost or the handle is dropped. A task of its own, so that no slow call delays it.
+///
+/// A lease that could not be renewed for its whole length is lost without asking: connections must be closed before
+/// others may take the slots that they stand for.
 pub(crate) fn keep(store: Arc<dyn Store>, lease: Arc<Lease>) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
-        let times = lease.times;
-        let mut pause = times.renew;
-        while !lease.is_lost() {
-            sleep(pause).await;
-            pause = match renew(&*store, &lease).await {
-                Ok(()) => times.renew,
-                Err(cause) => {
-                    tracing::warn!(worker = %lease.worker, %cause, "the lease could not be renewed");
-                    times.renew / 5
-                }
-            };
+        tokio::select! {
+            () = renew_until_lost(&*store, &lease) => {}
+            () = run_out(&lease) => {
+                tracing::warn!(worker = %lease.worker, "the lease ran out");
+                lease.lose();
+            }
         }
     }))
+}
+
+async fn renew_until_lost(store: &dyn Store, lease: &Lease) {
+    let every = lease.times.renew;
+    let mut pause = every;
+    while !lease.is_lost() {
+        sleep(pause).await;
+        pause = match renew(store, lease).await {
+            Ok(()) => every,
+            Err(cause) => {
+                tracing::warn!(worker = %lease.worker, %cause, "the lease could not be renewed");
+                every / 5
+            }
+        };
+    }
+}
+
+async fn run_out(lease: &Lease) {
+    loop {
+        let left = lease.times.lease.saturating_sub(lease.age());
+        if left.is_zero() {
+            return;
+        }
+        sleep(left).await;
+    }
 }
 
 /// Renews once. `Err` means that it is worth trying again.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fleet_store::{LeaseError, SlotId, Store};
+use fleet_store::{LeaseError, SlotId, Store, StoreError};
 use ssh_exec::{
     CommandOutput, ConnectError, Endpoint, HostKey, IdentityError, RemoteCommand, Session,
     SessionError, Transport,
@@ -33,6 +33,18 @@ pub(crate) struct Slots {
     /// Every task that still holds a slot or gives one back; a worker that leaves waits for them.
     pub(crate) open: TaskTracker,
     pub(crate) queue: Arc<Queue>,
+    /// Whether the store may hold something for this registration that nobody here knows of.
+    pub(crate) in_doubt: Arc<AtomicBool>,
+}
+
+impl Slots {
+    /// After a host or a slot was asked for: the store may have given it although its answer was lost. As long as this
+    /// registration lives nobody else would take it; under a new one it can be taken over like any other.
+    pub(crate) fn note_doubt(&self, error: &StoreError) {
+        if matches!(error, StoreError::Unavailable { .. }) {
+            self.in_doubt.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Those of one process who wait for a slot. One of them asks the store, the others wait for their turn.
@@ -199,7 +211,12 @@ async fn acquire(
                 slots.lease.lose();
                 return Err(withheld(host, what));
             }
-            Err(error) => tracing::warn!(host, %error, "no connection slot could be asked for"),
+            Err(error) => {
+                if let LeaseError::Store(error) = &error {
+                    slots.note_doubt(error);
+                }
+                tracing::warn!(host, %error, "no connection slot could be asked for");
+            }
         }
         tokio::select! {
             () = cancelled.cancelled() => return Err(gone()),

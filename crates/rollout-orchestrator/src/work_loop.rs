@@ -6,6 +6,7 @@ mod registration;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fleet_store::NewWorker;
 use fleet_types::RolloutId;
@@ -167,6 +168,7 @@ impl WorkLoop {
             leaving,
             in_flight,
             place: current.desk.has_place(),
+            in_doubt: self.registration.slots.in_doubt.load(Ordering::Relaxed),
             nothing_to_claim: current.nothing_to_claim,
             advanced: current.advanced,
         };
@@ -174,6 +176,7 @@ impl WorkLoop {
             Action::Resolve => current.resolve(self.mode),
             Action::Claim => return self.claim().await,
             Action::Advance => return self.advance().await,
+            Action::StartOver => self.registration.lease().lose(),
             Action::Wait => return Ok(Turn::Wait),
             Action::Done if leaving || matches!(self.mode, WorkMode::One(_)) => {
                 return Ok(Turn::End);

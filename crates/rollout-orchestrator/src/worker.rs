@@ -227,6 +227,7 @@ impl Registration {
             lease,
             open: TaskTracker::new(),
             queue: Arc::default(),
+            in_doubt: Arc::default(),
         };
         Self {
             slots,

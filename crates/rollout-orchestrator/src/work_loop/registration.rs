@@ -107,11 +107,7 @@ impl WorkLoop {
         match answer {
             Ok(answer) => self.weather(Ok(answer)),
             Err(LeaseError::Store(error)) => {
-                if matches!(error, StoreError::Unavailable { .. }) {
-                    // The host may be ours by now without our knowing, and as long as we live nobody else would take it
-                    // on. Under a new name we may.
-                    self.registration.lease().lose();
-                }
+                self.registration.slots.note_doubt(&error);
                 self.weather(Err(error))
             }
             Err(LeaseError::Lost { what }) => {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fleet_types::*;
+use tokio::time::{Instant, sleep};
 use update_engine::testing::SimRelease;
 
 use crate::world::*;
@@ -71,4 +72,49 @@ async fn one_bad_host_in_the_second_stage() {
     );
     world.check_truth(record.id).await;
     world.check_all_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_settle_side_by_side_on_one_connection() {
+    let world = World::new(6).await;
+    let since = Instant::now();
+    let one = Policy {
+        concurrency: 1,
+        settle: Duration::from_secs(60),
+        ..in_one_go()
+    };
+    let record = run(&world.orchestrator(), one).await;
+    assert_eq!(record.state, RolloutState::Completed);
+    assert_eq!(world.network.most_open(), 1);
+    assert!(
+        since.elapsed() < Duration::from_secs(90),
+        "{:?}",
+        since.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_hosts_in_flight_than_allowed() {
+    let world = World::new(12).await;
+    let orchestrator = world.orchestrator();
+    let policy = Policy {
+        max_in_flight: 3,
+        settle: Duration::from_secs(30),
+        ..in_one_go()
+    };
+    let (id, mut worker) = begin(&orchestrator, policy).await;
+    let mut most = 0;
+    let watching = async {
+        loop {
+            let tally = world.tally(id).await;
+            most = most.max(tally.get(&AttemptStatus::Updating).copied().unwrap_or(0));
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let record = tokio::select! {
+        finished = worker.finished() => finished.unwrap().record.unwrap(),
+        () = watching => unreachable!("it never ends"),
+    };
+    assert_eq!(record.state, RolloutState::Completed);
+    assert_eq!(most, 3);
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fleet_store::StoreError;
 use fleet_types::*;
 use rollout_orchestrator::*;
 use update_engine::testing::SimRelease;
 
-use crate::process::{Death, Process};
+use crate::process::{Cut, Death, Process};
 use crate::world::*;
 
 /// One host of each kind: good, restarts for ever, cannot install, is on the target already.
@@ -103,7 +104,8 @@ async fn die_and_finish(first: Death, second: Option<Death>) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn at_every_point_of_the_journal_and_of_every_command() {
-    let kinds: [(&str, fn(usize) -> Death); 4] = [
+    type Point = fn(usize) -> Death;
+    let kinds: [(&str, Point); 4] = [
         ("before record", Death::BeforeRecord),
         ("after record", Death::AfterRecord),
         ("before command", Death::BeforeCommand),
@@ -133,5 +135,46 @@ async fn and_whoever_takes_over_dies_as_well() {
             )
             .await;
         }
+    }
+}
+
+/// One host that is updated and one that is taken back, with the connection to the database cut at one call.
+async fn cut_and_finish(cut: Cut) -> usize {
+    let what = format!("{cut:?}");
+    let world = World::new(2).await;
+    world.breaks(&[2], SimRelease::CrashLoops);
+    let (process, orchestrator) = world.process();
+    let plan = orchestrator.plan(&all(two_at_once())).await.unwrap();
+    let me = who("test");
+    let id = orchestrator.trigger(&plan, Some(me.clone())).await.unwrap();
+    let before = process.store_calls();
+    process.is_cut(match cut {
+        Cut::Before(number) => Cut::Before(before + number),
+        Cut::After(number) => Cut::After(before + number),
+    });
+    let mut worker = Worker::start_registered(&orchestrator, me, WorkMode::One(id)).await;
+    while let Err(error) = worker {
+        assert!(
+            matches!(error, StoreError::Unavailable { .. }),
+            "{what}: {error}"
+        );
+        worker = Worker::start(&orchestrator, who("again"), WorkMode::One(id)).await;
+    }
+    let record = worker.unwrap().finished().await.unwrap().record.unwrap();
+    assert_eq!(record.state, RolloutState::CompletedWithFailures, "{what}");
+    assert_eq!(world.outcomes(id).await, ENDS[..2], "{what}");
+    world.check_truth(id).await;
+    assert!(world.network.most_open() <= 2, "{what}");
+    process.store_calls() - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_the_database_cut_off_at_every_call() {
+    for cut in [Cut::Before, Cut::After] {
+        let mut number = 1;
+        while cut_and_finish(cut(number)).await >= number {
+            number += 1;
+        }
+        assert!(number > 100, "the loop ended early: {number}");
     }
 }

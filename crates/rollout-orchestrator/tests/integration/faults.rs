@@ -1,5 +1,6 @@
 //! Panics, keys that cannot be loaded, and slots that nobody waits for any more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleet_store::{Inventory, Workers};
@@ -8,6 +9,8 @@ use rollout_orchestrator::*;
 use ssh_exec::{Endpoint, Transport};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::process::Process;
+use crate::process_network::ProcessTransport;
 use crate::world::*;
 
 #[tokio::test(start_paused = true)]
@@ -154,20 +157,58 @@ fn somewhere(name: &str) -> Endpoint {
     endpoint(&name.parse().unwrap(), &new_host(name).spec, &[], &ssh).unwrap()
 }
 
-/// One slot, and everything that can be done with it half-way.
-#[tokio::test(start_paused = true)]
-async fn a_slot_is_given_back_whatever_happens_to_who_wanted_it() {
-    let world = World::new(3).await;
+/// A process that may have one connection open.
+fn one_connection(world: &World) -> (Process, Orchestrator) {
     let (process, orchestrator) = world.process();
     let settings = OrchestratorSettings {
         concurrency: 1,
         ..orchestrator.settings().clone()
     };
-    let network = std::sync::Arc::new(crate::process::ProcessTransport::new(
-        &process,
-        std::sync::Arc::new(world.network.clone()),
-    ));
-    let orchestrator = Orchestrator::new(orchestrator.store().clone(), network, settings);
+    let network = ProcessTransport::new(&process, Arc::new(world.network.clone()));
+    let store = Arc::clone(orchestrator.store());
+    (
+        process,
+        Orchestrator::new(store, Arc::new(network), settings),
+    )
+}
+
+/// The slot stands for the connection: it is not free before that is closed, however it is closed.
+#[tokio::test(start_paused = true)]
+async fn a_slot_is_taken_for_as_long_as_the_connection_is_open() {
+    let world = World::new(2).await;
+    let (process, orchestrator) = one_connection(&world);
+    process.closes_in(Duration::from_secs(2));
+    let worker = Worker::start(&orchestrator, who("checks"), WorkMode::Nothing)
+        .await
+        .unwrap();
+    let transport = worker.transport();
+    for orderly in [true, false] {
+        let session = transport.connect(&somewhere("web-01")).await.unwrap();
+        let since = Instant::now();
+        if orderly {
+            tokio::spawn(session.close());
+        } else {
+            drop(session);
+        }
+        let other = world.store.worker_register(who("other")).await.unwrap();
+        assert!(world.store.slot_acquire(other, 1).await.unwrap().is_none());
+        let session = transport.connect(&somewhere("web-02")).await.unwrap();
+        assert!(
+            since.elapsed() >= Duration::from_secs(2),
+            "{:?}",
+            since.elapsed()
+        );
+        assert_eq!(world.network.open(), 1);
+        session.close().await;
+    }
+    assert_eq!(world.network.most_open(), 1);
+}
+
+/// One slot, and everything that can be done with it half-way.
+#[tokio::test(start_paused = true)]
+async fn a_slot_is_given_back_whatever_happens_to_who_wanted_it() {
+    let world = World::new(3).await;
+    let orchestrator = one_connection(&world).1;
     let mut worker = Worker::start(&orchestrator, who("checks"), WorkMode::Nothing)
         .await
         .unwrap();

@@ -3,11 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod again;
+mod chaos;
 mod course;
 mod crash;
 mod faults;
 mod gate;
+mod leaving;
 mod process;
+mod process_network;
+mod process_store;
+mod real_time;
 mod sharing;
 mod target;
 mod verbs;

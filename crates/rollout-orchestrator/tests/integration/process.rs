@@ -1,21 +1,13 @@
-//! One process of a test: a store and a transport that can die, freeze, or lose the database, all at once.
+//! One process of a test: it can die, freeze, or lose the database, all of it at once.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use fleet_store::*;
-use fleet_types::{
-    CommitHash, Epoch, Event, HostEvent, HostId, HostName, RolloutId, Seq, StoreId, Verb, WorkerId,
-    view,
-};
-use ssh_exec::{
-    CommandOutput, ConnectError, Endpoint, HostKey, Identity, IdentityError, RemoteCommand,
-    Session, SessionError, Transport,
-};
+use fleet_store::StoreError;
+use fleet_types::{HostEvent, HostId};
+use ssh_exec::{Endpoint, Identity, IdentityError};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -32,6 +24,15 @@ pub(crate) enum Death {
     AfterCommand(usize),
 }
 
+/// What happens to one call of the store, its database connection cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The n-th call never arrives.
+    Before(usize),
+    /// The n-th call takes effect, but its answer is lost.
+    After(usize),
+}
+
 /// What happens to one process. Clones are the same process.
 #[derive(Clone, Default)]
 pub(crate) struct Process {
@@ -41,6 +42,7 @@ pub(crate) struct Process {
 #[derive(Default)]
 struct Shared {
     death: Mutex<Option<Death>>,
+    cut: Mutex<Option<Cut>>,
     dead: AtomicBool,
     died: Notify,
     away: AtomicBool,
@@ -57,6 +59,7 @@ struct Shared {
     frozen: watch::Sender<bool>,
     /// When it sent each of its commands.
     sent: Mutex<Vec<Instant>>,
+    goodbye: Mutex<Duration>,
 }
 
 impl Process {
@@ -93,10 +96,6 @@ impl Process {
         self.shared.away.store(away, Ordering::SeqCst);
     }
 
-    pub(crate) fn records(&self) -> usize {
-        self.shared.records.load(Ordering::SeqCst)
-    }
-
     pub(crate) fn commands(&self) -> usize {
         self.shared.commands.load(Ordering::SeqCst)
     }
@@ -116,6 +115,11 @@ impl Process {
         *self.shared.panic_at.lock().unwrap() = Some((host.to_owned(), times));
     }
 
+    /// Closing a connection takes this long.
+    pub(crate) fn closes_in(&self, time: Duration) {
+        *self.shared.goodbye.lock().unwrap() = time;
+    }
+
     /// It cannot read these private keys.
     pub(crate) fn cannot_read(&self, keys: &[&str]) {
         *self.shared.unreadable.lock().unwrap() = keys.iter().map(PathBuf::from).collect();
@@ -126,7 +130,7 @@ impl Process {
         self.shared.checked.load(Ordering::SeqCst)
     }
 
-    fn load(&self, endpoint: &Endpoint) -> Result<(), IdentityError> {
+    pub(crate) fn load(&self, endpoint: &Endpoint) -> Result<(), IdentityError> {
         let unreadable = self.shared.unreadable.lock().unwrap();
         match &endpoint.identity {
             Identity::File(path) if unreadable.contains(path) => Err(IdentityError::Unreadable {
@@ -142,8 +146,16 @@ impl Process {
         self.shared.frozen.send_replace(frozen);
     }
 
+    pub(crate) fn is_frozen(&self) -> bool {
+        *self.shared.frozen.borrow()
+    }
+
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.shared.away.load(Ordering::SeqCst)
+    }
+
     /// A dead process does nothing any more, and is told nothing; a frozen one nothing for now.
-    async fn alive(&self) {
+    pub(crate) async fn alive(&self) {
         let mut frozen = self.shared.frozen.subscribe();
         frozen.wait_for(|frozen| !frozen).await.unwrap();
         if self.is_dead() {
@@ -151,25 +163,43 @@ impl Process {
         }
     }
 
-    async fn store_answers(&self) -> Result<(), StoreError> {
-        self.shared.asked.fetch_add(1, Ordering::SeqCst);
+    /// A call of the store begins: its number.
+    pub(crate) async fn call_begins(&self) -> Result<usize, StoreError> {
+        let number = self.shared.asked.fetch_add(1, Ordering::SeqCst) + 1;
         self.alive().await;
-        if self.shared.away.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable {
-                cause: "cut off by the test".into(),
-            });
-        }
-        Ok(())
+        let away = self.shared.away.load(Ordering::SeqCst);
+        self.answers(!away && *self.shared.cut.lock().unwrap() != Some(Cut::Before(number)))?;
+        Ok(number)
     }
 
-    async fn point(&self, death: Death) {
+    /// It has taken effect.
+    pub(crate) async fn call_ends(&self, number: usize) -> Result<(), StoreError> {
+        self.alive().await;
+        self.answers(*self.shared.cut.lock().unwrap() != Some(Cut::After(number)))
+    }
+
+    fn answers(&self, yes: bool) -> Result<(), StoreError> {
+        if yes {
+            return Ok(());
+        }
+        Err(StoreError::Unavailable {
+            cause: "cut off by the test".into(),
+        })
+    }
+
+    /// The connection to its database is cut there, once.
+    pub(crate) fn is_cut(&self, cut: Cut) {
+        *self.shared.cut.lock().unwrap() = Some(cut);
+    }
+
+    pub(crate) async fn point(&self, death: Death) {
         if *self.shared.death.lock().unwrap() == Some(death) {
             self.kill();
         }
         self.alive().await;
     }
 
-    fn panic_if_due(&self, host: &str) {
+    pub(crate) fn panic_if_due(&self, host: &str) {
         let due = {
             let mut panic_at = self.shared.panic_at.lock().unwrap();
             match &mut *panic_at {
@@ -182,313 +212,30 @@ impl Process {
         };
         assert!(!due, "a panic that the test asked for");
     }
-}
 
-/// The store as one process has it.
-pub(crate) struct ProcessStore {
-    process: Process,
-    inner: Arc<dyn Store>,
-}
+    /// One more write to the journal is asked for: its number.
+    pub(crate) fn next_record(&self) -> usize {
+        self.shared.records.fetch_add(1, Ordering::SeqCst) + 1
+    }
 
-impl ProcessStore {
-    pub(crate) fn new(process: &Process, inner: Arc<dyn Store>) -> Self {
-        Self {
-            process: process.clone(),
-            inner,
-        }
+    pub(crate) fn keep(&self, host: HostId, event: &HostEvent) {
+        self.shared.kept.lock().unwrap().push((host, event.clone()));
     }
-}
 
-impl fmt::Debug for ProcessStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ProcessStore")
+    /// One more command is to be sent: its number.
+    pub(crate) fn next_command(&self) -> usize {
+        self.shared.commands.fetch_add(1, Ordering::SeqCst) + 1
     }
-}
 
-macro_rules! pass {
-    ($self:ident.$method:ident($($arg:expr),*)) => {{
-        $self.process.store_answers().await?;
-        let answer = $self.inner.$method($($arg),*).await;
-        $self.process.alive().await;
-        answer
-    }};
-}
+    pub(crate) fn note_sent(&self) {
+        self.shared.sent.lock().unwrap().push(Instant::now());
+    }
 
-#[async_trait]
-impl Inventory for ProcessStore {
-    async fn host_add(
-        &self,
-        hosts: Vec<NewHost>,
-        actor: &Actor,
-    ) -> Result<Vec<HostRecord>, HostError> {
-        pass!(self.host_add(hosts, actor))
+    pub(crate) fn goodbye(&self) -> Duration {
+        *self.shared.goodbye.lock().unwrap()
     }
-    async fn host_edit(
-        &self,
-        name: &HostName,
-        host: NewHost,
-        actor: &Actor,
-    ) -> Result<HostRecord, HostError> {
-        pass!(self.host_edit(name, host, actor))
-    }
-    async fn host_remove(&self, name: &HostName, actor: &Actor) -> Result<(), HostError> {
-        pass!(self.host_remove(name, actor))
-    }
-    async fn host_list(&self) -> Result<Vec<HostRecord>, StoreError> {
-        pass!(self.host_list())
-    }
-    async fn host_get(&self, name: &HostName) -> Result<Option<HostRecord>, StoreError> {
-        pass!(self.host_get(name))
-    }
-    async fn host_pin(
-        &self,
-        name: &HostName,
-        keys: Vec<String>,
-        actor: &Actor,
-    ) -> Result<(), HostError> {
-        pass!(self.host_pin(name, keys, actor))
-    }
-    async fn host_clear_attention(&self, name: &HostName, actor: &Actor) -> Result<(), HostError> {
-        pass!(self.host_clear_attention(name, actor))
-    }
-    async fn host_views(&self, rollout: Option<RolloutId>) -> Result<Vec<view::Host>, StoreError> {
-        pass!(self.host_views(rollout))
-    }
-}
 
-#[async_trait]
-impl Rollouts for ProcessStore {
-    async fn rollout_create(
-        &self,
-        plan: NewRollout,
-        worker: Option<NewWorker>,
-    ) -> Result<RolloutId, TriggerError> {
-        pass!(self.rollout_create(plan, worker))
-    }
-    async fn rollout_get(&self, id: RolloutId) -> Result<Option<RolloutRecord>, StoreError> {
-        pass!(self.rollout_get(id))
-    }
-    async fn rollout_active(&self) -> Result<Option<RolloutRecord>, StoreError> {
-        pass!(self.rollout_active())
-    }
-    async fn rollout_latest(&self) -> Result<Option<RolloutRecord>, StoreError> {
-        pass!(self.rollout_latest())
-    }
-    async fn rollout_list(
-        &self,
-        before: Option<RolloutId>,
-        limit: u32,
-    ) -> Result<Vec<RolloutRecord>, StoreError> {
-        pass!(self.rollout_list(before, limit))
-    }
-    async fn rollout_view(&self, id: RolloutId) -> Result<Option<view::Rollout>, StoreError> {
-        pass!(self.rollout_view(id))
-    }
-    async fn status(&self) -> Result<view::Status, StoreError> {
-        pass!(self.status())
-    }
-    async fn attempt_list(&self, id: RolloutId) -> Result<Vec<AttemptRecord>, StoreError> {
-        pass!(self.attempt_list(id))
-    }
-    async fn rollout_verb(
-        &self,
-        id: RolloutId,
-        verb: Verb,
-        actor: &Actor,
-    ) -> Result<(), VerbError> {
-        pass!(self.rollout_verb(id, verb, actor))
-    }
-    async fn rollout_resolve(
-        &self,
-        id: RolloutId,
-        target: Resolution,
-    ) -> Result<RolloutRecord, StoreError> {
-        pass!(self.rollout_resolve(id, target))
-    }
-    async fn rollout_advance(&self, id: RolloutId) -> Result<RolloutRecord, StoreError> {
-        pass!(self.rollout_advance(id))
-    }
-    async fn rollout_attend(&self, id: RolloutId, worker: WorkerId) -> Result<(), StoreError> {
-        pass!(self.rollout_attend(id, worker))
-    }
-    async fn known_bad(&self, version: &CommitHash) -> Result<Option<RolloutId>, StoreError> {
-        pass!(self.known_bad(version))
-    }
-}
-
-#[async_trait]
-impl Attempts for ProcessStore {
-    async fn attempt_claim(
-        &self,
-        rollout: RolloutId,
-        worker: WorkerId,
-        except: &[HostId],
-    ) -> Result<Claim, LeaseError> {
-        pass!(self.attempt_claim(rollout, worker, except))
-    }
-    async fn attempt_take_over(
-        &self,
-        worker: WorkerId,
-        except: &[HostId],
-    ) -> Result<Option<Claimed>, LeaseError> {
-        pass!(self.attempt_take_over(worker, except))
-    }
-    async fn attempt_record(&self, lease: &HostLease, event: &HostEvent) -> Result<(), LeaseError> {
-        self.process.store_answers().await?;
-        let number = self.process.shared.records.fetch_add(1, Ordering::SeqCst) + 1;
-        self.process.point(Death::BeforeRecord(number)).await;
-        let answer = self.inner.attempt_record(lease, event).await;
-        if answer.is_ok() {
-            self.process
-                .shared
-                .kept
-                .lock()
-                .unwrap()
-                .push((lease.host, event.clone()));
-        }
-        self.process.point(Death::AfterRecord(number)).await;
-        answer
-    }
-    async fn attempt_raise(
-        &self,
-        lease: &HostLease,
-        above: Epoch,
-    ) -> Result<HostLease, LeaseError> {
-        pass!(self.attempt_raise(lease, above))
-    }
-    async fn attempt_steps(
-        &self,
-        rollout: RolloutId,
-        host: &HostName,
-    ) -> Result<Vec<StepRecord>, StoreError> {
-        pass!(self.attempt_steps(rollout, host))
-    }
-}
-
-#[async_trait]
-impl Workers for ProcessStore {
-    async fn worker_register(&self, worker: NewWorker) -> Result<WorkerId, StoreError> {
-        pass!(self.worker_register(worker))
-    }
-    async fn worker_renew(&self, worker: WorkerId) -> Result<(), LeaseError> {
-        pass!(self.worker_renew(worker))
-    }
-    async fn worker_leave(&self, worker: WorkerId) -> Result<(), StoreError> {
-        pass!(self.worker_leave(worker))
-    }
-    async fn worker_alive(&self) -> Result<Vec<WorkerRecord>, StoreError> {
-        pass!(self.worker_alive())
-    }
-    async fn slot_acquire(
-        &self,
-        worker: WorkerId,
-        limit: u32,
-    ) -> Result<Option<SlotId>, LeaseError> {
-        pass!(self.slot_acquire(worker, limit))
-    }
-    async fn slot_release(&self, slot: SlotId) -> Result<(), StoreError> {
-        pass!(self.slot_release(slot))
-    }
-}
-
-#[async_trait]
-impl Feed for ProcessStore {
-    async fn events_after(
-        &self,
-        after: Seq,
-        rollout: Option<RolloutId>,
-        limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        pass!(self.events_after(after, rollout, limit))
-    }
-    async fn events_wait(&self, after: Seq, patience: Duration) -> Result<(), StoreError> {
-        pass!(self.events_wait(after, patience))
-    }
-}
-
-impl Store for ProcessStore {
-    fn id(&self) -> StoreId {
-        self.inner.id()
-    }
-    fn lease_times(&self) -> LeaseTimes {
-        self.inner.lease_times()
-    }
-}
-
-/// The network as one process has it.
-#[derive(Clone)]
-pub(crate) struct ProcessTransport {
-    process: Process,
-    inner: Arc<dyn Transport>,
-}
-
-impl ProcessTransport {
-    pub(crate) fn new(process: &Process, inner: Arc<dyn Transport>) -> Self {
-        Self {
-            process: process.clone(),
-            inner,
-        }
-    }
-}
-
-impl fmt::Debug for ProcessTransport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ProcessTransport")
-    }
-}
-
-#[async_trait]
-impl Transport for ProcessTransport {
-    async fn connect(&self, endpoint: &Endpoint) -> Result<Box<dyn Session>, ConnectError> {
-        self.process.alive().await;
-        self.process.load(endpoint)?;
-        let inner = self.inner.connect(endpoint).await?;
-        let process = self.process.clone();
-        Ok(Box::new(ProcessSession {
-            process,
-            host: endpoint.name.clone(),
-            inner,
-        }))
-    }
-    async fn check_identity(&self, endpoint: &Endpoint) -> Result<(), IdentityError> {
-        self.process.shared.checked.fetch_add(1, Ordering::SeqCst);
-        self.process.load(endpoint)
-    }
-    async fn host_keys(&self, endpoint: &Endpoint) -> Result<Vec<HostKey>, ConnectError> {
-        self.process.alive().await;
-        self.inner.host_keys(endpoint).await
-    }
-}
-
-struct ProcessSession {
-    process: Process,
-    host: String,
-    inner: Box<dyn Session>,
-}
-
-impl fmt::Debug for ProcessSession {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ProcessSession")
-    }
-}
-
-#[async_trait]
-impl Session for ProcessSession {
-    async fn run(&mut self, command: &RemoteCommand) -> Result<CommandOutput, SessionError> {
-        let number = self.process.shared.commands.fetch_add(1, Ordering::SeqCst) + 1;
-        self.process.point(Death::BeforeCommand(number)).await;
-        self.process.panic_if_due(&self.host);
-        self.process
-            .shared
-            .sent
-            .lock()
-            .unwrap()
-            .push(Instant::now());
-        let answer = self.inner.run(command).await;
-        self.process.point(Death::AfterCommand(number)).await;
-        answer
-    }
-    async fn close(self: Box<Self>) {
-        self.inner.close().await;
+    pub(crate) fn note_identity_check(&self) {
+        self.shared.checked.fetch_add(1, Ordering::SeqCst);
     }
 }

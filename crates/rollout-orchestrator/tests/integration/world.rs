@@ -13,7 +13,9 @@ use tokio::time::Instant;
 use update_engine::testing::{SimFleet, SimHost, SimOrigin, SimRelease};
 use uuid::Uuid;
 
-use crate::process::{Process, ProcessStore, ProcessTransport};
+use crate::process::Process;
+use crate::process_network::ProcessTransport;
+use crate::process_store::ProcessStore;
 
 /// The store's clock: tokio's, and what a test adds while every process is frozen.
 #[derive(Debug)]
