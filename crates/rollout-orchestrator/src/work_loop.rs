@@ -134,7 +134,12 @@ impl WorkLoop {
         };
         match (found, self.mode) {
             (None, WorkMode::One(id)) => return Err(WorkError::UnknownRollout { id }),
-            (None, _) => self.current = None,
+            (None, _) => {
+                self.current = None;
+                if self.owned.is_empty() {
+                    self.desks.clear();
+                }
+            }
             (Some(record), _) => {
                 let known = self
                     .current

@@ -36,7 +36,8 @@ pub struct Worker {
     registration: watch::Receiver<Slots>,
     places: Places,
     concurrency: u32,
-    task: AbortOnDropHandle<Result<Finished, WorkError>>,
+    /// None once it has told how it ended.
+    task: Option<AbortOnDropHandle<Result<Finished, WorkError>>>,
 }
 
 /// What a worker is doing, and what keeps it from doing more.
@@ -152,7 +153,7 @@ impl Worker {
             registration: registered,
             places: Places::new(concurrency, Arc::default()),
             concurrency,
-            task: AbortOnDropHandle::new(tokio::spawn(work.run())),
+            task: Some(AbortOnDropHandle::new(tokio::spawn(work.run()))),
         }
     }
 
@@ -190,15 +191,16 @@ impl Worker {
         self.orders.send_replace(Order::Abandon);
     }
 
-    /// Waits for its end: the rollout of [`WorkMode::One`] is over, or it was stopped and has left. To be called until it
-    /// returned once. Dropping the future changes nothing.
+    /// Waits for its end: the rollout of [`WorkMode::One`] is over, or it was stopped and has left. Tells how it ended
+    /// once; an error after that. Dropping the future changes nothing.
     pub async fn finished(&mut self) -> Result<Finished, WorkError> {
-        match (&mut self.task).await {
-            Ok(finished) => finished,
-            Err(error) => Err(WorkError::Internal {
-                cause: error.to_string(),
-            }),
-        }
+        let internal = |cause: String| WorkError::Internal { cause };
+        let Some(task) = &mut self.task else {
+            return Err(internal("it was told already how it ended".to_owned()));
+        };
+        let ended = task.await;
+        self.task = None;
+        ended.unwrap_or_else(|error| Err(internal(error.to_string())))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fleet_store::{Inventory, Workers};
 use fleet_types::*;
 use rollout_orchestrator::*;
-use ssh_exec::{Endpoint, Transport};
+use ssh_exec::{ConnectError, Endpoint, RemoteCommand, SessionError, Transport};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::process::Process;
@@ -262,4 +262,33 @@ async fn a_slot_is_given_back_whatever_happens_to_who_wanted_it() {
         transport.connect(&endpoint).await.is_err(),
         "not after it has left"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_session_sends_nothing_after_the_fence() {
+    let world = World::new(1).await;
+    let (process, orchestrator) = world.process();
+    let worker = Worker::start(&orchestrator, who("checks"), WorkMode::Nothing)
+        .await
+        .unwrap();
+    let transport = worker.transport();
+    let mut session = transport.connect(&somewhere("web-01")).await.unwrap();
+    let look = RemoteCommand::new("inspect", "true", Duration::from_secs(5));
+    session.run(&look).await.unwrap();
+    process.cut_off(true);
+    sleep(Duration::from_secs(21)).await;
+    let withheld = session.run(&look).await.unwrap_err();
+    assert!(
+        matches!(withheld, SessionError::Withheld { .. }),
+        "{withheld}"
+    );
+    let refused = transport.connect(&somewhere("web-01")).await.unwrap_err();
+    assert!(
+        matches!(refused, ConnectError::Withheld { .. }),
+        "{refused}"
+    );
+    assert_eq!(process.commands(), 1);
+    process.cut_off(false);
+    sleep(Duration::from_secs(2)).await;
+    session.run(&look).await.unwrap();
 }
