@@ -92,7 +92,7 @@ pub(crate) fn machine() -> String {
 /// Who asks: `anna@laptop`.
 pub(crate) fn actor() -> Actor {
     let user = user().unwrap_or_else(|| "somebody".to_owned());
-    Actor(fleet_types::printable(&format!("{user}@{}", machine())))
+    Actor::local(fleet_types::printable(&format!("{user}@{}", machine())))
 }
 
 /// Whether the terminal can redraw.

@@ -31,7 +31,7 @@ async fn main() -> Fallible<()> {
     let store = Arc::new(DieselStore::open(&url, StoreOptions::default()).await?);
     let began = Instant::now();
     let new = (0..hosts).map(host).collect::<Fallible<Vec<_>>>()?;
-    let added = store.host_add(new, &Actor("bench".to_owned())).await?;
+    let added = store.host_add(new, &Actor::local("bench")).await?;
     println!("{hosts} hosts added in {:?}", began.elapsed());
 
     let began = Instant::now();
@@ -181,9 +181,10 @@ fn plan(hosts: &[HostRecord], callers: u32) -> Fallible<NewRollout> {
             ..Policy::default()
         },
         source: None,
-        actor: Actor("bench".to_owned()),
+        actor: Actor::local("bench"),
         message: None,
         force: true,
+        request: None,
     })
 }
 

@@ -1,5 +1,15 @@
 //! The boundary: what a store promises. One trait per concern; [`Store`] is all of them.
 
+mod access;
+mod audit;
+mod health;
+mod lists;
+
+pub use access::{Access, sign_in_delay};
+pub use audit::Audit;
+pub use health::Health;
+pub use lists::Lists;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -174,6 +184,11 @@ pub trait Store: Inventory + Rollouts + Attempts + Workers + Feed {
     /// How long a worker's lease lasts.
     fn lease_times(&self) -> LeaseTimes;
 }
+
+/// A store with everything that a server needs beside the work itself.
+pub trait AdminStore: Store + Access + Audit + Health + Lists {}
+
+impl<T: Store + Access + Audit + Health + Lists> AdminStore for T {}
 
 /// What came of asking for a host to work on.
 #[derive(Clone, Debug)]

@@ -1,5 +1,7 @@
 //! What can go wrong, one enum per kind of operation.
 
+use std::time::Duration;
+
 use fleet_types::{Invalid, RolloutId, Timestamp};
 
 /// The store itself cannot be used.
@@ -123,6 +125,15 @@ pub enum HostError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TriggerError {
+    /// The same request was carried out before: this is its rollout.
+    #[error("this request was carried out already, as rollout {rollout}")]
+    Repeated {
+        /// Which.
+        rollout: RolloutId,
+    },
+    /// The request's key was used for another request.
+    #[error("the idempotency key was used for another request already")]
+    KeyReused,
     /// Another rollout is active.
     #[error("rollout {id} is active; {started_by} started it at {created_at}")]
     Active {
@@ -198,6 +209,46 @@ pub enum LeaseError {
     #[error(transparent)]
     Illegal(#[from] fleet_types::IllegalEvent),
     /// The store failed; whether the write took effect is not known unless the error says so.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// People, sessions or tokens: refused. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AccessError {
+    /// No such person or token.
+    #[error("there is no {what} {name}")]
+    Unknown {
+        /// `user` or `token`.
+        what: &'static str,
+        /// As asked for.
+        name: String,
+    },
+    /// The name is taken.
+    #[error("there is a {what} {name} already")]
+    Duplicate {
+        /// `user` or `token`.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// Nobody could sign in as an admin then.
+    #[error("{name} is the last admin who can sign in")]
+    LastAdmin {
+        /// Who.
+        name: String,
+    },
+    /// There is an admin already, or the secret is not the one that was offered, or its time is over.
+    #[error("the setup secret is not valid (any more)")]
+    SetupOver,
+    /// Too many tries went wrong.
+    #[error("too many tries; wait {} s", wait.as_secs().max(1))]
+    TooManyTries {
+        /// How long.
+        wait: Duration,
+    },
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

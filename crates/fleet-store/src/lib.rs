@@ -21,7 +21,7 @@
 //! let host = NewHost { name: "customer-7".parse()?, spec, labels: [].into(), owner: None };
 //!
 //! let store = DieselStore::in_memory(ManualClock::new()); // else DieselStore::open("sqlite://fleet.db", options)
-//! let anna = Actor("anna".to_owned());
+//! let anna = Actor::local("anna");
 //! store.host_add(vec![host.clone()], &anna).await?;
 //! let twice = store.host_add(vec![host], &anna).await;
 //! assert_eq!(twice.unwrap_err().to_string(), "there is a host customer-7 already");
@@ -47,14 +47,17 @@ mod error;
 mod process;
 mod records;
 
-pub use api::{Attempts, Claim, Feed, Idle, Inventory, Rollouts, Store, Workers};
+pub use api::{
+    Access, AdminStore, Attempts, Audit, Claim, Feed, Health, Idle, Inventory, Lists, Rollouts,
+    Store, Workers, sign_in_delay,
+};
 #[cfg(feature = "testing")]
 pub use clock::ManualClock;
 #[cfg(feature = "diesel")]
 pub use clock::{Clock, LeaseMoment, SystemClock};
 #[cfg(feature = "diesel")]
 pub use diesel_store::{DieselStore, Mode, StoreOptions};
-pub use error::{HostError, LeaseError, StoreError, TriggerError, VerbError};
+pub use error::{AccessError, HostError, LeaseError, StoreError, TriggerError, VerbError};
 #[cfg(feature = "testing")]
 pub use process::ManualProcesses;
 #[cfg(feature = "diesel")]

@@ -10,9 +10,48 @@ use fleet_types::{
 };
 use serde::{Deserialize, Serialize};
 
+mod access;
+mod health;
+mod lists;
+
+pub use access::*;
+pub use health::*;
+pub use lists::*;
+
 /// Who asks, for the feed and the audit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Actor(pub String);
+pub struct Actor {
+    /// Who.
+    pub name: String,
+    /// From where: an address, or the machine that a command was typed on.
+    pub source: String,
+}
+
+impl Actor {
+    /// Somebody at this machine.
+    #[must_use]
+    pub fn local(name: impl Into<String>) -> Self {
+        Self::new(name, "local")
+    }
+
+    /// Somebody somewhere.
+    #[must_use]
+    pub fn new(name: impl Into<String>, source: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            source: source.into(),
+        }
+    }
+}
+
+/// What a client sends along so that a request that it repeats is carried out once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestKey {
+    /// Unique to the client: who, and the key they chose.
+    pub key: String,
+    /// What was asked for; the same key for something else is refused.
+    pub fingerprint: String,
+}
 
 /// How to reach and update a host: what is frozen into an attempt when a rollout is planned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +135,8 @@ pub struct NewRollout {
     pub message: Option<String>,
     /// Start although the commit is known bad.
     pub force: bool,
+    /// Carry the request out once, however often it is made.
+    pub request: Option<RequestKey>,
 }
 
 /// One host of a plan.

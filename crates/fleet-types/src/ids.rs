@@ -54,6 +54,11 @@ uuid_id! {
     StoreId
 }
 
+uuid_id! {
+    /// One token of a program.
+    TokenId
+}
+
 /// Position in the event feed, numbered in commit order, first is 1.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

@@ -37,17 +37,17 @@ pub mod view;
 pub use app::{AppSettings, StepTimeouts};
 pub use event::{Event, EventKind};
 pub use gate::{GateCounts, StagePercents, Verdict};
-pub use ids::{Epoch, HostId, RolloutId, Seq, StoreId, WorkerId};
+pub use ids::{Epoch, HostId, RolloutId, Seq, StoreId, TokenId, WorkerId};
 pub use names::{
-    Address, BranchName, CommitHash, HostName, Invalid, Label, RemoteName, RepoPath, ServiceName,
-    TargetRef, UserName,
+    Address, BranchName, CommitHash, HostName, Invalid, Label, LoginName, RemoteName, RepoPath,
+    ServiceName, TargetRef, UserName,
 };
 pub use policy::{HostOrder, Percent, Policy};
 pub use printable::printable;
 pub use progress::{HostEvent, IllegalEvent, Phase, Previous, Progress, StepOutput};
 pub use selector::{Selection, Selector};
 pub use status::{
-    AttemptStatus, HealthState, Outcome, Reason, RolloutKind, RolloutState, StageState, StepId,
-    Verb,
+    AttemptStatus, AuditResult, HealthState, Outcome, Reason, Right, Role, RolloutKind,
+    RolloutState, StageState, StepId, Verb,
 };
 pub use time::Timestamp;

@@ -91,6 +91,10 @@ checked_text! {
     HostName, host_name
 }
 checked_text! {
+    /// The name of a person or a token: letters, digits, `.`, `_`, `-` and `@`, starting with a letter or digit, at most 64.
+    LoginName, login_name
+}
+checked_text! {
     /// DNS name or IP address (IPv6 without brackets).
     Address, address
 }
@@ -204,6 +208,21 @@ fn starts_alphanumeric(text: &str) -> bool {
     text.bytes()
         .next()
         .is_some_and(|b| b.is_ascii_alphanumeric())
+}
+
+fn login_name(text: &str) -> Result<String, Invalid> {
+    let fits = starts_alphanumeric(text)
+        && text.len() <= 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-@".contains(&b));
+    fits.then(|| text.to_owned()).ok_or_else(|| {
+        Invalid::new(
+            "name",
+            text,
+            "must be 1 to 64 letters, digits, '.', '_', '-' or '@', starting with a letter or digit",
+        )
+    })
 }
 
 fn host_name(text: &str) -> Result<String, Invalid> {

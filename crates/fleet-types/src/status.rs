@@ -295,6 +295,59 @@ impl StepId {
     }
 }
 
+words! {
+    /// What somebody may do.
+    Role, "role" {
+        /// Everything: hosts, people, tokens, the audit trail.
+        Admin = "admin",
+        /// Start and steer rollouts.
+        Operator = "operator",
+        /// Look at everything but people, tokens and the audit trail.
+        Viewer = "viewer",
+        /// See the version and state of their own instances, nothing else.
+        Owner = "owner",
+    }
+}
+
+words! {
+    /// What a request needs.
+    Right, "right" {
+        /// See one's own instances.
+        Own = "own",
+        /// Look.
+        Read = "read",
+        /// Start and steer rollouts.
+        Operate = "operate",
+        /// Change hosts, people and tokens; read the audit trail.
+        Manage = "manage",
+    }
+}
+
+impl Role {
+    /// Whether this role has the right. Own instances are everybody's: they are those of one's own name.
+    #[must_use]
+    pub fn may(self, right: Right) -> bool {
+        match right {
+            Right::Own => true,
+            Right::Read => matches!(self, Self::Admin | Self::Operator | Self::Viewer),
+            Right::Operate => matches!(self, Self::Admin | Self::Operator),
+            Right::Manage => matches!(self, Self::Admin),
+        }
+    }
+}
+
+words! {
+    /// What came of an act.
+    AuditResult, "audit result" {
+        /// It was done.
+        Done = "done",
+        /// They may not, or could not prove who they are.
+        Denied = "denied",
+        /// It did not work.
+        Failed = "failed",
+    }
+}
+
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {

@@ -208,8 +208,29 @@ pub struct Host {
     pub last_update_at: Option<Timestamp>,
     /// What the health checker last saw.
     pub health: HealthState,
+    /// When it last looked; null if it never did.
+    #[serde(default)]
+    pub checked_at: Option<Timestamp>,
+    /// What it saw, for people.
+    #[serde(default)]
+    pub health_message: Option<String>,
     /// Its part in the rollout asked about, or in its last one.
     pub attempt: Option<Attempt>,
+}
+
+/// How one host of a rollout stands, as small as it gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    /// The host.
+    pub host: String,
+    /// The stage, from 1.
+    pub stage: u32,
+    /// Where it stands.
+    pub status: AttemptStatus,
+    /// Why, once it has settled.
+    pub reason: Option<String>,
+    /// Whether a person must look.
+    pub needs_attention: bool,
 }
 
 /// One host's part in a rollout.

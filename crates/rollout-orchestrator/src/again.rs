@@ -123,6 +123,7 @@ fn frame(source: &RolloutRecord, request: &AgainRequest) -> NewRollout {
         actor: request.actor.clone(),
         message: request.message.clone(),
         force: true,
+        request: None,
     }
 }
 
@@ -280,7 +281,7 @@ mod tests {
             source,
             policy: None,
             message: None,
-            actor: Actor("bob".into()),
+            actor: Actor::local("bob"),
         }
     }
 

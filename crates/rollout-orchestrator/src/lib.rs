@@ -23,7 +23,7 @@
 //!
 //! # async fn example(transport: Arc<dyn ssh_exec::Transport>, hosts: Vec<fleet_store::NewHost>) -> Result<(), Box<dyn std::error::Error>> {
 //! let store = Arc::new(DieselStore::in_memory(ManualClock::new()));
-//! store.host_add(hosts, &Actor("ann".into())).await?;
+//! store.host_add(hosts, &Actor::local("ann")).await?;
 //! let identity = Some(ssh_exec::Identity::File("/home/ann/.ssh/id_ed25519".into()));
 //! let ssh = SshDefaults { identity, ..SshDefaults::default() };
 //! let settings = OrchestratorSettings { ssh, ..OrchestratorSettings::default() };
@@ -34,7 +34,7 @@
 //!     to: None, // the branch that the hosts follow
 //!     policy: Policy::default(),
 //!     message: Some("fix the login page".into()),
-//!     actor: Actor("ann".into()),
+//!     actor: Actor::local("ann"),
 //!     force: false,
 //! }).await?;
 //! let rollout = orchestrator.trigger(&plan, None).await?;

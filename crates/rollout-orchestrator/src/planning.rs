@@ -140,6 +140,7 @@ pub(crate) fn plan_update(
         actor: request.actor.clone(),
         message: request.message.clone(),
         force: request.force,
+        request: None,
     };
     let stages = cut(&hosts, &request.policy);
     Ok(Plan {

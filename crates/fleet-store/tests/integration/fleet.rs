@@ -13,7 +13,7 @@ pub(crate) fn commit(digit: char) -> CommitHash {
 }
 
 pub(crate) fn actor() -> Actor {
-    Actor("anna".to_owned())
+    Actor::local("anna")
 }
 
 pub(crate) fn host(name: &str) -> NewHost {
@@ -91,6 +91,7 @@ pub(crate) fn plan(hosts: &[HostRecord]) -> NewRollout {
         actor: actor(),
         message: None,
         force: false,
+        request: None,
     }
 }
 

@@ -64,7 +64,7 @@ fn request(words: &[&str]) -> PlanRequest {
         to: None,
         policy: Policy::default(),
         message: None,
-        actor: Actor("ann".into()),
+        actor: Actor::local("ann"),
         force: false,
     }
 }

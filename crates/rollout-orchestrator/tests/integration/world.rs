@@ -67,7 +67,7 @@ pub(crate) struct World {
 }
 
 pub(crate) fn actor() -> Actor {
-    Actor("ann".into())
+    Actor::local("ann")
 }
 
 pub(crate) fn app() -> AppSettings {

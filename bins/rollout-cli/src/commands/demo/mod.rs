@@ -203,7 +203,7 @@ async fn update(
         to: Some(to),
         policy: context.settings.rollout.policy(0),
         message: Some("demo".to_owned()),
-        actor: Actor("demo".to_owned()),
+        actor: Actor::local("demo"),
         force: false,
     };
     let plan = orchestrator.plan(&request).await?;

@@ -180,7 +180,7 @@ fn insert_rollout(
         target_ref: fleet_types::printable(&plan.target_ref),
         policy: to_json(&plan.policy),
         source: plan.source.map(|id| id.to_string()),
-        started_by: fleet_types::printable(&plan.actor.0),
+        started_by: fleet_types::printable(&plan.actor.name),
         message: plan.message.as_deref().map(fleet_types::printable),
         created_at: now.0,
         finished_at: None,
@@ -300,7 +300,7 @@ fn tell(work: &mut Work, id: RolloutId, plan: &NewRollout, now: Timestamp) {
         status: Some(RolloutState::Running.as_str().to_owned()),
         message: plan.message.clone(),
         to: plan.target.as_ref().map(ToString::to_string),
-        actor: Some(plan.actor.0.clone()),
+        actor: Some(plan.actor.name.clone()),
         ..Event::new(EventKind::RolloutStarted, now)
     });
     work.tell(Event {

@@ -117,7 +117,7 @@ pub(crate) fn host_add(
 fn about(kind: EventKind, name: &HostName, actor: &Actor, work: &Work) -> Event {
     Event {
         host: Some(name.to_string()),
-        actor: Some(actor.0.clone()),
+        actor: Some(actor.name.clone()),
         ..Event::new(kind, work.now())
     }
 }

@@ -64,7 +64,7 @@ pub(crate) fn rollout_verb(
                 RolloutState::Running => None,
                 _ => Some(format!(
                     "{} asked to {verb}",
-                    fleet_types::printable(&actor.0)
+                    fleet_types::printable(&actor.name)
                 )),
             };
             update!(
@@ -78,7 +78,7 @@ pub(crate) fn rollout_verb(
                 rollout: Some(id),
                 stage: u32::try_from(row.stage).ok(),
                 status: Some(next.as_str().to_owned()),
-                actor: Some(actor.0.clone()),
+                actor: Some(actor.name.clone()),
                 ..Event::new(kind, work.now())
             });
             Ok(())

@@ -350,6 +350,8 @@ fn host_view(host: &HostRow, attempt: Option<&AttemptRow>, now: Timestamp) -> An
         needs_attention: record.needs_attention,
         last_update_at: record.last_update_at,
         health: record.health,
+        checked_at: None,
+        health_message: None,
         attempt: attempt.map(|attempt| attempt.view(now)).transpose()?,
     })
 }

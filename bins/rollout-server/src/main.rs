@@ -1,0 +1,2 @@
+//! Updates a fleet over HTTP, with pages to watch it.
+fn main() {}

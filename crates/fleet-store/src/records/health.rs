@@ -1,0 +1,69 @@
+//! What the health checker takes and gives.
+
+use std::time::Duration;
+
+use fleet_types::{Epoch, HealthState, HostId, Timestamp, WorkerId};
+
+use super::HostRecord;
+
+/// A host whose turn it is to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The host.
+    pub host: HostRecord,
+    /// When it was handed out; goes into [`HealthSeen::since`].
+    pub since: Timestamp,
+    /// Its epoch then.
+    pub epoch: Epoch,
+}
+
+/// What was seen of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthSeen {
+    /// How it is.
+    pub health: HealthState,
+    /// More, for people: one printable line.
+    pub message: String,
+    /// The epoch when the look began; a host taken on since is not written about.
+    pub epoch: Epoch,
+    /// When the look began.
+    pub since: Timestamp,
+}
+
+/// Proof that a worker holds a host to restart its service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthLease {
+    /// The host.
+    pub host: HostId,
+    /// Who holds it.
+    pub worker: WorkerId,
+    /// The fencing number.
+    pub epoch: Epoch,
+}
+
+/// How often a service may be restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestartLimit {
+    /// At most this often ...
+    pub restarts: u32,
+    /// ... in this time.
+    pub window: Duration,
+}
+
+impl Default for RestartLimit {
+    fn default() -> Self {
+        Self {
+            restarts: 3,
+            window: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Whether a service may be restarted once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartTurn {
+    /// Yes; this is the nth of the window, and it is counted.
+    Go(u32),
+    /// No: as often as allowed already.
+    UsedUp,
+}

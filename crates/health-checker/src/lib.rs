@@ -1,0 +1,1 @@
+//! Keeps services up, and out of the way of updates.
