@@ -1,5 +1,7 @@
 //! The traits of the store, each call the run of a query body.
 
+mod lists;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -51,6 +53,8 @@ macro_rules! run {
         }
     };
 }
+
+use run;
 
 fn keys(ids: &[HostId]) -> HashSet<String> {
     ids.iter().map(ToString::to_string).collect()

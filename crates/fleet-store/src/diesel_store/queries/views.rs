@@ -330,7 +330,11 @@ pub(crate) fn host_views(
     views.collect()
 }
 
-fn host_view(host: &HostRow, attempt: Option<&AttemptRow>, now: Timestamp) -> Answer<view::Host> {
+pub(crate) fn host_view(
+    host: &HostRow,
+    attempt: Option<&AttemptRow>,
+    now: Timestamp,
+) -> Answer<view::Host> {
     let last = attempt.map(|attempt| LastAttempt {
         status: attempt.status.clone(),
         target: attempt.target_version.clone(),

@@ -9,6 +9,7 @@ mod fencing;
 mod gate;
 mod inventory;
 mod lifecycle;
+mod lists;
 mod slots;
 mod together;
 mod verbs;
@@ -73,6 +74,7 @@ cases! {
         remove_in_each_state removal_can_decide_the_gate keys_and_attention;
     feed: of_one_rollout_only waits_for_own_events;
     slots: at_most_so_many dead_ones_count_for_a_grace leaving_frees_them;
+    lists: pages_hold_each_host_once filters_choose one_host_and_its_history cells_are_in_plan_order;
     views: status_is_of_one_size in_flight_tells_why_nothing_moves steps_keep_their_output host_views_show_last_attempts;
     }
     shared {

@@ -1,0 +1,69 @@
+//! Lists in pages.
+
+use async_trait::async_trait;
+use fleet_types::{HostName, RolloutId, Seq, view};
+
+use super::run;
+use crate::api::Lists;
+use crate::diesel_store::store::{DieselStore, Engines};
+use crate::diesel_store::work::Work;
+use crate::diesel_store::{on_postgres, on_sqlite};
+use crate::error::StoreError;
+use crate::records::{HostQuery, Page, PastAttempt};
+
+#[async_trait]
+impl Lists for DieselStore {
+    async fn host_page(&self, query: HostQuery) -> Result<Page<view::Host>, StoreError> {
+        run!(self, read, |conn, work, q| q::lists::host_page(
+            conn, work, &query
+        ))
+    }
+
+    async fn host_view(
+        &self,
+        name: &HostName,
+        rollout: Option<RolloutId>,
+    ) -> Result<Option<view::Host>, StoreError> {
+        let (name, rollout) = (name.to_string(), rollout.map(|id| id.to_string()));
+        run!(self, read, |conn, work, q| q::lists::host_view(
+            conn,
+            work,
+            &name,
+            rollout.as_deref()
+        ))
+    }
+
+    async fn host_history(
+        &self,
+        name: &HostName,
+        before: Option<RolloutId>,
+        limit: u32,
+    ) -> Result<Vec<PastAttempt>, StoreError> {
+        let (name, before) = (name.to_string(), before.map(|id| id.to_string()));
+        run!(self, read, |conn, work, q| q::lists::host_history(
+            conn,
+            work,
+            &name,
+            before.as_deref(),
+            i64::from(limit)
+        ))
+    }
+
+    async fn rollout_cells(
+        &self,
+        rollout: RolloutId,
+        limit: u32,
+    ) -> Result<Vec<view::Cell>, StoreError> {
+        let rollout = rollout.to_string();
+        run!(self, read, |conn, work, q| q::lists::rollout_cells(
+            conn,
+            work,
+            &rollout,
+            i64::from(limit)
+        ))
+    }
+
+    async fn last_seq(&self) -> Result<Seq, StoreError> {
+        self.last_event().await.map(Seq)
+    }
+}
