@@ -54,6 +54,22 @@ pub enum MissingSetting {
     Invalid(#[from] Invalid),
 }
 
+impl Default for AppDefaults {
+    fn default() -> Self {
+        Self {
+            repo: None,
+            remote: "origin".parse().expect("a remote's name"),
+            branch: "main".parse().expect("a branch name"),
+            install: "bun install".to_owned(),
+            service: None,
+            verify: None,
+            generated: vec!["bun.lock".to_owned(), "bun.lockb".to_owned()],
+            min_free_mib: 200,
+            timeouts: StepTimeouts::default(),
+        }
+    }
+}
+
 impl AppDefaults {
     /// The app of a host that says `overrides`.
     pub fn with(&self, overrides: AppOverrides) -> Result<AppSettings, MissingSetting> {

@@ -211,25 +211,25 @@ fn merge(
 }
 
 fn app(pick: &mut Picker) -> AppDefaults {
-    let default = |text: &str| text.to_owned();
+    let default = AppDefaults::default();
     AppDefaults {
         repo: pick.optional("app.repo", |l| l.app.repo.clone(), None, quoted),
         remote: pick.value(
             "app.remote",
             |l| l.app.remote.clone(),
-            "origin".parse().expect("a remote's name"),
+            default.remote,
             quoted,
         ),
         branch: pick.value(
             "app.branch",
             |l| l.app.branch.clone(),
-            "main".parse().expect("a branch name"),
+            default.branch,
             quoted,
         ),
         install: pick.value(
             "app.install",
             |l| l.app.install.clone(),
-            default("bun install"),
+            default.install,
             quoted,
         ),
         service: pick.optional("app.service", |l| l.app.service.clone(), None, quoted),
@@ -237,7 +237,7 @@ fn app(pick: &mut Picker) -> AppDefaults {
         generated: pick.value(
             "app.generated",
             |l| l.app.generated.clone(),
-            vec![default("bun.lock"), default("bun.lockb")],
+            default.generated,
             |files| {
                 format!(
                     "[{}]",
@@ -248,7 +248,7 @@ fn app(pick: &mut Picker) -> AppDefaults {
         min_free_mib: pick.value(
             "app.min_free_mib",
             |l| l.app.min_free_mib,
-            200,
+            default.min_free_mib,
             u32::to_string,
         ),
         timeouts: timeouts(pick),

@@ -89,6 +89,7 @@ mod frame;
 #[cfg(feature = "russh")]
 mod known_hosts;
 mod quote;
+mod refused;
 #[cfg(any(test, feature = "testing"))]
 mod testing;
 mod transport;
@@ -98,6 +99,7 @@ pub use client::{Passphrase, RusshSettings, RusshTransport};
 pub use command::{Captured, CommandOutput, GuardRefusal, HostGuard, RemoteCommand};
 pub use frame::{EXEC_REQUEST, Frame, FrameReader, StreamEnd};
 pub use quote::{UnquotableError, quote};
+pub use refused::is_refused;
 #[cfg(any(test, feature = "testing"))]
 pub use testing::{Call, LocalShellTransport, Reply, ScriptedTransport};
 pub use transport::{

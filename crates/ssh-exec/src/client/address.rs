@@ -1,12 +1,14 @@
 //! Which addresses a fleet host may have, and the way to the first one that answers.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+
+use crate::refused::is_refused;
 
 /// How long an address is given before the next one is tried beside it.
 const STAGGER: Duration = Duration::from_millis(250);
@@ -64,55 +66,6 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
             },
             () = sleep(STAGGER), if more => {}
         }
-    }
-}
-
-/// Link-local and cloud metadata addresses, and those that name no single host. Loopback and private ones are allowed.
-pub(crate) fn is_refused(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => is_refused_v4(v4),
-        IpAddr::V6(v6) => is_refused_v6(v6),
-    }
-}
-
-fn is_refused_v4(address: Ipv4Addr) -> bool {
-    const METADATA: [Ipv4Addr; 3] = [
-        Ipv4Addr::new(100, 100, 100, 200),
-        Ipv4Addr::new(168, 63, 129, 16),
-        Ipv4Addr::new(192, 0, 0, 192),
-    ];
-    address.octets()[0] == 0
-        || address.is_link_local()
-        || address.is_multicast()
-        || address.is_broadcast()
-        || METADATA.contains(&address)
-}
-
-fn is_refused_v6(address: Ipv6Addr) -> bool {
-    const METADATA: [Ipv6Addr; 2] = [
-        Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
-        Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
-    ];
-    if address.is_loopback() {
-        return false;
-    }
-    address.is_unspecified()
-        || address.is_unicast_link_local()
-        || address.is_multicast()
-        || METADATA.contains(&address)
-        || embedded_v4(address).is_some_and(is_refused_v4)
-}
-
-/// The IPv4 address inside: mapped, compatible (`::a.b.c.d`), translated (`64:ff9b::/96`) or 6to4.
-fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, c, d, e, f, high, low] = address.segments();
-    let v4 = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
-    match [a, b, c, d, e, f] {
-        [0, 0, 0, 0, 0, 0 | 0xffff] | [0, 0, 0, 0, 0xffff, 0] | [0x64, 0xff9b, 0, 0, 0, 0] => {
-            Some(v4(high, low))
-        }
-        [0x2002, ..] => Some(v4(b, c)),
-        _ => None,
     }
 }
 

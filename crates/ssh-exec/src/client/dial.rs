@@ -11,13 +11,14 @@ use russh::keys::{Algorithm, PrivateKey};
 use russh::{ChannelOpenFailure, Preferred, SshId, kex};
 use tokio::time::timeout;
 
-use super::address::{DialError, dial, is_refused};
+use super::address::{DialError, dial};
 use super::handler::{Client, Notes, describe};
 use super::host_key::{Expected, KnownHostsFiles};
 use super::identity::{Agent, Keys};
 use super::link::{Cutter, Duplex, Link, Listened};
 use super::settings::RusshSettings;
 use super::sign_in::sign_in;
+use crate::refused::is_refused;
 use crate::transport::{ConnectError, Endpoint, Identity, IdentityError};
 
 /// A chain of more jump hosts is a mistake.

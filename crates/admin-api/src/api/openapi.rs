@@ -1,0 +1,78 @@
+//! What there is, for programs: OpenAPI 3.1.
+
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi, ToSchema};
+
+use crate::problem::FieldError;
+
+/// An error, as RFC 9457 has it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct ProblemBody {
+    /// A name of the kind of error, as a URI.
+    r#type: String,
+    /// The status in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What it is, for programs.
+    code: String,
+    /// What it is, for people.
+    detail: String,
+    /// The path asked for.
+    instance: String,
+    /// The id to ask about it.
+    request_id: String,
+    /// Which fields of the request are wrong.
+    #[schema(required = false)]
+    errors: Vec<FieldError>,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Rollout", description = "Updates fleets of servers over SSH, in stages. Fields are only ever added; readers ignore those they do not know."),
+    paths(
+        super::health::healthz,
+        super::health::readyz,
+        super::health::metrics,
+        serve,
+    ),
+    components(schemas(ProblemBody, FieldError)),
+    modifiers(&Security),
+    security(("token" = []), ("session" = [])),
+)]
+struct Document;
+
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let token = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("rlt_…")
+            .build();
+        components.add_security_scheme("token", SecurityScheme::Http(token));
+        let cookie = ApiKey::Cookie(ApiKeyValue::new("__Host-rollout_session"));
+        components.add_security_scheme("session", SecurityScheme::ApiKey(cookie));
+    }
+}
+
+/// The OpenAPI document, as it is served and as it is committed in `docs/openapi.json`.
+#[must_use]
+pub fn openapi_json() -> String {
+    // The document is made of our own types; there is nothing in it that JSON cannot hold.
+    let mut text = Document::openapi().to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// This document.
+#[utoipa::path(get, path = "/api/openapi.json", tag = "process", security(()),
+    responses((status = 200, description = "This document.", body = serde_json::Value)))]
+pub(crate) async fn serve() -> Response {
+    ([(CONTENT_TYPE, "application/json")], openapi_json()).into_response()
+}

@@ -1,0 +1,250 @@
+//! One table: every route, and what it needs. What is not in it is refused.
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{ALLOW, AUTHORIZATION};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use fleet_store::{Actor, NewAudit};
+use fleet_types::{AuditResult, Right, printable};
+
+use crate::identity::Caller;
+use crate::problem::{Problem, log_cause};
+use crate::state::AdminApi;
+
+/// A method of HTTP that a route may have. `HEAD` counts as `GET`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Looks; never changes anything.
+    Get,
+    /// Does something.
+    Post,
+    /// Replaces something.
+    Put,
+    /// Takes something away.
+    Delete,
+}
+
+impl Method {
+    /// As HTTP writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    fn of(method: &axum::http::Method) -> Option<Self> {
+        match method.as_str() {
+            "GET" | "HEAD" => Some(Self::Get),
+            "POST" => Some(Self::Post),
+            "PUT" => Some(Self::Put),
+            "DELETE" => Some(Self::Delete),
+            _ => None,
+        }
+    }
+}
+
+/// One route and what it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The method.
+    pub method: Method,
+    /// The path, parts in braces standing for anything.
+    pub path: &'static str,
+    /// What a caller needs; none means that anybody may, without saying who they are.
+    pub needs: Option<Right>,
+}
+
+const fn rule(method: Method, path: &'static str, right: Right) -> Rule {
+    Rule {
+        method,
+        path,
+        needs: Some(right),
+    }
+}
+
+const fn open(method: Method, path: &'static str) -> Rule {
+    Rule {
+        method,
+        path,
+        needs: None,
+    }
+}
+
+use Method::{Delete, Get, Post, Put};
+use Right::{Manage, Operate, Own, Read};
+
+/// Every route.
+pub const RULES: &[Rule] = &[
+    open(Get, "/healthz"),
+    open(Get, "/readyz"),
+    rule(Get, "/metrics", Read),
+    open(Get, "/api/openapi.json"),
+    // Updates.
+    rule(Post, "/api/updates/trigger", Operate),
+    rule(Get, "/api/updates/status", Read),
+    rule(Get, "/api/updates/events", Read),
+    rule(Get, "/api/updates/rollouts", Read),
+    rule(Get, "/api/updates/rollouts/{id}", Read),
+    rule(Get, "/api/updates/rollouts/{id}/hosts", Read),
+    rule(Get, "/api/updates/rollouts/{id}/hosts/{name}", Read),
+    rule(Get, "/api/updates/rollouts/{id}/hosts/{name}/output", Read),
+    rule(Post, "/api/updates/rollouts/{id}/pause", Operate),
+    rule(Post, "/api/updates/rollouts/{id}/resume", Operate),
+    rule(Post, "/api/updates/rollouts/{id}/abort", Operate),
+    rule(Post, "/api/updates/rollouts/{id}/retry", Operate),
+    rule(Post, "/api/updates/rollouts/{id}/rollback", Operate),
+    // The fleet.
+    rule(Get, "/api/hosts", Read),
+    rule(Post, "/api/hosts", Manage),
+    rule(Post, "/api/hosts/import", Manage),
+    rule(Get, "/api/hosts/{name}", Read),
+    rule(Put, "/api/hosts/{name}", Manage),
+    rule(Delete, "/api/hosts/{name}", Manage),
+    rule(Put, "/api/hosts/{name}/keys", Manage),
+    rule(Post, "/api/hosts/{name}/scan", Manage),
+    rule(Post, "/api/hosts/{name}/clear", Operate),
+    rule(Get, "/api/hosts/{name}/history", Read),
+    // One's own.
+    rule(Get, "/api/me", Own),
+    rule(Get, "/api/me/instances", Own),
+    // People, tokens, the audit trail.
+    rule(Get, "/api/users", Manage),
+    rule(Post, "/api/users", Manage),
+    rule(Put, "/api/users/{name}/password", Manage),
+    rule(Post, "/api/users/{name}/disable", Manage),
+    rule(Post, "/api/users/{name}/enable", Manage),
+    rule(Get, "/api/tokens", Manage),
+    rule(Post, "/api/tokens", Manage),
+    rule(Delete, "/api/tokens/{id}", Manage),
+    rule(Get, "/api/audit", Manage),
+    // Pages.
+];
+
+/// Lets a request through when its caller has the right that its route needs. The caller goes on with the request.
+pub(crate) async fn enforce(State(api): State<AdminApi>, request: Request, next: Next) -> Response {
+    let path = match request.extensions().get::<MatchedPath>() {
+        Some(path) => path.as_str().to_owned(),
+        None => return next.run(request).await, // no such route: nothing to guard
+    };
+    let needs = match look_up(request.method(), &path) {
+        Ok(needs) => needs,
+        Err(response) => return response,
+    };
+    let (mut parts, body) = request.into_parts();
+    let Some(right) = needs else {
+        return next.run(Request::from_parts(parts, body)).await;
+    };
+    let caller = match api.identify().identify(&parts).await {
+        Ok(caller) => caller,
+        Err(error) => return Problem::from(error).into_response(),
+    };
+    let act = format!("{} {}", parts.method, printable(parts.uri.path()));
+    let Some(caller) = caller else {
+        if parts.headers.contains_key(AUTHORIZATION) && api.denials().take() {
+            note_denial(
+                &api,
+                Actor::new("unknown", Caller::source_of(&parts)),
+                act,
+                None,
+            )
+            .await;
+        }
+        return unauthenticated(&parts.headers, &parts.uri, &path);
+    };
+    if !caller.role.may(right) {
+        note_denial(&api, caller.actor(), act, Some(right)).await;
+        return Problem::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            format!("the role {} may not do this", caller.role),
+        )
+        .with("needs", right.as_str())
+        .into_response();
+    }
+    parts.extensions.insert(caller.clone());
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    response.extensions_mut().insert(caller);
+    // What only somebody may see is kept nowhere else.
+    response
+        .headers_mut()
+        .entry("cache-control")
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What the route needs. Refuses a method that it has not, and a path that is not in the table at all.
+fn look_up(method: &axum::http::Method, path: &str) -> Result<Option<Right>, Response> {
+    let rules: Vec<&Rule> = RULES.iter().filter(|rule| rule.path == path).collect();
+    let wanted = Method::of(method);
+    if let Some(rule) = rules.iter().find(|rule| Some(rule.method) == wanted) {
+        return Ok(rule.needs);
+    }
+    if rules.is_empty() {
+        return Err(
+            Problem::new(StatusCode::FORBIDDEN, "forbidden", "nobody may do this").into_response(),
+        );
+    }
+    let allowed: Vec<&str> = rules.iter().map(|rule| rule.method.as_str()).collect();
+    let problem = Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("here there is only {}", allowed.join(", ")),
+    );
+    let mut response = problem.into_response();
+    if let Ok(value) = HeaderValue::from_str(&allowed.join(", ")) {
+        response.headers_mut().insert(ALLOW, value);
+    }
+    Err(response)
+}
+
+/// A person who looks at a page is sent to sign in; everybody else is told.
+fn unauthenticated(headers: &HeaderMap, uri: &axum::http::Uri, path: &str) -> Response {
+    let page = path.starts_with("/admin") || path.starts_with("/dashboard");
+    let html = headers
+        .get("accept")
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"));
+    if page && html {
+        let next = uri.path_and_query().map_or("/", |path| path.as_str());
+        return Redirect::to(&format!("/login?next={}", percent(next))).into_response();
+    }
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "unauthenticated",
+        "sign in, or send a token",
+    )
+    .into_response()
+}
+
+/// Percent-encodes all but what is plain in a query.
+fn percent(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
+                out.push(char::from(byte))
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// Puts a denial on record. That it cannot be is no reason to let anybody through, or to say so.
+async fn note_denial(api: &AdminApi, actor: Actor, act: String, right: Option<Right>) {
+    let entry = NewAudit {
+        actor,
+        action: "access".to_owned(),
+        subject: Some(act),
+        result: AuditResult::Denied,
+        detail: right.map(|right| format!("needs the right {right}")),
+    };
+    if let Err(error) = api.store().audit_note(entry).await {
+        log_cause("a denial could not be put on record", &error);
+    }
+}

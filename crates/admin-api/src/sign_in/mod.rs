@@ -1,0 +1,7 @@
+//! Sessions for people and bearer tokens for programs, both on the store.
+
+mod cookie;
+mod store_identity;
+
+pub(crate) use store_identity::bearer;
+pub use store_identity::{SignInError, SignedIn, StoreIdentity};

@@ -1,0 +1,298 @@
+//! The handle that every handler gets, and what can be set.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use fleet_store::{AdminStore, SessionTimes};
+use fleet_types::{Invalid, Policy, UserName};
+use rollout_orchestrator::{Orchestrator, SlotTransport};
+use rollout_settings::AppDefaults;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::identity::Identify;
+use crate::sign_in::StoreIdentity;
+use crate::{api, guards, pages};
+
+/// The API over one store and one orchestrator. A cheap handle: clones share everything.
+#[derive(Clone, Debug)]
+pub struct AdminApi {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    orchestrator: Orchestrator,
+    store: Arc<dyn AdminStore>,
+    identify: Arc<dyn Identify>,
+    /// None when the embedding service signs people in.
+    sign_in: Option<Arc<StoreIdentity>>,
+    process: Arc<dyn HostProcess>,
+    settings: ApiSettings,
+    streams: Arc<Semaphore>,
+    denials: guards::DenialBudget,
+    stop: CancellationToken,
+}
+
+/// What the API asks of the process that it runs in.
+pub trait HostProcess: fmt::Debug + Send + Sync {
+    /// Whether a worker of this process is registered as alive, so that what is triggered here is carried out. The error
+    /// is for the log.
+    fn ready(&self) -> Result<(), String>;
+    /// Numbers in the text format of Prometheus; none when it keeps none.
+    fn metrics(&self) -> Option<String> {
+        None
+    }
+    /// The way to hosts for what is part of no rollout: fetching host keys. None when it reaches no hosts.
+    fn transport(&self) -> Option<SlotTransport> {
+        None
+    }
+}
+
+/// Which names the API answers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedHosts {
+    /// Any: the embedding service checks the name.
+    Any,
+    /// The loopback names and these, without port.
+    Named(Vec<String>),
+}
+
+/// A range of addresses: `10.0.0.0/8`, or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// Settings of the API.
+#[derive(Clone, Debug)]
+pub struct ApiSettings {
+    /// Names that the API answers to.
+    pub allowed_hosts: AllowedHosts,
+    /// Whether people reach it over HTTPS only, so that cookies can insist on it.
+    pub secure_cookies: bool,
+    /// How long sessions last.
+    pub session_times: SessionTimes,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Subnet>,
+    /// Largest body of a request, in bytes.
+    pub body_limit: usize,
+    /// How long a handler may take. Requests that wait on purpose get what they wait on top.
+    pub time_limit: Duration,
+    /// Event streams and waiting status requests open at once.
+    pub max_streams: usize,
+    /// How often an event stream looks whether its caller may still see it.
+    pub recheck: Duration,
+    /// How long an event stream is silent at most.
+    pub keep_alive: Duration,
+    /// The policy of a rollout that says nothing else.
+    pub policy: Policy,
+    /// `[app]`: how the service is updated on hosts that say nothing else.
+    pub app: AppDefaults,
+    /// The SSH user of hosts that name none.
+    pub ssh_user: Option<UserName>,
+    /// The SSH port of hosts that name none.
+    pub ssh_port: u16,
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self {
+            allowed_hosts: AllowedHosts::Named(Vec::new()),
+            secure_cookies: false,
+            session_times: SessionTimes::default(),
+            trusted_proxies: Vec::new(),
+            body_limit: 64 * 1024,
+            time_limit: Duration::from_secs(30),
+            max_streams: 256,
+            recheck: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(15),
+            policy: Policy::default(),
+            app: AppDefaults::default(),
+            ssh_user: None,
+            ssh_port: 22,
+        }
+    }
+}
+
+impl AdminApi {
+    /// An API with people, sessions and tokens of the store.
+    #[must_use]
+    pub fn new(
+        orchestrator: Orchestrator,
+        store: Arc<dyn AdminStore>,
+        process: Arc<dyn HostProcess>,
+        settings: ApiSettings,
+    ) -> Self {
+        let own = Arc::new(StoreIdentity::new(
+            Arc::clone(&store),
+            settings.session_times,
+            settings.secure_cookies,
+        ));
+        let identify = Arc::clone(&own) as Arc<dyn Identify>;
+        Self::assemble(orchestrator, store, identify, Some(own), process, settings)
+    }
+
+    /// An API whose callers the embedding service knows: no sign-in page, no sessions.
+    #[must_use]
+    pub fn embedded(
+        orchestrator: Orchestrator,
+        store: Arc<dyn AdminStore>,
+        identify: Arc<dyn Identify>,
+        process: Arc<dyn HostProcess>,
+        settings: ApiSettings,
+    ) -> Self {
+        Self::assemble(orchestrator, store, identify, None, process, settings)
+    }
+
+    fn assemble(
+        orchestrator: Orchestrator,
+        store: Arc<dyn AdminStore>,
+        identify: Arc<dyn Identify>,
+        sign_in: Option<Arc<StoreIdentity>>,
+        process: Arc<dyn HostProcess>,
+        settings: ApiSettings,
+    ) -> Self {
+        let streams = Arc::new(Semaphore::new(settings.max_streams));
+        Self {
+            inner: Arc::new(Inner {
+                orchestrator,
+                store,
+                identify,
+                sign_in,
+                process,
+                settings,
+                streams,
+                denials: guards::DenialBudget::default(),
+                stop: CancellationToken::new(),
+            }),
+        }
+    }
+
+    /// Everything as one router, to serve alone or to merge with other routes. Serve it with
+    /// `into_make_service_with_connect_info::<SocketAddr>()`, for the audit names the address of the caller.
+    #[must_use]
+    pub fn router(&self) -> Router {
+        let routes = Router::new().merge(api::routes()).merge(pages::routes());
+        guards::around(routes, self).with_state(self.clone())
+    }
+
+    /// Ends all event streams and waiting requests when cancelled.
+    #[must_use]
+    pub fn stop(&self) -> &CancellationToken {
+        &self.inner.stop
+    }
+
+    /// The sign-in of people and programs; none when the embedding service does that.
+    #[must_use]
+    pub fn sign_in(&self) -> Option<&StoreIdentity> {
+        self.inner.sign_in.as_deref()
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &ApiSettings {
+        &self.inner.settings
+    }
+
+    pub(crate) fn orchestrator(&self) -> &Orchestrator {
+        &self.inner.orchestrator
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn AdminStore> {
+        &self.inner.store
+    }
+
+    pub(crate) fn identify(&self) -> &Arc<dyn Identify> {
+        &self.inner.identify
+    }
+
+    pub(crate) fn process(&self) -> &Arc<dyn HostProcess> {
+        &self.inner.process
+    }
+
+    pub(crate) fn streams(&self) -> &Arc<Semaphore> {
+        &self.inner.streams
+    }
+
+    pub(crate) fn denials(&self) -> &guards::DenialBudget {
+        &self.inner.denials
+    }
+}
+
+impl Subnet {
+    /// Whether the address is in it. An IPv4 address written as IPv6 counts as what it is.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address.to_canonical(), address.to_canonical()) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
+                let shift = 32_u32.saturating_sub(u32::from(self.prefix));
+                let mask = u32::MAX.checked_shl(shift).unwrap_or(0);
+                ours.to_bits() & mask == theirs.to_bits() & mask
+            }
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
+                let shift = 128_u32.saturating_sub(u32::from(self.prefix));
+                let mask = u128::MAX.checked_shl(shift).unwrap_or(0);
+                ours.to_bits() & mask == theirs.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+impl std::str::FromStr for Subnet {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let refuse = || Invalid::new("network", text, "must be an address or address/prefix");
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| refuse())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            None => most,
+            Some(digits) => digits.parse().map_err(|_| refuse())?,
+        };
+        if prefix > most {
+            return Err(refuse());
+        }
+        Ok(Self { address, prefix })
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subnet_knows_its_addresses() {
+        for (subnet, address, inside) in [
+            ("10.0.0.0/8", "10.200.3.4", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("10.0.0.0/8", "::ffff:10.1.1.1", true),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.1", "127.0.0.2", false),
+            ("0.0.0.0/0", "203.0.113.9", true),
+            ("fd00::/8", "fd12::1", true),
+            ("fd00::/8", "fe80::1", false),
+            ("::/0", "10.0.0.1", false),
+        ] {
+            let parsed: Subnet = subnet.parse().unwrap();
+            assert_eq!(
+                parsed.contains(address.parse().unwrap()),
+                inside,
+                "{subnet} {address}"
+            );
+        }
+        for bad in ["", "10.0.0.0/33", "x/8", "10.0.0.0/", "10.0.0.0/-1"] {
+            assert!(bad.parse::<Subnet>().is_err(), "{bad}");
+        }
+    }
+}
