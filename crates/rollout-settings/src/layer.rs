@@ -2,6 +2,7 @@
 //! this shape, and a key that is not here is an error there.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use fleet_types::{
@@ -12,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::seconds::Seconds;
 use crate::settings::OrderSetting;
+use crate::subnet::Subnet;
 
 /// What one source says.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -27,6 +29,10 @@ pub struct Layer {
     pub rollout: RolloutLayer,
     /// The times that leases go by.
     pub lease: LeaseLayer,
+    /// How the server is reached and how it stops.
+    pub server: ServerLayer,
+    /// The health checker.
+    pub health: HealthLayer,
 }
 
 /// `[app]`
@@ -125,6 +131,40 @@ pub struct LeaseLayer {
     pub fence: Option<Seconds>,
     /// A dead worker's connection slots count for this long after its lease ran out.
     pub slot_grace: Option<Seconds>,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerLayer {
+    /// Address and port to listen on.
+    pub listen: Option<SocketAddr>,
+    /// A proxy that speaks TLS stands before it.
+    pub behind_proxy: Option<bool>,
+    /// Names that it answers to beside the loopback ones.
+    pub allowed_hosts: Option<Vec<String>>,
+    /// Whether cookies insist on HTTPS.
+    pub secure_cookies: Option<bool>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Option<Vec<Subnet>>,
+    /// A session that was not used for this long is over.
+    pub session_idle: Option<Seconds>,
+    /// A session is over after this long in any case.
+    pub session_absolute: Option<Seconds>,
+    /// Connections open at once.
+    pub max_connections: Option<u32>,
+    /// How long stopping may take.
+    pub stop_grace: Option<Seconds>,
+}
+
+/// `[health]`
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthLayer {
+    /// Each host is looked at this often.
+    pub every: Option<Seconds>,
+    /// Whether a service that is down is started again.
+    pub fix: Option<bool>,
 }
 
 fn stages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<StagePercents>, D::Error> {

@@ -28,14 +28,20 @@ mod origin;
 mod places;
 mod redact;
 mod seconds;
+mod server;
 mod settings;
+mod subnet;
 
 pub use app::{AppDefaults, AppOverrides, MissingSetting};
 pub use error::SettingsError;
-pub use layer::{AppLayer, Layer, LeaseLayer, RolloutLayer, SshLayer, TimeoutsLayer};
+pub use layer::{
+    AppLayer, HealthLayer, Layer, LeaseLayer, RolloutLayer, ServerLayer, SshLayer, TimeoutsLayer,
+};
 pub use load::load;
 pub use origin::{Entry, Origin};
 pub use places::Places;
 pub use redact::without_password;
 pub use seconds::Seconds;
+pub use server::{HealthSettings, ServerSettings};
 pub use settings::{LeaseSettings, OrderSetting, RolloutSettings, Settings, SshSettings};
+pub use subnet::Subnet;

@@ -1,6 +1,7 @@
 use std::fmt::Display;
 use std::fs;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::origin::{Entry, Origin};
 use crate::places::Places;
 use crate::redact::without_password;
 use crate::seconds::Seconds;
+use crate::server::{HealthSettings, ServerSettings};
 use crate::settings::{LeaseSettings, OrderSetting, RolloutSettings, Settings, SshSettings};
 
 /// Reads the file, if there is one, puts the layers over it (a later one wins), fills in the defaults and checks the
@@ -175,6 +177,12 @@ fn quoted<T: Display + ?Sized>(value: &T) -> String {
     text
 }
 
+/// The values as an array of TOML.
+fn list<T: Display>(values: &[T]) -> String {
+    let values: Vec<String> = values.iter().map(quoted).collect();
+    format!("[{}]", values.join(", "))
+}
+
 fn merge(
     places: &Places,
     layers: Vec<(Origin, Layer)>,
@@ -199,6 +207,8 @@ fn merge(
     let ssh = ssh(&mut pick, places);
     let rollout = rollout(&mut pick);
     let lease = lease(&mut pick);
+    let server = server(&mut pick);
+    let health = health(&mut pick);
     Ok(Settings {
         file,
         database_url,
@@ -206,6 +216,8 @@ fn merge(
         ssh,
         rollout,
         lease,
+        server,
+        health,
         entries: pick.entries,
     })
 }
@@ -238,12 +250,7 @@ fn app(pick: &mut Picker) -> AppDefaults {
             "app.generated",
             |l| l.app.generated.clone(),
             default.generated,
-            |files| {
-                format!(
-                    "[{}]",
-                    files.iter().map(quoted).collect::<Vec<_>>().join(", ")
-                )
-            },
+            |files| list(files),
         ),
         min_free_mib: pick.value(
             "app.min_free_mib",
@@ -389,5 +396,80 @@ fn lease(pick: &mut Picker) -> LeaseSettings {
             |l| l.lease.slot_grace,
             Duration::from_secs(5),
         ),
+    }
+}
+
+fn server(pick: &mut Picker) -> ServerSettings {
+    let listen = pick.value(
+        "server.listen",
+        |l| l.server.listen,
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+        quoted,
+    );
+    let behind_proxy = pick.value(
+        "server.behind_proxy",
+        |l| l.server.behind_proxy,
+        false,
+        bool::to_string,
+    );
+    let mut time = |key, get: fn(&Layer) -> Option<Seconds>, seconds| {
+        pick.value(key, get, Seconds(Duration::from_secs(seconds)), quoted)
+            .0
+    };
+    let session_idle = time("server.session_idle", |l| l.server.session_idle, 30 * 60);
+    let session_absolute = time(
+        "server.session_absolute",
+        |l| l.server.session_absolute,
+        12 * 3600,
+    );
+    let stop_grace = time("server.stop_grace", |l| l.server.stop_grace, 30);
+    let proxies = match behind_proxy {
+        true => ServerSettings::local_proxies(),
+        false => Vec::new(),
+    };
+    ServerSettings {
+        listen,
+        behind_proxy,
+        session_idle,
+        session_absolute,
+        stop_grace,
+        allowed_hosts: pick.value(
+            "server.allowed_hosts",
+            |l| l.server.allowed_hosts.clone(),
+            Vec::new(),
+            |names| list(names),
+        ),
+        secure_cookies: pick.value(
+            "server.secure_cookies",
+            |l| l.server.secure_cookies,
+            behind_proxy || !listen.ip().to_canonical().is_loopback(),
+            bool::to_string,
+        ),
+        trusted_proxies: pick.value(
+            "server.trusted_proxies",
+            |l| l.server.trusted_proxies.clone(),
+            proxies,
+            |networks| list(networks),
+        ),
+        max_connections: pick.value(
+            "server.max_connections",
+            |l| l.server.max_connections,
+            4096,
+            u32::to_string,
+        ),
+    }
+}
+
+fn health(pick: &mut Picker) -> HealthSettings {
+    HealthSettings {
+        every: pick
+            .value(
+                "health.every",
+                |l| l.health.every,
+                Seconds(Duration::from_secs(60)),
+                quoted,
+            )
+            .0,
+        fix: pick.value("health.fix", |l| l.health.fix, true, bool::to_string),
     }
 }

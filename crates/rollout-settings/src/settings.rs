@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::app::AppDefaults;
 use crate::error::SettingsError;
 use crate::origin::{Entry, Origin};
+use crate::server::{HealthSettings, ServerSettings};
 
 /// All settings, each with its value in force. Paths are complete: `~/` and relative ones were resolved.
 #[derive(Clone, Debug)]
@@ -24,6 +25,10 @@ pub struct Settings {
     pub rollout: RolloutSettings,
     /// The times that leases go by.
     pub lease: LeaseSettings,
+    /// How the server is reached and how it stops. The command line has no use for it.
+    pub server: ServerSettings,
+    /// The health checker.
+    pub health: HealthSettings,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -133,7 +138,17 @@ impl Settings {
         self.check_database_url()?;
         self.check_app()?;
         self.check_rollout()?;
-        self.check_lease()
+        self.check_lease()?;
+        let server = self.server.check().and_then(|()| self.health.check());
+        server.map_err(|(key, invalid)| self.refuse(key, invalid))
+    }
+
+    /// Refuses what a server must not do with these settings: listen where others can reach it, without a proxy that
+    /// speaks TLS before it.
+    pub fn check_listen(&self) -> Result<(), SettingsError> {
+        self.server
+            .check_listen()
+            .map_err(|invalid| self.refuse("server.listen", invalid))
     }
 
     fn refuse(&self, key: &'static str, source: Invalid) -> SettingsError {

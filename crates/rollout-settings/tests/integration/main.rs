@@ -209,6 +209,15 @@ fn what_is_wrong_in_the_file_is_named_with_its_place() {
         ("[rollout]\norder = \"size\"\n", 2, 9, "size"),
         ("[ssh]\nport = 70000\n", 2, 8, "70000"),
         ("[app.timeouts]\npul = 3\n", 2, 1, "pul"),
+        ("[server]\nport = 80\n", 2, 1, "port"),
+        (
+            "[server]\nlisten = \"localhost\"\n",
+            2,
+            10,
+            "socket address",
+        ),
+        ("[server]\ntrusted_proxies = [\"x/8\"]\n", 2, 19, "prefix"),
+        ("[health]\nfix = \"no\"\n", 2, 7, "boolean"),
         ("[rollout\n", 1, 9, ""),
     ] {
         match read(text) {
@@ -240,6 +249,18 @@ fn values_that_do_not_go_together_are_refused_with_their_key() {
         ("[app]\ngenerated = [\"../x\"]\n", "app.generated"),
         ("[app.timeouts]\npull = 0\n", "app.timeouts.pull"),
         ("[ssh]\nport = 0\n", "ssh.port"),
+        ("[health]\nevery = 0\n", "health.every"),
+        ("[server]\nsession_idle = \"13h\"\n", "server.session_idle"),
+        (
+            "[server]\nsession_absolute = 0\nsession_idle = 0\n",
+            "server.session_idle",
+        ),
+        ("[server]\nstop_grace = \"2h\"\n", "server.stop_grace"),
+        ("[server]\nmax_connections = 1\n", "server.max_connections"),
+        (
+            "[server]\nallowed_hosts = [\"a b\"]\n",
+            "server.allowed_hosts",
+        ),
         ("database_url = \"mysql://x\"\n", "database_url"),
         ("database_url = \"sqlite://\"\n", "database_url"),
     ] {
@@ -295,4 +316,42 @@ fn what_is_shown_can_be_read_again() {
     assert_eq!(again.app, settings.app);
     assert_eq!(again.rollout, settings.rollout);
     assert_eq!(again.lease, settings.lease);
+    assert_eq!(again.server, settings.server);
+    assert_eq!(again.health, settings.health);
+}
+
+#[test]
+fn a_server_speaks_plain_http_on_loopback_or_behind_a_proxy() {
+    for (text, listens, cookies, proxies) in [
+        ("", true, "false", "[]"),
+        ("listen = \"[::1]:80\"", true, "false", "[]"),
+        ("listen = \"0.0.0.0:80\"", false, "true", "[]"),
+        ("listen = \"[::]:80\"", false, "true", "[]"),
+        (
+            "listen = \"10.0.0.1:80\"\nbehind_proxy = true",
+            true,
+            "true",
+            "[\"127.0.0.1\", \"::1\"]",
+        ),
+        (
+            "behind_proxy = true\nsecure_cookies = false\ntrusted_proxies = [\"10.0.0.0/8\"]",
+            true,
+            "false",
+            "[\"10.0.0.0/8\"]",
+        ),
+    ] {
+        // The command line reads the same file, and is not hindered by what only the server minds.
+        let settings = read(&format!("[server]\n{text}\n")).unwrap();
+        assert_eq!(settings.check_listen().is_ok(), listens, "{text}");
+        assert_eq!(
+            shown(&settings, "server.secure_cookies").0,
+            cookies,
+            "{text}"
+        );
+        assert_eq!(
+            shown(&settings, "server.trusted_proxies").0,
+            proxies,
+            "{text}"
+        );
+    }
 }
