@@ -36,7 +36,7 @@ struct Packages {
 }
 
 /// Every outside tool. git and sh are not in it: nothing here works without them.
-pub(crate) static TOOLS: &[Tool] = &[SSHD, POSTGRES];
+pub(crate) static TOOLS: &[Tool] = &[SSHD, POSTGRES, CHROMIUM];
 
 const SSHD: Tool = Tool {
     name: "sshd",
@@ -67,6 +67,22 @@ const POSTGRES: Tool = Tool {
         arch: "postgresql",
         alpine: "postgresql",
         homebrew: "postgresql",
+    },
+};
+
+const CHROMIUM: Tool = Tool {
+    name: "chromium",
+    needed_by: "the tests of the pages in a browser",
+    programs: &["chromium", "chromedriver"],
+    folders: &["/usr/lib/chromium", "/usr/lib64/chromium-browser"],
+    version: &["chromedriver", "--version"],
+    packages: Packages {
+        debian: "chromium chromium-driver",
+        fedora: "chromium chromedriver",
+        suse: "chromium chromedriver",
+        arch: "chromium",
+        alpine: "chromium chromium-chromedriver",
+        homebrew: "chromium chromedriver",
     },
 };
 
