@@ -108,7 +108,10 @@ impl Driver {
             .await;
         if !look.javascript {
             browser
-                .command("Emulation.setScriptExecutionDisabled", json!({"value": true}))
+                .command(
+                    "Emulation.setScriptExecutionDisabled",
+                    json!({"value": true}),
+                )
                 .await;
         }
         browser
@@ -130,11 +133,7 @@ pub(crate) struct Browser {
 
 impl Browser {
     async fn command(&self, command: &str, arguments: Value) {
-        self.page
-            .cdp()
-            .send_raw(command, arguments)
-            .await
-            .unwrap();
+        self.page.cdp().send_raw(command, arguments).await.unwrap();
     }
 
     pub(crate) async fn go(&self, url: &str) {
@@ -231,7 +230,8 @@ impl Browser {
 
     /// Nothing is wider than the window, and axe finds nothing serious.
     pub(crate) async fn is_fit_for_everybody(&self) {
-        let wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+        let wide =
+            "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
         let over = self.page.execute(wide, vec![]).await.unwrap();
         let over = over.json().as_i64().unwrap();
         assert!(over <= 0, "{} is {over} px too wide", self.path().await);

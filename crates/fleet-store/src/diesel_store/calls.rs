@@ -1,5 +1,6 @@
 //! The traits of the store, each call the run of a query body.
 
+mod access;
 mod lists;
 
 use std::collections::HashSet;

@@ -1,5 +1,6 @@
 //! The store on diesel: the same query bodies on SQLite and on PostgreSQL.
 
+mod access_rows;
 mod backend;
 mod calls;
 mod desk;

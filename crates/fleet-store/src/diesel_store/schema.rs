@@ -161,6 +161,8 @@ diesel::table! {
     bad_versions (version) { version -> Text, rollout -> Text, at -> BigInt, }
 }
 
+diesel::allow_tables_to_appear_in_same_query!(sessions, tokens, users);
+
 diesel::allow_tables_to_appear_in_same_query!(
     attempts,
     attempt_specs,
@@ -172,3 +174,64 @@ diesel::allow_tables_to_appear_in_same_query!(
     stages,
     workers,
 );
+
+diesel::table! {
+    users (name) {
+        name -> Text,
+        role -> Text,
+        password -> Nullable<Text>,
+        created_at -> BigInt,
+        last_sign_in_at -> Nullable<BigInt>,
+        disabled_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    sessions (id) {
+        id -> Text,
+        secret -> Text,
+        user_name -> Text,
+        source -> Text,
+        created_at -> BigInt,
+        last_used_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    tokens (id) {
+        id -> Text,
+        name -> Text,
+        role -> Text,
+        secret -> Text,
+        created_by -> Text,
+        created_at -> BigInt,
+        expires_at -> Nullable<BigInt>,
+        last_used_at -> Nullable<BigInt>,
+        revoked_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    setup (id) { id -> BigInt, secret -> Text, expires_at -> BigInt, }
+}
+
+diesel::table! {
+    sign_in_failures (what) { what -> Text, failures -> BigInt, last_at -> BigInt, }
+}
+
+diesel::table! {
+    audit (id) {
+        id -> BigInt,
+        at -> BigInt,
+        actor -> Text,
+        source -> Text,
+        action -> Text,
+        subject -> Nullable<Text>,
+        result -> Text,
+        detail -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    request_keys (request) { request -> Text, fingerprint -> Text, rollout -> Text, at -> BigInt, }
+}

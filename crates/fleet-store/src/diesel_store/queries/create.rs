@@ -8,9 +8,11 @@ use fleet_types::{
     StageState, Timestamp,
 };
 
-use super::{Conn, workers};
-use crate::diesel_store::rows::{AttemptRow, RolloutRow, SpecRow, StageRow, to_json};
-use crate::diesel_store::schema::{attempt_specs, attempts, bad_versions, hosts, rollouts, stages};
+use super::{Conn, audit, workers};
+use crate::diesel_store::rows::{AttemptRow, RolloutRow, SpecRow, StageRow, to_json, word};
+use crate::diesel_store::schema::{
+    attempt_specs, attempts, bad_versions, hosts, request_keys, rollouts, stages,
+};
 use crate::diesel_store::work::{Answer, Work, refuse, widen};
 use crate::error::TriggerError;
 use crate::records::{NewRollout, NewWorker};
@@ -27,6 +29,7 @@ pub(crate) fn rollout_create(
     worker: Option<&NewWorker>,
 ) -> Answer<RolloutId, TriggerError> {
     check_plan(plan)?;
+    check_request(conn, plan)?;
     check_active(conn, work)?;
     check_known_bad(conn, plan)?;
     let planned = planned_hosts(conn, plan)?;
@@ -42,8 +45,57 @@ pub(crate) fn rollout_create(
         let (id, worker) = (id.to_string(), worker.id.to_string());
         widen(workers::rollout_attend(conn, work, &id, &worker))?;
     }
+    remember_request(conn, id, plan, now)?;
     tell(work, id, plan, now);
+    let action = format!("rollout.{}", plan.kind);
+    let detail = format!("{}, {} hosts", plan.target_ref, plan.hosts.len());
+    audit::done(conn, work, &plan.actor, &action, id, Some(detail))?;
     Ok(id)
+}
+
+/// How long a request's key is remembered, in milliseconds.
+const REMEMBERED: i64 = 48 * 3_600_000;
+
+/// A request that was carried out already is not carried out again, whatever became of its rollout.
+fn check_request(conn: &mut Conn, plan: &NewRollout) -> Answer<(), TriggerError> {
+    let Some(request) = &plan.request else {
+        return Ok(());
+    };
+    let found: Option<(String, String)> = request_keys::table
+        .find(&request.key)
+        .select((request_keys::fingerprint, request_keys::rollout))
+        .get_result(conn)
+        .optional()?;
+    match found {
+        None => Ok(()),
+        Some((fingerprint, rollout)) if fingerprint == request.fingerprint => {
+            let rollout = word("request_keys", &rollout)?;
+            refuse(TriggerError::Repeated { rollout })
+        }
+        Some(_) => refuse(TriggerError::KeyReused),
+    }
+}
+
+fn remember_request(
+    conn: &mut Conn,
+    id: RolloutId,
+    plan: &NewRollout,
+    now: Timestamp,
+) -> QueryResult<()> {
+    let Some(request) = &plan.request else {
+        return Ok(());
+    };
+    let old = request_keys::at.lt(now.0.saturating_sub(REMEMBERED));
+    diesel::delete(request_keys::table.filter(old)).execute(conn)?;
+    diesel::insert_into(request_keys::table)
+        .values((
+            request_keys::request.eq(&request.key),
+            request_keys::fingerprint.eq(&request.fingerprint),
+            request_keys::rollout.eq(id.to_string()),
+            request_keys::at.eq(now.0),
+        ))
+        .execute(conn)?;
+    Ok(())
 }
 
 fn check_plan(plan: &NewRollout) -> Answer<(), TriggerError> {

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use fleet_types::{AttemptStatus, Event, EventKind, HostId, HostName, Invalid, Label, Reason};
 
 use super::create::ACTIVE;
-use super::{Conn, advance, settle};
+use super::{Conn, advance, audit, settle};
 use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{
     AttemptRow, HostRow, LastAttempt, StageRow, machine, to_json, word,
@@ -110,6 +110,11 @@ pub(crate) fn host_add(
             .values(some)
             .execute(conn)?;
     }
+    if let Some(first) = new.first() {
+        let names: Vec<&str> = new.iter().map(|host| host.name.as_str()).take(10).collect();
+        let detail = (new.len() > 1).then(|| format!("{} hosts: {}", new.len(), names.join(" ")));
+        audit::done(conn, work, actor, "host.add", &first.name, detail)?;
+    }
     let records = rows.iter().map(|row| row.record(None));
     Ok(records.collect::<Result<_, _>>()?)
 }
@@ -197,6 +202,7 @@ pub(crate) fn host_edit(
     if new.name != *name {
         event.message = Some(format!("{name} is now {}", new.name));
     }
+    audit::done(conn, work, actor, "host.edit", name, event.message.clone())?;
     work.tell(event);
     let last = last_attempt(conn, &row)?;
     Ok(row.record(last.as_ref())?)
@@ -219,6 +225,7 @@ pub(crate) fn host_remove(
         ))
     )?;
     work.tell(about(EventKind::HostRemoved, name, actor, work));
+    audit::done(conn, work, actor, "host.remove", name, None)?;
     match attempt.filter(|attempt| attempt.status == AttemptStatus::Pending.as_str()) {
         Some(attempt) => widen(skip_removed(conn, work, attempt)),
         None => Ok(()),
@@ -312,6 +319,8 @@ pub(crate) fn host_pin(
         diesel::update(hosts::table.find(&host.id)).set(hosts::host_keys.eq(to_json(&keys)))
     )?;
     work.tell(about(EventKind::HostTrusted, name, actor, work));
+    let detail = Some(format!("{} keys", keys.len()));
+    audit::done(conn, work, actor, "host.trust", name, detail)?;
     Ok(())
 }
 
@@ -328,6 +337,7 @@ pub(crate) fn host_clear_attention(
             diesel::update(hosts::table.find(&host.id)).set(hosts::needs_attention.eq(false))
         )?;
         work.tell(about(EventKind::HostCleared, name, actor, work));
+        audit::done(conn, work, actor, "host.clear", name, None)?;
     }
     Ok(())
 }

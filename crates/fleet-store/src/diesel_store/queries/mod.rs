@@ -2,6 +2,7 @@
 //! connection type, its own `locked!` and its own way to tell the time. A body gets a connection with an open transaction.
 
 pub(crate) mod advance;
+pub(crate) mod audit;
 #[cfg(feature = "testing")]
 pub(crate) mod check;
 pub(crate) mod claim;
@@ -11,7 +12,10 @@ pub(crate) mod inventory;
 pub(crate) mod lists;
 pub(crate) mod open;
 pub(crate) mod record;
+pub(crate) mod sessions;
 mod settle;
+pub(crate) mod tokens;
+pub(crate) mod users;
 pub(crate) mod verbs;
 pub(crate) mod views;
 pub(crate) mod workers;

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use fleet_types::{Event, EventKind, RolloutId, RolloutState, Verb};
 
-use super::Conn;
+use super::{Conn, audit};
 use crate::diesel_store::prepared::update;
 use crate::diesel_store::rows::RolloutRow;
 use crate::diesel_store::schema::rollouts;
@@ -81,6 +81,7 @@ pub(crate) fn rollout_verb(
                 actor: Some(actor.name.clone()),
                 ..Event::new(kind, work.now())
             });
+            audit::done(conn, work, actor, &format!("rollout.{verb}"), id, None)?;
             Ok(())
         }
     }

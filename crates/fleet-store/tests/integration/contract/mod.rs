@@ -2,6 +2,7 @@
 
 use crate::place::Place;
 
+mod access;
 mod claims;
 mod creation;
 mod feed;
@@ -75,9 +76,13 @@ cases! {
     feed: of_one_rollout_only waits_for_own_events;
     slots: at_most_so_many dead_ones_count_for_a_grace leaving_frees_them;
     lists: pages_hold_each_host_once filters_choose one_host_and_its_history cells_are_in_plan_order;
+    access: people sessions_end_in_every_way tokens_end_in_every_way the_first_admin_comes_in_once
+        a_late_first_admin_is_none         guessing_gets_slower_and_locks_nobody_out every_change_leaves_one_row a_request_is_carried_out_once;
     views: status_is_of_one_size in_flight_tells_why_nothing_moves steps_keep_their_output host_views_show_last_attempts;
     }
     shared {
+    access: one_of_many_becomes_the_first_admin two_admins_cannot_lock_each_other_out
+        one_request_made_by_many_is_one_rollout;
     creation: one_of_fifty_wins;
     claims: racing_claimers_take_each_host_once;
     fencing: lease_time_is_one_for_all_processes;

@@ -1,0 +1,109 @@
+//! Tokens of programs.
+
+use diesel::prelude::*;
+use fleet_types::TokenId;
+
+use super::{Conn, audit};
+use crate::diesel_store::access_rows::{TokenRow, hex};
+use crate::diesel_store::schema::{tokens, users};
+use crate::diesel_store::work::{Answer, Work, refuse};
+use crate::error::AccessError;
+use crate::records::{Actor, NewToken, SecretHash, TokenRecord};
+
+pub(crate) fn token_create(
+    conn: &mut Conn,
+    work: &mut Work,
+    token: &NewToken,
+    actor: &Actor,
+) -> Answer<TokenRecord, AccessError> {
+    let now = work.now().0;
+    let in_force: i64 = tokens::table
+        .filter(tokens::name.eq(token.name.as_str()))
+        .filter(tokens::revoked_at.is_null())
+        .filter(tokens::expires_at.is_null().or(tokens::expires_at.gt(now)))
+        .count()
+        .get_result(conn)?;
+    if in_force > 0 {
+        return refuse(AccessError::Duplicate {
+            what: "token",
+            name: token.name.to_string(),
+        });
+    }
+    let row = TokenRow::new(token, actor, work.now());
+    diesel::insert_into(tokens::table)
+        .values(&row)
+        .execute(conn)?;
+    let detail = Some(format!("role {}", token.role));
+    audit::done(conn, work, actor, "token.create", &token.name, detail)?;
+    Ok(row.record()?)
+}
+
+pub(crate) fn token_find(
+    conn: &mut Conn,
+    work: &mut Work,
+    secret: &SecretHash,
+) -> Answer<Option<TokenRecord>> {
+    let locked_out = users::table
+        .filter(users::name.eq(tokens::created_by))
+        .filter(users::disabled_at.is_not_null());
+    let row: Option<TokenRow> = tokens::table
+        .filter(tokens::secret.eq(hex(secret)))
+        .filter(tokens::revoked_at.is_null())
+        .filter(
+            tokens::expires_at
+                .is_null()
+                .or(tokens::expires_at.gt(work.now().0)),
+        )
+        .filter(diesel::dsl::not(diesel::dsl::exists(locked_out)))
+        .select(TokenRow::as_select())
+        .get_result(conn)
+        .optional()?;
+    Ok(row.as_ref().map(TokenRow::record).transpose()?)
+}
+
+pub(crate) fn token_touch(conn: &mut Conn, work: &mut Work, id: TokenId) -> Answer<()> {
+    diesel::update(tokens::table.find(id.to_string()))
+        .set(tokens::last_used_at.eq(work.now().0))
+        .execute(conn)?;
+    Ok(())
+}
+
+pub(crate) fn token_list(conn: &mut Conn, _: &mut Work) -> Answer<Vec<TokenRecord>> {
+    let rows: Vec<TokenRow> = tokens::table
+        .order((tokens::created_at.desc(), tokens::id.desc()))
+        .select(TokenRow::as_select())
+        .load(conn)?;
+    Ok(rows
+        .iter()
+        .map(TokenRow::record)
+        .collect::<Result<_, _>>()?)
+}
+
+pub(crate) fn token_revoke(
+    conn: &mut Conn,
+    work: &mut Work,
+    id: TokenId,
+    actor: &Actor,
+) -> Answer<(), AccessError> {
+    let row: Option<TokenRow> = locked!(
+        tokens::table
+            .find(id.to_string())
+            .select(TokenRow::as_select())
+    )
+    .get_result(conn)
+    .optional()?;
+    let Some(row) = row else {
+        return refuse(AccessError::Unknown {
+            what: "token",
+            name: id.to_string(),
+        });
+    };
+    if row.revoked_at.is_some() {
+        return Ok(());
+    }
+    diesel::update(tokens::table.find(id.to_string()))
+        .set(tokens::revoked_at.eq(work.now().0))
+        .execute(conn)?;
+    audit::done(conn, work, actor, "token.revoke", row.name, None)?;
+    Ok(())
+}
