@@ -133,7 +133,7 @@ pub(crate) async fn enforce(State(api): State<AdminApi>, request: Request, next:
     };
     let needs = match look_up(request.method(), &path) {
         Ok(needs) => needs,
-        Err(response) => return response,
+        Err(allowed) => return refuse_method(&allowed),
     };
     let (mut parts, body) = request.into_parts();
     let Some(right) = needs else {
@@ -177,29 +177,32 @@ pub(crate) async fn enforce(State(api): State<AdminApi>, request: Request, next:
     response
 }
 
-/// What the route needs. Refuses a method that it has not, and a path that is not in the table at all.
-fn look_up(method: &axum::http::Method, path: &str) -> Result<Option<Right>, Response> {
+/// What the route needs; else the methods that it has, none when it is not in the table at all.
+fn look_up(method: &axum::http::Method, path: &str) -> Result<Option<Right>, Vec<&'static str>> {
     let rules: Vec<&Rule> = RULES.iter().filter(|rule| rule.path == path).collect();
     let wanted = Method::of(method);
-    if let Some(rule) = rules.iter().find(|rule| Some(rule.method) == wanted) {
-        return Ok(rule.needs);
+    match rules.iter().find(|rule| Some(rule.method) == wanted) {
+        Some(rule) => Ok(rule.needs),
+        None => Err(rules.iter().map(|rule| rule.method.as_str()).collect()),
     }
-    if rules.is_empty() {
-        return Err(
-            Problem::new(StatusCode::FORBIDDEN, "forbidden", "nobody may do this").into_response(),
-        );
+}
+
+fn refuse_method(allowed: &[&str]) -> Response {
+    if allowed.is_empty() {
+        return Problem::new(StatusCode::FORBIDDEN, "forbidden", "nobody may do this")
+            .into_response();
     }
-    let allowed: Vec<&str> = rules.iter().map(|rule| rule.method.as_str()).collect();
-    let problem = Problem::new(
+    let allowed = allowed.join(", ");
+    let mut response = Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
-        format!("here there is only {}", allowed.join(", ")),
-    );
-    let mut response = problem.into_response();
-    if let Ok(value) = HeaderValue::from_str(&allowed.join(", ")) {
+        format!("here there is only {allowed}"),
+    )
+    .into_response();
+    if let Ok(value) = HeaderValue::from_str(&allowed) {
         response.headers_mut().insert(ALLOW, value);
     }
-    Err(response)
+    response
 }
 
 /// A person who looks at a page is sent to sign in; everybody else is told.

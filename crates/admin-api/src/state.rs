@@ -175,7 +175,6 @@ impl AdminApi {
 
     /// Everything as one router, to serve alone or to merge with other routes. Serve it with
     /// `into_make_service_with_connect_info::<SocketAddr>()`, for the audit names the address of the caller.
-    #[must_use]
     pub fn router(&self) -> Router {
         let routes = Router::new().merge(api::routes()).merge(pages::routes());
         guards::around(routes, self).with_state(self.clone())

@@ -7,6 +7,7 @@ use crate::time::Timestamp;
 /// One entry of the feed that the command line, the page, the event stream and webhooks all read. Fields that do not
 /// apply are absent. Readers ignore fields and kinds that they do not know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Event {
     /// Position in the feed.
     pub seq: Seq,
@@ -88,6 +89,9 @@ macro_rules! kinds {
                 match self { $(Self::$variant => $word,)+ }
             }
         }
+
+        #[cfg(feature = "schema")]
+        crate::schema::words!(EventKind, [$($word,)+]);
 
         impl std::str::FromStr for EventKind {
             type Err = Invalid;

@@ -29,6 +29,8 @@ mod names;
 mod policy;
 mod printable;
 mod progress;
+#[cfg(feature = "schema")]
+mod schema;
 mod selector;
 mod status;
 mod time;

@@ -25,6 +25,9 @@ macro_rules! words {
             }
         }
 
+        #[cfg(feature = "schema")]
+        crate::schema::words!($name, [$($word,)+]);
+
         impl FromStr for $name {
             type Err = Invalid;
 

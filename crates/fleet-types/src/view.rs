@@ -10,6 +10,7 @@ use crate::time::Timestamp;
 
 /// A rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Rollout {
     /// Its id.
     pub id: RolloutId,
@@ -50,6 +51,7 @@ pub struct Rollout {
 
 /// Where a rollout goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Target {
     /// The commit; null until it is resolved, and for a rollback, where each host has its own.
     pub version: Option<String>,
@@ -60,6 +62,7 @@ pub struct Target {
 
 /// The policy of a rollout as shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PolicyView {
     /// Cumulative percentages.
     pub stages: Vec<u32>,
@@ -75,6 +78,7 @@ pub struct PolicyView {
 
 /// One stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Stage {
     /// From 1.
     pub index: u32,
@@ -92,6 +96,7 @@ pub struct Stage {
 
 /// Hosts by status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Counts {
     /// Not started.
     pub pending: u32,
@@ -129,6 +134,7 @@ impl Counts {
 
 /// A host that is being worked on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct InFlight {
     /// Its name.
     pub host: String,
@@ -142,6 +148,7 @@ pub struct InFlight {
 
 /// The fleet in numbers; of the same size however large the fleet is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Fleet {
     /// Hosts in all.
     pub hosts: u32,
@@ -157,6 +164,7 @@ pub struct Fleet {
 
 /// One version's share of the fleet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct VersionCount {
     /// The commit; null for hosts never looked at.
     pub version: Option<String>,
@@ -166,6 +174,7 @@ pub struct VersionCount {
 
 /// Hosts by health.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HealthCounts {
     /// Service active.
     pub active: u32,
@@ -181,6 +190,7 @@ pub struct HealthCounts {
 
 /// A host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Host {
     /// Name.
     pub name: String,
@@ -220,6 +230,7 @@ pub struct Host {
 
 /// How one host of a rollout stands, as small as it gets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Cell {
     /// The host.
     pub host: String,
@@ -235,6 +246,7 @@ pub struct Cell {
 
 /// One host's part in a rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Attempt {
     /// The rollout.
     pub rollout: RolloutId,
@@ -256,6 +268,7 @@ pub struct Attempt {
 
 /// The answer to "what is going on?".
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Status {
     /// The fleet.
     pub fleet: Fleet,

@@ -1,13 +1,24 @@
 //! The JSON handlers.
 
+mod audit;
+mod body;
 mod health;
+mod hosts;
+mod me;
 pub(crate) mod openapi;
+mod params;
+mod tokens;
+mod updates;
+mod users;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::get;
+use fleet_types::Timestamp;
 
+use crate::problem::Problem;
 use crate::state::AdminApi;
 
 /// How long a status request may wait for news.
@@ -22,4 +33,28 @@ pub(crate) fn routes() -> Router<AdminApi> {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
         .route("/api/openapi.json", get(openapi::serve))
+        .merge(updates::routes())
+        .merge(hosts::routes())
+        .merge(me::routes())
+        .merge(users::routes())
+        .merge(tokens::routes())
+        .merge(audit::routes())
+}
+
+/// As many streams are open as this process bears.
+pub(crate) fn too_many_streams() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too_many_streams",
+        "as many streams are open as this process bears",
+    )
+    .after(5)
+}
+
+/// By the wall clock.
+fn now() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

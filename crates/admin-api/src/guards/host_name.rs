@@ -61,13 +61,8 @@ fn is_ours(host: &str, names: &[String]) -> bool {
 /// `name` of `name:port`; an IPv6 address keeps its brackets.
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port))
-            if !name.ends_with(':')
-                && !port.contains(']')
-                && !(name.contains(':') && !name.ends_with(']')) =>
-        {
-            name
-        }
+        // What is left of the last colon of a bare IPv6 address has colons too.
+        Some((name, _)) if name.ends_with(']') || !name.contains(':') => name,
         _ => host,
     }
 }

@@ -12,6 +12,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 
 pub(crate) use denials::DenialBudget;
+pub(crate) use limits::too_large;
 
 use crate::rights;
 use crate::state::AdminApi;

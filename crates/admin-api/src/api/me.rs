@@ -1,0 +1,109 @@
+//! The caller, and what is theirs.
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use fleet_store::HostQuery;
+use fleet_types::{AttemptStatus, HealthState, Right, Role, Timestamp, view};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::api::params::Params;
+use crate::identity::{Caller, CallerKind};
+use crate::problem::Problem;
+use crate::state::AdminApi;
+
+pub(crate) fn routes() -> Router<AdminApi> {
+    Router::new()
+        .route("/api/me", get(me))
+        .route("/api/me/instances", get(instances))
+}
+
+/// Who is asking.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MeBody {
+    name: String,
+    role: Role,
+    /// `session`, `token` or `embedded`.
+    kind: &'static str,
+    rights: Vec<Right>,
+}
+
+/// The caller's own instances.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct InstancesBody {
+    instances: Vec<InstanceView>,
+    /// The `cursor` of the next page; null at the end.
+    next: Option<String>,
+}
+
+/// What an owner sees of an instance, and no more.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Instance)]
+pub(crate) struct InstanceView {
+    name: String,
+    version: Option<String>,
+    /// `running`, `updating`, `down` or `unknown`.
+    state: &'static str,
+    updated_at: Option<Timestamp>,
+}
+
+impl From<view::Host> for InstanceView {
+    fn from(host: view::Host) -> Self {
+        let state = match (host.update_status, host.health) {
+            (Some(AttemptStatus::Updating), _) => "updating",
+            (_, HealthState::Active) => "running",
+            (_, HealthState::Inactive | HealthState::Unhealthy) => "down",
+            _ => "unknown",
+        };
+        Self {
+            name: host.name,
+            version: host.current_version,
+            state,
+            updated_at: host.last_update_at,
+        }
+    }
+}
+
+/// Who is asking, and what they may do.
+#[utoipa::path(get, path = "/api/me", tag = "me", responses((status = 200, body = MeBody)))]
+pub(crate) async fn me(Extension(caller): Extension<Caller>) -> Json<MeBody> {
+    let kind = match caller.kind {
+        CallerKind::Session(_) => "session",
+        CallerKind::Token(_) => "token",
+        CallerKind::Embedded => "embedded",
+    };
+    let rights = Right::ALL
+        .iter()
+        .copied()
+        .filter(|right| caller.role.may(*right))
+        .collect();
+    Json(MeBody {
+        name: caller.name,
+        role: caller.role,
+        kind,
+        rights,
+    })
+}
+
+/// The instances whose owner is the caller.
+#[utoipa::path(get, path = "/api/me/instances", tag = "me",
+    params(("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "1 to 1000; 100.")),
+    responses((status = 200, body = InstancesBody)))]
+pub(crate) async fn instances(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+    params: Params,
+) -> Result<Json<InstancesBody>, Problem> {
+    let query = HostQuery {
+        owner: Some(caller.name),
+        after: params.text("cursor").map(str::to_owned),
+        limit: params.limit(100, 1000)?,
+        ..HostQuery::default()
+    };
+    let page = api.store().host_page(query).await?;
+    Ok(Json(InstancesBody {
+        instances: page.items.into_iter().map(InstanceView::from).collect(),
+        next: page.next,
+    }))
+}

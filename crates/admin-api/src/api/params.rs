@@ -1,0 +1,97 @@
+//! The query of a request. Parameters that nobody asks for are ignored; those that do not parse are named.
+
+use std::str::FromStr;
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use fleet_types::printable;
+
+use crate::problem::Problem;
+
+/// Names and values of a query.
+#[derive(Debug, Default)]
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = Query::try_from_uri(&parts.uri).map_err(|_| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                "the query cannot be read",
+            )
+        })?;
+        Ok(Self(query.0))
+    }
+}
+
+impl Params {
+    /// A parameter as it is; empty counts as absent.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(key, value)| key == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter that must parse.
+    pub(crate) fn parsed<T>(&self, name: &str) -> Result<Option<T>, Problem>
+    where
+        T: FromStr,
+        T::Err: std::fmt::Display,
+    {
+        self.text(name).map(|text| parse(name, text)).transpose()
+    }
+
+    /// Every value of a parameter that may be given several times, or with commas.
+    pub(crate) fn all<T>(&self, name: &str) -> Result<Vec<T>, Problem>
+    where
+        T: FromStr,
+        T::Err: std::fmt::Display,
+    {
+        let given = self
+            .0
+            .iter()
+            .filter(|(key, _)| key == name)
+            .flat_map(|(_, value)| value.split(','));
+        given
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+            .map(|text| parse(name, text))
+            .collect()
+    }
+
+    /// Whether a parameter says yes.
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, Problem> {
+        match self.text(name) {
+            None | Some("false" | "0") => Ok(false),
+            Some("true" | "1" | "yes") => Ok(true),
+            Some(_) => Err(Problem::field("invalid", name, "must be true or false")),
+        }
+    }
+
+    /// How many entries are wanted.
+    pub(crate) fn limit(&self, default: u32, most: u32) -> Result<u32, Problem> {
+        match self.parsed::<u32>("limit")? {
+            None => Ok(default),
+            Some(0) => Err(Problem::field(
+                "invalid",
+                "limit",
+                format!("must be from 1 to {most}"),
+            )),
+            Some(limit) => Ok(limit.min(most)),
+        }
+    }
+}
+
+fn parse<T>(name: &str, text: &str) -> Result<T, Problem>
+where
+    T: FromStr,
+    T::Err: std::fmt::Display,
+{
+    text.parse()
+        .map_err(|error: T::Err| Problem::field("invalid", name, printable(&error.to_string())))
+}

@@ -1,0 +1,92 @@
+//! What is going on, in an answer of the same size however large the fleet is.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::{ETAG, IF_NONE_MATCH};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use fleet_types::{Seq, view};
+use tokio::time::Instant;
+
+use crate::api::params::Params;
+use crate::api::{LONGEST_WAIT, too_many_streams};
+use crate::problem::Problem;
+use crate::state::AdminApi;
+
+/// The fleet in numbers, and the active rollout, else the latest. With `wait`, the answer comes when there is news after
+/// `after`, or when the time is over.
+#[utoipa::path(get, path = "/api/updates/status", tag = "updates",
+    params(
+        ("wait" = Option<u32>, Query, description = "Seconds to wait for news, at most 60."),
+        ("after" = Option<i64>, Query, description = "The `seq` of the last answer."),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the last answer."),
+    ),
+    responses(
+        (status = 200, body = view::Status, headers(("ETag" = String, description = "The `seq` of the answer."))),
+        (status = 304, description = "Nothing happened since."),
+    ))]
+pub(crate) async fn status(
+    State(api): State<AdminApi>,
+    params: Params,
+    parts: Parts,
+) -> Result<Response, Problem> {
+    let wait = Duration::from_secs(params.parsed::<u64>("wait")?.unwrap_or(0)).min(LONGEST_WAIT);
+    let after = match params.parsed::<i64>("after")? {
+        Some(after) => Some(Seq(after)),
+        None => last_known(&parts.headers),
+    };
+    if let Some(after) = after.filter(|_| !wait.is_zero()) {
+        wait_for_news(&api, after, wait).await?;
+        // They may have been locked out meanwhile.
+        if api.identify().identify(&parts).await?.is_none() {
+            return Err(Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthenticated",
+                "sign in, or send a token",
+            ));
+        }
+    }
+    let status = api.store().status().await?;
+    let tag = [(ETAG, format!("\"{}\"", status.seq))];
+    if last_known(&parts.headers) == Some(status.seq) {
+        return Ok((StatusCode::NOT_MODIFIED, tag).into_response());
+    }
+    Ok((tag, Json(status)).into_response())
+}
+
+/// The `seq` in `If-None-Match`, weak or strong; the first when there are several.
+fn last_known(headers: &HeaderMap) -> Option<Seq> {
+    let text = headers.get(IF_NONE_MATCH)?.to_str().ok()?;
+    let first = text.split(',').next()?.trim();
+    let digits = first
+        .strip_prefix("W/")
+        .unwrap_or(first)
+        .strip_prefix('"')?
+        .strip_suffix('"')?;
+    digits.parse().ok().map(Seq)
+}
+
+async fn wait_for_news(api: &AdminApi, after: Seq, wait: Duration) -> Result<(), Problem> {
+    let _place = api
+        .streams()
+        .try_acquire()
+        .map_err(|_| too_many_streams())?;
+    let deadline = Instant::now() + wait;
+    loop {
+        // A number from the future is of a store that was restored since: that is news.
+        if api.store().last_seq().await? != after {
+            return Ok(());
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        tokio::select! {
+            seen = api.store().events_wait(after, left) => seen?,
+            () = api.stop().cancelled() => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! An update is asked for.
+
+use axum::Extension;
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use fleet_store::{RequestKey, TriggerError};
+use fleet_types::{
+    HostName, HostOrder, Percent, Policy, RolloutId, RolloutKind, Selection, Selector,
+    StagePercents, TargetRef, view,
+};
+use rollout_orchestrator::{Plan, PlanRequest, TriggerRefusal};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+use crate::api::body::Fields;
+use crate::api::updates::{RolloutBody, rollout_view};
+use crate::identity::Caller;
+use crate::problem::Problem;
+use crate::state::AdminApi;
+
+const MESSAGE_MOST: usize = 500;
+const KEY_MOST: usize = 200;
+
+/// What to update, where to, and how. `all` or `on` must be said; what else is left out is as configured.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Trigger)]
+#[expect(
+    dead_code,
+    reason = "says what the body holds; it is read field by field"
+)]
+pub(crate) struct TriggerBody {
+    /// The whole fleet.
+    all: Option<bool>,
+    /// These hosts: names, globs, `@label` or `@key=value`, each with `!` in front to leave it out.
+    on: Option<Vec<String>>,
+    /// A full commit hash or a branch; else the branch that the hosts follow.
+    to: Option<String>,
+    /// Cumulative percentages.
+    #[schema(example = json!([10, 50, 100]))]
+    stages: Option<Vec<u32>>,
+    /// More failures than this in a stage halt the rollout.
+    max_failure_percent: Option<u32>,
+    /// SSH connections at once.
+    concurrency: Option<u32>,
+    /// Hosts in `updating` at once.
+    max_in_flight: Option<u32>,
+    /// How long a service is watched after its restart.
+    settle_seconds: Option<f64>,
+    /// `name` or `random`.
+    order: Option<String>,
+    /// What this is about, for people.
+    message: Option<String>,
+    /// Start although the commit halted a rollout before.
+    force: Option<bool>,
+    /// Only say what would be done.
+    dry_run: Option<bool>,
+}
+
+/// What would be done.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PlanBody {
+    plan: PlanView,
+}
+
+/// A plan.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Plan)]
+pub(crate) struct PlanView {
+    kind: RolloutKind,
+    target: view::Target,
+    policy: view::PolicyView,
+    /// How many hosts.
+    hosts: usize,
+    stages: Vec<PlannedStageView>,
+    /// Hosts that a retry or rollback would have taken in, but which are no longer in the fleet.
+    #[schema(value_type = Vec<String>)]
+    gone: Vec<HostName>,
+}
+
+/// One stage of a plan.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PlannedStage)]
+struct PlannedStageView {
+    index: u32,
+    percent: u32,
+    /// Names, in the order of their turn.
+    #[schema(value_type = Vec<String>)]
+    hosts: Vec<HostName>,
+    may_fail: u32,
+}
+
+/// Starts an update. It goes on by itself; the answer comes at once.
+#[utoipa::path(post, path = "/api/updates/trigger", tag = "updates", request_body = TriggerBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key with the same body gives the same rollout, however often it is sent.")),
+    responses(
+        (status = 202, description = "Started.", body = RolloutBody, headers(("Location" = String, description = "The rollout."))),
+        (status = 200, description = "With `dry_run`: what would be done.", body = PlanBody),
+        (status = 409, description = "`rollout_active`: another rollout is active; `active` is its id.", body = crate::api::openapi::ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`no_selection`, `no_hosts`, `invalid`, `known_bad`, `idempotency_mismatch`, `no_credential`.", body = crate::api::openapi::ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub(crate) async fn trigger(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    mut fields: Fields,
+) -> Result<Response, Problem> {
+    let key = request_key(&headers, &caller, "trigger", &fields)?;
+    let dry_run = fields.optional("dry_run").unwrap_or(false);
+    let request = read(&mut fields, &caller, &api.settings().policy)?;
+    if !dry_run && let Some(rollout) = repeated(&api, key.as_ref()).await? {
+        return accepted(&api, rollout).await;
+    }
+    let mut plan = api.orchestrator().plan(&request).await?;
+    if dry_run {
+        return Ok(Json(PlanBody {
+            plan: plan_view(plan),
+        })
+        .into_response());
+    }
+    plan.rollout.request = key;
+    start(&api, &plan).await
+}
+
+/// The key of a request that may be sent again. It is the caller's own, and stands for what was asked for.
+pub(crate) fn request_key(
+    headers: &HeaderMap,
+    caller: &Caller,
+    what: &str,
+    fields: &Fields,
+) -> Result<Option<RequestKey>, Problem> {
+    let mut all = headers.get_all("idempotency-key").iter();
+    let Some(value) = all.next() else {
+        return Ok(None);
+    };
+    let key = value.to_str().map(str::trim).unwrap_or("");
+    if key.is_empty() || key.len() > KEY_MOST || all.next().is_some() {
+        let why = format!("must be one printable text of at most {KEY_MOST} characters");
+        return Err(Problem::field("invalid", "Idempotency-Key", why));
+    }
+    let digest = Sha256::digest(format!("{what}\n{}", fields.canonical()));
+    Ok(Some(RequestKey {
+        key: format!("{} {key}", caller.scope()),
+        fingerprint: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+    }))
+}
+
+/// The rollout of a request that was carried out before. Looked for before anything else, for by now the same request
+/// might be refused.
+pub(crate) async fn repeated(
+    api: &AdminApi,
+    key: Option<&RequestKey>,
+) -> Result<Option<RolloutId>, Problem> {
+    let _ = (api, key);
+    Ok(None)
+}
+
+/// Freezes the plan; the workers of this process, or of another, carry it out.
+pub(crate) async fn start(api: &AdminApi, plan: &Plan) -> Result<Response, Problem> {
+    match api.orchestrator().trigger(plan, None).await {
+        Ok(rollout) | Err(TriggerRefusal::Refused(TriggerError::Repeated { rollout })) => {
+            accepted(api, rollout).await
+        }
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// `202`, with the rollout and where it is.
+pub(crate) async fn accepted(api: &AdminApi, id: RolloutId) -> Result<Response, Problem> {
+    let rollout = rollout_view(api, id).await?;
+    let place = [(LOCATION, format!("/api/updates/rollouts/{id}"))];
+    Ok((StatusCode::ACCEPTED, place, Json(RolloutBody { rollout })).into_response())
+}
+
+fn read(fields: &mut Fields, caller: &Caller, default: &Policy) -> Result<PlanRequest, Problem> {
+    let all = fields.optional("all").unwrap_or(false);
+    let on: Option<Vec<String>> = fields.optional("on");
+    let to: Option<TargetRef> =
+        fields
+            .optional::<String>("to")
+            .and_then(|text| match text.parse() {
+                Ok(to) => Some(to),
+                Err(error) => {
+                    let error: fleet_types::Invalid = error;
+                    fields.wrong("to", error.to_string());
+                    None
+                }
+            });
+    let message = fields.message("message", MESSAGE_MOST);
+    let force = fields.optional("force").unwrap_or(false);
+    let policy = policy(fields, default);
+    let words = selectors(fields, on.as_deref().unwrap_or_default());
+    fields.check()?;
+    let selection = match (all, words.is_empty()) {
+        (true, true) => Selection::All,
+        (false, false) => Selection::On(words),
+        (true, false) => return Err(Problem::field("invalid", "on", "say either all or on")),
+        (false, true) => {
+            return Err(Problem::field(
+                "no_selection",
+                "all",
+                "say which hosts: all, or on with at least one word",
+            ));
+        }
+    };
+    Ok(PlanRequest {
+        selection,
+        to,
+        policy,
+        message,
+        actor: caller.actor(),
+        force,
+    })
+}
+
+fn selectors(fields: &mut Fields, words: &[String]) -> Vec<Selector> {
+    let mut parsed = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        match word.parse() {
+            Ok(selector) => parsed.push(selector),
+            Err(error) => {
+                let error: fleet_types::Invalid = error;
+                fields.wrong(&format!("on.{at}"), error.to_string());
+            }
+        }
+    }
+    parsed
+}
+
+/// The policy of the request; what it does not say is as configured.
+pub(crate) fn policy(fields: &mut Fields, default: &Policy) -> Policy {
+    let stages: Option<StagePercents> = fields.optional("stages");
+    let max_failure_percent: Option<Percent> = fields.optional("max_failure_percent");
+    let concurrency: Option<u32> = fields.optional("concurrency");
+    let max_in_flight: Option<u32> = fields.optional("max_in_flight");
+    let settle = fields
+        .optional::<f64>("settle_seconds")
+        .and_then(|seconds| {
+            let settle = std::time::Duration::try_from_secs_f64(seconds).ok();
+            if settle.is_none() {
+                fields.wrong(
+                    "settle_seconds",
+                    "must be a number of seconds from 0 to 3600",
+                );
+            }
+            settle
+        });
+    let order = fields
+        .optional::<String>("order")
+        .and_then(|word| match word.as_str() {
+            "name" => Some(HostOrder::Name),
+            "random" => Some(HostOrder::Random(seed())),
+            _ => {
+                fields.wrong("order", "must be name or random");
+                None
+            }
+        });
+    let four_times = concurrency.map(|connections| connections.saturating_mul(4));
+    let policy = Policy {
+        stages: stages.unwrap_or_else(|| default.stages.clone()),
+        max_failure_percent: max_failure_percent.unwrap_or(default.max_failure_percent),
+        concurrency: concurrency.unwrap_or(default.concurrency),
+        max_in_flight: max_in_flight
+            .or(four_times)
+            .unwrap_or(default.max_in_flight),
+        settle: settle.unwrap_or(default.settle),
+        order: order.unwrap_or(default.order),
+    };
+    if let Err(error) = policy.check() {
+        let field = match error.what {
+            "settle" => "settle_seconds".to_owned(),
+            what => what.replace('-', "_"),
+        };
+        fields.wrong(&field, error.to_string());
+    }
+    policy
+}
+
+/// Any number does, so that without random numbers the order is still one.
+fn seed() -> u64 {
+    getrandom::u64().unwrap_or(0)
+}
+
+fn plan_view(plan: Plan) -> PlanView {
+    let policy = &plan.rollout.policy;
+    PlanView {
+        kind: plan.rollout.kind,
+        target: view::Target {
+            version: plan.rollout.target.clone().map(String::from),
+            reference: plan.rollout.target_ref.clone(),
+        },
+        policy: view::PolicyView {
+            stages: policy.stages.percents().to_vec(),
+            max_failure_percent: policy.max_failure_percent.into(),
+            concurrency: policy.concurrency,
+            max_in_flight: policy.max_in_flight,
+            settle_seconds: policy.settle.as_secs_f64(),
+        },
+        hosts: plan.hosts.len(),
+        stages: plan
+            .stages
+            .into_iter()
+            .map(|stage| PlannedStageView {
+                index: stage.index,
+                percent: stage.percent,
+                hosts: stage.hosts,
+                may_fail: stage.may_fail,
+            })
+            .collect(),
+        gone: plan.gone,
+    }
+}

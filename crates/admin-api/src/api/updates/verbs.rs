@@ -1,0 +1,135 @@
+//! A rollout is steered. All verbs are idempotent, and stored before the answer.
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use fleet_types::RolloutId;
+use rollout_orchestrator::{AgainRequest, Plan, PlanError};
+
+use crate::api::body::Fields;
+use crate::api::openapi::ProblemBody;
+use crate::api::updates::trigger::{accepted, repeated, request_key, start};
+use crate::api::updates::{RolloutBody, find};
+use crate::identity::Caller;
+use crate::problem::Problem;
+use crate::state::AdminApi;
+
+/// Starts no further hosts; those in flight finish.
+#[utoipa::path(post, path = "/api/updates/rollouts/{id}/pause", tag = "updates", params(("id" = String, Path)),
+    responses((status = 202, body = RolloutBody), (status = 409, description = "`wrong_state`", body = ProblemBody, content_type = "application/problem+json")))]
+pub(crate) async fn pause(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    _: Fields,
+) -> Result<Response, Problem> {
+    let id = find::rollout(&api, &id).await?;
+    api.orchestrator().pause(id, &caller.actor()).await?;
+    accepted(&api, id).await
+}
+
+/// Goes on after a pause.
+#[utoipa::path(post, path = "/api/updates/rollouts/{id}/resume", tag = "updates", params(("id" = String, Path)),
+    responses((status = 202, body = RolloutBody), (status = 409, description = "`wrong_state`", body = ProblemBody, content_type = "application/problem+json")))]
+pub(crate) async fn resume(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    _: Fields,
+) -> Result<Response, Problem> {
+    let id = find::rollout(&api, &id).await?;
+    api.orchestrator().resume(id, &caller.actor()).await?;
+    accepted(&api, id).await
+}
+
+/// Ends the rollout once the hosts in flight have finished; done stays done.
+#[utoipa::path(post, path = "/api/updates/rollouts/{id}/abort", tag = "updates", params(("id" = String, Path)),
+    responses((status = 202, body = RolloutBody), (status = 409, description = "`wrong_state`", body = ProblemBody, content_type = "application/problem+json")))]
+pub(crate) async fn abort(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    _: Fields,
+) -> Result<Response, Problem> {
+    let id = find::rollout(&api, &id).await?;
+    api.orchestrator().abort(id, &caller.actor()).await?;
+    accepted(&api, id).await
+}
+
+/// A new rollout over the failed and never started hosts of this one, to the same target. The answer is the new one.
+#[utoipa::path(post, path = "/api/updates/rollouts/{id}/retry", tag = "updates",
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 202, body = RolloutBody), (status = 409, description = "`wrong_state`, `nothing_left`, `rollout_active`", body = ProblemBody, content_type = "application/problem+json")))]
+pub(crate) async fn retry(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    again(&api, &caller, &id, &headers, fields, Again::Retry).await
+}
+
+/// A new rollout that takes every host that this one changed back to its own previous version. The answer is the new one.
+#[utoipa::path(post, path = "/api/updates/rollouts/{id}/rollback", tag = "updates",
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 202, body = RolloutBody), (status = 409, description = "`wrong_state`, `nothing_left`, `rollout_active`", body = ProblemBody, content_type = "application/problem+json")))]
+pub(crate) async fn rollback(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    again(&api, &caller, &id, &headers, fields, Again::Rollback).await
+}
+
+#[derive(Clone, Copy)]
+enum Again {
+    Retry,
+    Rollback,
+}
+
+async fn again(
+    api: &AdminApi,
+    caller: &Caller,
+    id: &str,
+    headers: &HeaderMap,
+    mut fields: Fields,
+    again: Again,
+) -> Result<Response, Problem> {
+    let source = find::rollout(api, id).await?;
+    let what = match again {
+        Again::Retry => format!("retry {source}"),
+        Again::Rollback => format!("rollback {source}"),
+    };
+    let key = request_key(headers, caller, &what, &fields)?;
+    let message = fields.message("message", 500);
+    fields.check()?;
+    if let Some(rollout) = repeated(api, key.as_ref()).await? {
+        return accepted(api, rollout).await;
+    }
+    let mut plan = plan(api, caller, source, message, again).await?;
+    plan.rollout.request = key;
+    start(api, &plan).await
+}
+
+async fn plan(
+    api: &AdminApi,
+    caller: &Caller,
+    source: RolloutId,
+    message: Option<String>,
+    again: Again,
+) -> Result<Plan, PlanError> {
+    let request = AgainRequest {
+        source,
+        policy: None,
+        message,
+        actor: caller.actor(),
+    };
+    match again {
+        Again::Retry => api.orchestrator().plan_retry(&request).await,
+        Again::Rollback => api.orchestrator().plan_rollback(&request).await,
+    }
+}
