@@ -1,15 +1,14 @@
 //! What most commands need: settings, database, transport.
 
-use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use fleet_store::{Actor, DieselStore, LeaseTimes, NewWorker, ProcessId, Store, StoreOptions};
+use fleet_store::{Actor, NewWorker, ProcessId, Store};
 use fleet_types::{HostName, RolloutId, WorkerId};
-use rollout_orchestrator::{Orchestrator, OrchestratorSettings, SshDefaults, WorkMode, Worker};
-use rollout_settings::{LeaseSettings, Origin, RolloutLayer, Settings, SshSettings};
-use ssh_exec::{Identity, Passphrase, RusshSettings, RusshTransport, Transport};
+use rollout_orchestrator::{Orchestrator, OrchestratorSettings, WorkMode, Worker};
+use rollout_parts::{open_store, ssh_defaults, transport};
+use rollout_settings::{RolloutLayer, Settings};
+use ssh_exec::Transport;
 use uuid::Uuid;
 
 use crate::cli::{Global, Which};
@@ -40,10 +39,7 @@ impl Context {
         policy: RolloutLayer,
     ) -> Result<Self, Failure> {
         let settings = environment::settings(global, policy)?;
-        if settings.origin("database_url") == Origin::Default {
-            make_state_folder(&settings.database_url)?;
-        }
-        let store = open_store(&settings.database_url, &settings.lease).await?;
+        let store = Arc::new(open_store(&settings).await?);
         let home = environment::places(global).home;
         Ok(Self {
             out,
@@ -56,7 +52,7 @@ impl Context {
 
     /// The way to the hosts.
     pub(crate) fn transport(&self) -> Result<Arc<dyn Transport>, Failure> {
-        transport(&self.settings)
+        Ok(transport(&self.settings.ssh)?)
     }
 
     /// What plans, steers and does the work.
@@ -140,18 +136,6 @@ impl Context {
     }
 }
 
-/// The way to the hosts under these settings.
-pub(crate) fn transport(settings: &Settings) -> Result<Arc<dyn Transport>, Failure> {
-    let passphrase = match &settings.ssh.passphrase_file {
-        Some(path) => Passphrase::fixed(read_passphrase(path)?),
-        None => Passphrase::none(),
-    };
-    Ok(Arc::new(RusshTransport::new(RusshSettings {
-        passphrase,
-        ..RusshSettings::default()
-    })))
-}
-
 /// This process as one that does work.
 pub(crate) fn new_worker() -> NewWorker {
     NewWorker {
@@ -162,80 +146,7 @@ pub(crate) fn new_worker() -> NewWorker {
     }
 }
 
-/// How to sign in where a host does not say: the configured key, else the agent.
-pub(crate) fn ssh_defaults(ssh: &SshSettings, home: Option<PathBuf>) -> SshDefaults {
-    let key = ssh.key.clone().map(Identity::File);
-    SshDefaults {
-        identity: key.or_else(|| ssh.agent.clone().map(Identity::Agent)),
-        known_hosts: ssh.known_hosts.clone(),
-        home,
-    }
-}
-
 fn unknown_rollout(text: &str) -> Failure {
     Failure::refused(format!("there is no rollout {text}"))
         .help("rollout-cli rollouts list shows them")
-}
-
-/// Opens the database of a URL, and makes or migrates its tables.
-pub(crate) async fn open_store(
-    url: &str,
-    lease: &LeaseSettings,
-) -> Result<Arc<dyn Store>, Failure> {
-    let lease_times = LeaseTimes {
-        lease: lease.lease,
-        renew: lease.renew,
-        fence: lease.fence,
-        slot_grace: lease.slot_grace,
-    };
-    let options = StoreOptions {
-        lease_times,
-        ..StoreOptions::default()
-    };
-    Ok(Arc::new(DieselStore::open(url, options).await?))
-}
-
-/// The folder of the default database; others can neither read nor write in it.
-fn make_state_folder(url: &str) -> Result<(), Failure> {
-    let Some(folder) = url
-        .strip_prefix("sqlite://")
-        .and_then(|path| Path::new(path).parent())
-    else {
-        return Ok(());
-    };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| {
-            Failure::refused(format!(
-                "the folder {} for the database cannot be made",
-                folder.display()
-            ))
-            .why(error)
-            .help("name another place with --database-url sqlite://PATH")
-        })
-}
-
-fn read_passphrase(path: &Path) -> Result<String, Failure> {
-    let refuse = |why: String| {
-        Failure::refused(format!(
-            "the passphrase file {} cannot be used",
-            path.display()
-        ))
-        .why(why)
-        .help("it must be readable by you alone: chmod 600; its first line is the passphrase")
-    };
-    let mode = fs::metadata(path)
-        .map_err(|error| refuse(error.to_string()))?
-        .permissions()
-        .mode()
-        & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(refuse(format!(
-            "it has mode {mode:03o}: others can read it"
-        )));
-    }
-    let text = fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
 }

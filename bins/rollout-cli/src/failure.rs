@@ -5,6 +5,8 @@ use fleet_types::{Invalid, RolloutId, Timestamp};
 use rollout_orchestrator::{
     AgainError, EndpointError, PlanError, SettleError, TriggerRefusal, WorkError,
 };
+use rollout_parts::demo::DemoError;
+use rollout_parts::{OpenError, PassphraseError};
 use rollout_settings::{MissingSetting, SettingsError};
 
 use ssh_exec::IdentityError;
@@ -153,6 +155,36 @@ impl From<StoreError> for Failure {
             ),
         };
         Self::new(exit, &error).help(help)
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Store(error) => error.into(),
+            OpenError::Folder { ref source, .. } => Self::refused(&error)
+                .why(source)
+                .help("name another place with --database-url sqlite://PATH"),
+        }
+    }
+}
+
+impl From<PassphraseError> for Failure {
+    fn from(error: PassphraseError) -> Self {
+        let path = error.path.display();
+        Self::refused(format!("the passphrase file {path} cannot be used"))
+            .why(&error.why)
+            .help("it must be readable by you alone: chmod 600; its first line is the passphrase")
+    }
+}
+
+impl From<DemoError> for Failure {
+    fn from(error: DemoError) -> Self {
+        match error {
+            DemoError::Name(ref why) => Self::unexpected(&error).why(why),
+            DemoError::Settings(error) => error.into(),
+            DemoError::App(error) => error.into(),
+        }
     }
 }
 

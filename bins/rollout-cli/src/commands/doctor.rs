@@ -183,10 +183,10 @@ async fn credentials(settings: &Settings, context: Option<&Context>, checks: &mu
                 .filter_map(|host| host.spec.key.as_ref().map(whole)),
         );
     }
-    let transport = match crate::context::transport(settings) {
+    let transport = match rollout_parts::transport(&settings.ssh) {
         Ok(transport) => transport,
-        Err(failure) => {
-            let lines = failure.lines();
+        Err(error) => {
+            let lines = Failure::from(error).lines();
             checks.push(Check::bad(
                 "passphrase",
                 lines.first().cloned().unwrap_or_default(),

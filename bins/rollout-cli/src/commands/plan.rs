@@ -5,12 +5,13 @@ use std::time::Duration;
 use fleet_types::view::PolicyView;
 use fleet_types::{CommitHash, TargetRef};
 use rollout_orchestrator::{Orchestrator, Plan, PlanRequest, PlannedStage, endpoint};
+use rollout_parts::ssh_defaults;
 use serde_json::json;
 use tokio::time::timeout;
 use update_engine::{ResolveError, resolve_target};
 
 use crate::cli::{Global, Update};
-use crate::context::{Context, ssh_defaults};
+use crate::context::Context;
 use crate::display::table::Table;
 use crate::display::words::{hosts, short};
 use crate::environment;

@@ -1,19 +1,16 @@
 //! `demo`: a real rollout over real SSH to hosts inside this process.
 
-mod script;
-
-use fleet_store::{Actor, HostSpec, NewHost};
+use fleet_store::Actor;
 use fleet_types::{Selection, TargetRef};
-use local_fleet::{LocalFleet, Release, ReleaseSpec};
+use local_fleet::{LocalFleet, Release};
 use rollout_orchestrator::{Orchestrator, PlanRequest, WorkMode, Worker};
-use rollout_settings::{
-    AppLayer, AppOverrides, Layer, Origin, Places, RolloutLayer, Seconds, Settings, SshLayer, load,
-};
+use rollout_parts::demo::{self, Script};
+use rollout_parts::open_store;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
 
 use crate::cli::Demo;
-use crate::context::{Context, new_worker, open_store};
+use crate::context::{Context, new_worker};
 use crate::display::summary::result;
 use crate::display::words::{hosts as count_hosts, short};
 use crate::environment;
@@ -21,10 +18,6 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Output, Paint};
 use crate::run::{Ended, details, summary_line, work};
-use script::Script;
-
-/// How long a restarted service is watched: long enough for a crash loop to show, short enough to watch.
-const SETTLE: Duration = Duration::from_millis(500);
 
 /// Makes a fleet, announces what will happen, lets it happen, and looks whether it did.
 pub(crate) async fn run(arguments: &Demo, out: Output) -> Result<Exit, Failure> {
@@ -40,7 +33,13 @@ pub(crate) async fn run(arguments: &Demo, out: Output) -> Result<Exit, Failure> 
         "making {} on 127.0.0.1 …",
         plural_servers(arguments.hosts)
     ));
-    let fleet = make_fleet(folder.path(), &script).await?;
+    let fleet = demo::make_fleet(folder.path(), &script)
+        .await
+        .map_err(|error| {
+            Failure::unexpected("the demo fleet cannot be made")
+                .why(error)
+                .help("it needs git on the PATH")
+        })?;
     let done = play(&fleet, folder.path(), &script, out).await;
     fleet.stop().await;
     done
@@ -48,22 +47,6 @@ pub(crate) async fn run(arguments: &Demo, out: Output) -> Result<Exit, Failure> 
 
 fn plural_servers(count: u32) -> String {
     crate::display::words::plural(count, "SSH server")
-}
-
-async fn make_fleet(folder: &Path, script: &Script) -> Result<LocalFleet, Failure> {
-    let width = script.hosts().to_string().len().max(2);
-    LocalFleet::builder()
-        .hosts(script.hosts() as usize)
-        .root(folder.join("fleet"))
-        .names(move |number| script::name(number, width))
-        .first_release(ReleaseSpec::good("The release before"))
-        .start()
-        .await
-        .map_err(|error| {
-            Failure::unexpected("the demo fleet cannot be made")
-                .why(error)
-                .help("it needs git on the PATH")
-        })
 }
 
 async fn play(
@@ -74,7 +57,7 @@ async fn play(
 ) -> Result<Exit, Failure> {
     let before = fleet.first_release();
     let release = fleet
-        .add_release(new_release(script))
+        .add_release(demo::new_release(script, "The new release"))
         .await
         .map_err(|error| Failure::unexpected("the release cannot be made").why(error))?;
     let context = context(fleet, folder, out).await?;
@@ -98,40 +81,10 @@ async fn play(
     judge(&context, script, fleet, &ended, &before, &release).await
 }
 
-fn new_release(script: &Script) -> ReleaseSpec {
-    let broken = script.broken();
-    // A release that names no host is broken on every one.
-    if broken.is_empty() {
-        return ReleaseSpec::good("The new release");
-    }
-    ReleaseSpec::crash_loops("The new release").only_on(broken)
-}
-
 /// A store and settings of its own; what is configured on this machine plays no part.
 async fn context(fleet: &LocalFleet, folder: &Path, out: Output) -> Result<Context, Failure> {
-    let description = fleet.description();
-    let bad = |error: fleet_types::Invalid| {
-        Failure::unexpected("the demo fleet has a name that is not allowed").why(error)
-    };
-    let layer = Layer {
-        database_url: Some(format!("sqlite://{}", folder.join("rollout.db").display())),
-        app: AppLayer {
-            service: Some(description.service.parse().map_err(bad)?),
-            ..AppLayer::default()
-        },
-        ssh: SshLayer {
-            user: Some(description.user.parse().map_err(bad)?),
-            key: Some(description.client_key.clone()),
-            ..SshLayer::default()
-        },
-        rollout: RolloutLayer {
-            settle: Some(Seconds(SETTLE)),
-            ..RolloutLayer::default()
-        },
-        ..Layer::default()
-    };
-    let settings: Settings = load(&Places::default(), vec![(Origin::Default, layer)])?;
-    let store = open_store(&settings.database_url, &settings.lease).await?;
+    let settings = demo::settings(fleet, folder)?;
+    let store = Arc::new(open_store(&settings).await?);
     Ok(Context {
         out,
         settings,
@@ -143,34 +96,7 @@ async fn context(fleet: &LocalFleet, folder: &Path, out: Output) -> Result<Conte
 
 /// Adds the hosts to the fleet and pins their keys, as `hosts add` and `hosts trust` do.
 async fn enrol(context: &Context, fleet: &LocalFleet) -> Result<(), Failure> {
-    let bad = |error: fleet_types::Invalid| {
-        Failure::unexpected("the demo fleet has a name that is not allowed").why(error)
-    };
-    let mut hosts = Vec::new();
-    for host in fleet.hosts() {
-        let repo = host
-            .repository()
-            .display()
-            .to_string()
-            .parse()
-            .map_err(bad)?;
-        hosts.push(NewHost {
-            name: host.name().parse().map_err(bad)?,
-            spec: HostSpec {
-                address: host.address().parse().map_err(bad)?,
-                port: host.port(),
-                user: host.user().parse().map_err(bad)?,
-                key: None,
-                jump: Vec::new(),
-                app: context.settings.app.with(AppOverrides {
-                    repo: Some(repo),
-                    ..AppOverrides::default()
-                })?,
-            },
-            labels: Default::default(),
-            owner: None,
-        });
-    }
+    let hosts = demo::new_hosts(fleet, &context.settings)?;
     context.store.host_add(hosts, &context.actor).await?;
     super::hosts::trust::pin_all(context).await
 }

@@ -2,12 +2,13 @@ use std::sync::Arc;
 
 use fleet_store::HostRecord;
 use rollout_orchestrator::{SlotTransport, SshDefaults, endpoint};
+use rollout_parts::ssh_defaults;
 use serde_json::json;
 use tokio::task::JoinSet;
 use update_engine::{HostLook, look};
 
 use crate::cli::HostSelection;
-use crate::context::{Context, ssh_defaults};
+use crate::context::Context;
 use crate::display::table::Table;
 use crate::display::words;
 use crate::exit::Exit;

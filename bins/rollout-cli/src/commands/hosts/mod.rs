@@ -15,10 +15,11 @@ use std::path::PathBuf;
 use fleet_store::{HostRecord, NewHost};
 use fleet_types::Selection;
 use rollout_orchestrator::endpoint;
+use rollout_parts::ssh_defaults;
 use ssh_exec::Identity;
 
 use crate::cli::{Global, HostsCommand};
-use crate::context::{Context, ssh_defaults};
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Output, Paint};

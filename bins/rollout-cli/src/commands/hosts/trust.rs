@@ -3,12 +3,13 @@ use std::sync::Arc;
 
 use fleet_store::HostRecord;
 use rollout_orchestrator::{SlotTransport, SshDefaults, endpoint};
+use rollout_parts::ssh_defaults;
 use serde_json::json;
 use ssh_exec::{HostKey, Identity, Transport};
 use tokio::task::JoinSet;
 
 use crate::cli::TrustHosts;
-use crate::context::{Context, ssh_defaults};
+use crate::context::Context;
 use crate::display::words::hosts;
 use crate::exit::Exit;
 use crate::failure::{Failure, one_line};

@@ -9,13 +9,13 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 /// The name of a host by its number from 0.
-pub(crate) fn name(number: usize, width: usize) -> String {
+pub(super) fn name(number: usize, width: usize) -> String {
     format!("demo-{:0width$}", number + 1)
 }
 
 /// What the demo announces and then has to show.
 #[derive(Clone, Debug)]
-pub(crate) struct Script {
+pub struct Script {
     hosts: u32,
     seed: u64,
     /// Broken hosts by stage, the first stage first.
@@ -70,7 +70,8 @@ fn threshold() -> Percent {
 impl Script {
     /// Without a share: one broken host, after stage 1. With one: as many broken hosts, placed so that the rollout halts
     /// by stage 2; more than that share when it would not be enough to halt anything.
-    pub(crate) fn new(hosts: u32, share: Option<Percent>, seed: u64) -> Self {
+    #[must_use]
+    pub fn new(hosts: u32, share: Option<Percent>, seed: u64) -> Self {
         let mut script = Self {
             hosts,
             seed,
@@ -130,17 +131,17 @@ impl Script {
     }
 
     /// How many hosts.
-    pub(crate) fn hosts(&self) -> u32 {
+    pub fn hosts(&self) -> u32 {
         self.hosts
     }
 
     /// The number that everything follows from.
-    pub(crate) fn seed(&self) -> u64 {
+    pub fn seed(&self) -> u64 {
         self.seed
     }
 
     /// The broken hosts.
-    pub(crate) fn broken(&self) -> BTreeSet<String> {
+    pub fn broken(&self) -> BTreeSet<String> {
         self.stages
             .iter()
             .flat_map(|stage| stage.broken.iter().cloned())
@@ -154,12 +155,12 @@ impl Script {
     }
 
     /// Whether the rollout halts.
-    pub(crate) fn halts(&self) -> bool {
+    pub fn halts(&self) -> bool {
         self.halting_stage().is_some()
     }
 
     /// What is wrong with the release.
-    pub(crate) fn breakage(&self) -> String {
+    pub fn breakage(&self) -> String {
         let where_broken = |(at, stage): (usize, &Stage)| {
             let names: Vec<&str> = stage.broken.iter().map(String::as_str).collect();
             match names.as_slice() {
@@ -184,7 +185,7 @@ impl Script {
     }
 
     /// What must come of it.
-    pub(crate) fn expectation(&self) -> String {
+    pub fn expectation(&self) -> String {
         let Some(stage) = self.halting_stage() else {
             let broken = self.broken();
             let updated = self.hosts as usize - broken.len();
@@ -207,7 +208,7 @@ impl Script {
     }
 
     /// What differs between the announcement and what is on record.
-    pub(crate) fn differences(&self, rollout: &Rollout, hosts: &[Host]) -> Vec<String> {
+    pub fn differences(&self, rollout: &Rollout, hosts: &[Host]) -> Vec<String> {
         let mut differences = Vec::new();
         let halting = self.halting_stage();
         let state = match (halting, self.broken().is_empty()) {
