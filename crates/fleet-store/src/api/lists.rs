@@ -5,8 +5,8 @@ use std::fmt;
 use async_trait::async_trait;
 use fleet_types::{HostName, RolloutId, Seq, view};
 
-use crate::error::StoreError;
-use crate::records::{HostQuery, Page, PastAttempt};
+use crate::error::{StoreError, TriggerError};
+use crate::records::{HostQuery, Page, PastAttempt, RequestKey};
 
 /// Lists in pages.
 #[async_trait]
@@ -32,6 +32,11 @@ pub trait Lists: fmt::Debug + Send + Sync {
         rollout: RolloutId,
         limit: u32,
     ) -> Result<Vec<view::Cell>, StoreError>;
+    /// The rollout that a request was carried out as, if it was. Refused when its key stands for another request.
+    async fn request_rollout(
+        &self,
+        request: &RequestKey,
+    ) -> Result<Option<RolloutId>, TriggerError>;
     /// The number of the last event.
     async fn last_seq(&self) -> Result<Seq, StoreError>;
 }

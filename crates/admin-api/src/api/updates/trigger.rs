@@ -154,8 +154,10 @@ pub(crate) async fn repeated(
     api: &AdminApi,
     key: Option<&RequestKey>,
 ) -> Result<Option<RolloutId>, Problem> {
-    let _ = (api, key);
-    Ok(None)
+    match key {
+        Some(key) => Ok(api.store().request_rollout(key).await?),
+        None => Ok(None),
+    }
 }
 
 /// Freezes the plan; the workers of this process, or of another, carry it out.

@@ -8,8 +8,8 @@ use crate::api::Lists;
 use crate::diesel_store::store::{DieselStore, Engines};
 use crate::diesel_store::work::Work;
 use crate::diesel_store::{on_postgres, on_sqlite};
-use crate::error::StoreError;
-use crate::records::{HostQuery, Page, PastAttempt};
+use crate::error::{StoreError, TriggerError};
+use crate::records::{HostQuery, Page, PastAttempt, RequestKey};
 
 #[async_trait]
 impl Lists for DieselStore {
@@ -60,6 +60,16 @@ impl Lists for DieselStore {
             work,
             &rollout,
             i64::from(limit)
+        ))
+    }
+
+    async fn request_rollout(
+        &self,
+        request: &RequestKey,
+    ) -> Result<Option<RolloutId>, TriggerError> {
+        let request = request.clone();
+        run!(self, read, |conn, _work, q| q::create::request_rollout(
+            conn, &request
         ))
     }
 

@@ -15,7 +15,7 @@ use crate::diesel_store::schema::{
 };
 use crate::diesel_store::work::{Answer, Work, refuse, widen};
 use crate::error::TriggerError;
-use crate::records::{NewRollout, NewWorker};
+use crate::records::{NewRollout, NewWorker, RequestKey};
 
 /// So many rows at once: under the databases' limits on the number of values in a statement.
 const CHUNK: usize = 500;
@@ -61,16 +61,26 @@ fn check_request(conn: &mut Conn, plan: &NewRollout) -> Answer<(), TriggerError>
     let Some(request) = &plan.request else {
         return Ok(());
     };
+    match request_rollout(conn, request)? {
+        None => Ok(()),
+        Some(rollout) => refuse(TriggerError::Repeated { rollout }),
+    }
+}
+
+/// The rollout that a request was carried out as.
+pub(crate) fn request_rollout(
+    conn: &mut Conn,
+    request: &RequestKey,
+) -> Answer<Option<RolloutId>, TriggerError> {
     let found: Option<(String, String)> = request_keys::table
         .find(&request.key)
         .select((request_keys::fingerprint, request_keys::rollout))
         .get_result(conn)
         .optional()?;
     match found {
-        None => Ok(()),
+        None => Ok(None),
         Some((fingerprint, rollout)) if fingerprint == request.fingerprint => {
-            let rollout = word("request_keys", &rollout)?;
-            refuse(TriggerError::Repeated { rollout })
+            Ok(Some(word("request_keys", &rollout)?))
         }
         Some(_) => refuse(TriggerError::KeyReused),
     }
