@@ -13,6 +13,7 @@ use russh::keys::{PrivateKey, decode_secret_key};
 use tokio::net::UnixStream;
 
 use super::cache::{FileCache, Stamp};
+use super::short_scalar;
 use crate::transport::IdentityError;
 
 /// Larger than any private key.
@@ -124,14 +125,19 @@ impl Keys {
             Ok(key) => return Ok(key),
             Err(russh::keys::Error::KeyIsEncrypted) => {}
             Err(_) if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") => {}
-            Err(error) => return Err(malformed(path, &error.to_string())),
+            Err(error) => {
+                return short_scalar::read(text, None)
+                    .ok_or_else(|| malformed(path, &error.to_string()));
+            }
         }
         let path_shown = path.display().to_string();
         let Some(passphrase) = self.passphrase.ask(path) else {
             return Err(IdentityError::NeedsPassphrase { path: path_shown });
         };
         decode_secret_key(text, Some(&passphrase))
-            .map_err(|_| IdentityError::WrongPassphrase { path: path_shown })
+            .ok()
+            .or_else(|| short_scalar::read(text, Some(&passphrase)))
+            .ok_or(IdentityError::WrongPassphrase { path: path_shown })
     }
 }
 

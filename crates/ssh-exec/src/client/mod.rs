@@ -9,6 +9,7 @@ mod identity;
 mod link;
 mod session;
 mod settings;
+mod short_scalar;
 mod sign_in;
 
 use async_trait::async_trait;

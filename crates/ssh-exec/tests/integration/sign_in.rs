@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use base64::Engine as _;
 use fleet_testkit::{Agent, KeyFormat, KeyKind, TestKey, is_left_out};
 use ssh_exec::{
     ConnectError, Endpoint, Identity, IdentityError, Passphrase, RusshSettings, RusshTransport,
@@ -77,6 +78,49 @@ async fn every_kind_of_key_signs_in() {
         "old PEM",
     )
     .await;
+}
+
+/// How many bytes the secret number of an unencrypted P-256 key takes in its file.
+fn scalar_length(key: &TestKey) -> usize {
+    let text = std::fs::read_to_string(key.private()).unwrap();
+    let body: String = text.lines().filter(|line| !line.starts_with('-')).collect();
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(body)
+        .unwrap();
+    let curve = b"nistp256";
+    let last = bytes
+        .windows(curve.len())
+        .rposition(|some| some == curve)
+        .unwrap();
+    let after_point = last + curve.len() + 4 + 65;
+    usize::from(bytes[after_point + 3])
+}
+
+#[tokio::test]
+async fn a_key_whose_number_is_small_signs_in() {
+    if is_left_out("sshd") {
+        return;
+    }
+    let host = Host::start();
+    // One in 256 is.
+    let key = (0..)
+        .map(|n| TestKey::generate(host.folder.path(), &format!("k{n}"), KeyKind::Ecdsa256))
+        .find(|key| scalar_length(key) < 32)
+        .unwrap();
+    host.sshd.set_authorized(&[key.public_line()]);
+    let endpoint = host.endpoint_with(key.private());
+    works(&RusshTransport::default(), &endpoint, "small").await;
+    let file = key.private().to_str().unwrap();
+    let arguments = ["-q", "-p", "-P", "", "-N", "correct horse", "-f", file];
+    fleet_testkit::run("ssh-keygen", &arguments);
+    let right = with_passphrase(Passphrase::fixed("correct horse"));
+    works(&right, &endpoint, "small, encrypted").await;
+    let wrong = with_passphrase(Passphrase::fixed("correct mule"));
+    let error = wrong.check_identity(&endpoint).await.unwrap_err();
+    assert!(
+        matches!(error, IdentityError::WrongPassphrase { .. }),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
