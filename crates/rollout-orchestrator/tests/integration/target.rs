@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use fleet_store::{Resolution, Rollouts};
 use fleet_types::*;
 use rollout_orchestrator::*;
+use tokio::time::Instant;
 use update_engine::testing::SimRelease;
 
 use crate::world::*;
@@ -139,4 +141,28 @@ async fn a_rollout_aborted_while_it_asks_ends() {
     let record = worker.finished().await.unwrap().record.unwrap();
     assert_eq!((record.state, record.target), (RolloutState::Aborted, None));
     world.check_all_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_process_found_out_is_not_asked_for_any_longer() {
+    let world = World::new(3).await;
+    world.takes("resolve", Duration::from_secs(25));
+    let policy = Policy {
+        concurrency: 1,
+        ..policy()
+    };
+    let (id, mut worker) = begin(&world.orchestrator(), policy).await;
+    until(async || world.network.open() == 1).await;
+    let found = Resolution::Commit(world.new.clone());
+    world.store.rollout_resolve(id, found).await.unwrap();
+    let since = Instant::now();
+    until(async || world.network.names("web-01").contains(&"pull")).await;
+    assert!(
+        since.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        since.elapsed()
+    );
+    let record = worker.finished().await.unwrap().record.unwrap();
+    assert_eq!(record.state, RolloutState::Completed);
+    assert_eq!(world.network.most_open(), 1);
 }
