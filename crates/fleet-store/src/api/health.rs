@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fleet_types::{HealthState, HostId, WorkerId};
+use fleet_types::{HostId, WorkerId};
 
 use crate::error::{LeaseError, StoreError};
 use crate::records::{Due, HealthLease, HealthSeen, RestartLimit, RestartTurn};
@@ -42,6 +42,4 @@ pub trait Health: fmt::Debug + Send + Sync {
     ) -> Result<RestartTurn, LeaseError>;
     /// Writes down how it ended and gives the lease back.
     async fn health_settle(&self, lease: &HealthLease, seen: HealthSeen) -> Result<(), LeaseError>;
-    /// Every host in one of these states, for those who only ask how things are.
-    async fn health_counts(&self) -> Result<Vec<(HealthState, u32)>, StoreError>;
 }

@@ -1,6 +1,7 @@
 //! The traits of the store, each call the run of a query body.
 
 mod access;
+mod health;
 mod lists;
 
 use std::collections::HashSet;

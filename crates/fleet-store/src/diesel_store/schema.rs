@@ -235,3 +235,18 @@ diesel::table! {
 diesel::table! {
     request_keys (request) { request -> Text, fingerprint -> Text, rollout -> Text, at -> BigInt, }
 }
+
+diesel::table! {
+    health_checks (host) {
+        host -> Text,
+        next_at -> BigInt,
+        checked_at -> Nullable<BigInt>,
+        message -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    health_restarts (host, epoch) { host -> Text, epoch -> BigInt, at -> BigInt, }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(health_checks, hosts);

@@ -7,7 +7,7 @@ use fleet_types::{
     AttemptStatus, Epoch, Event, EventKind, RolloutId, RolloutState, Verdict, WorkerId,
 };
 
-use super::{Conn, workers};
+use super::{Conn, health, workers};
 use crate::api::{Claim, Idle};
 use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{AttemptRow, HostRow, RolloutRow, StageRow, count, word};
@@ -57,7 +57,11 @@ pub(crate) fn attempt_claim(
     if let Some(idle) = idle {
         return Ok(Claim::Nothing(idle));
     }
-    let Some(attempt) = next(conn, &stage, except)? else {
+    let mut found = next(conn, &stage, except)?;
+    if found.is_none() && health::free_dead(conn, work)? {
+        found = next(conn, &stage, except)?;
+    }
+    let Some(attempt) = found else {
         return Ok(Claim::Nothing(Idle::NoneSuitable));
     };
     if attempt.target_version.is_none() {

@@ -7,7 +7,7 @@ use diesel::sql_types::Text;
 use fleet_types::{AttemptStatus, view};
 
 use super::Conn;
-use super::views::host_view as shown;
+use super::views::{add_findings, host_view as shown};
 use crate::diesel_store::rows::{AttemptRow, HostRow, count, word, word_opt};
 use crate::diesel_store::schema::{attempts, hosts, rollouts};
 use crate::diesel_store::work::{Answer, Work};
@@ -137,10 +137,12 @@ fn fleet_page(
         .last()
         .filter(|_| more)
         .map(|(host, _)| host.name.clone());
-    let items = found
+    let mut items = found
         .iter()
         .map(|(host, attempt)| shown(host, attempt.as_ref(), work.now()))
-        .collect::<Answer<_>>()?;
+        .collect::<Answer<Vec<_>>>()?;
+    let ids: Vec<&str> = found.iter().map(|(host, _)| host.id.as_str()).collect();
+    add_findings(conn, &ids, &mut items)?;
     let total = count("hosts", total)?;
     Ok(Page { items, next, total })
 }
@@ -187,10 +189,12 @@ fn rollout_page(
     let more = cut(&mut found, limit);
     let last = found.last().filter(|_| more);
     let next = last.map(|(attempt, _)| attempt.position.to_string());
-    let items = found
+    let mut items = found
         .iter()
         .map(|(attempt, host)| in_rollout(attempt, host, work))
-        .collect::<Answer<_>>()?;
+        .collect::<Answer<Vec<_>>>()?;
+    let ids: Vec<&str> = found.iter().map(|(_, host)| host.id.as_str()).collect();
+    add_findings(conn, &ids, &mut items)?;
     let total = count("attempts", total)?;
     Ok(Page { items, next, total })
 }
@@ -224,8 +228,12 @@ pub(crate) fn host_view(
             .select((AttemptRow::as_select(), HostRow::as_select()))
             .get_result(conn)
             .optional()?;
-        let view = found.map(|(attempt, host)| in_rollout(&attempt, &host, work));
-        return view.transpose();
+        let Some((attempt, host)) = found else {
+            return Ok(None);
+        };
+        let mut views = [in_rollout(&attempt, &host, work)?];
+        add_findings(conn, &[&host.id], &mut views)?;
+        return Ok(views.into_iter().next());
     }
     let found: Option<(HostRow, Option<AttemptRow>)> = hosts::table
         .left_join(
@@ -239,9 +247,12 @@ pub(crate) fn host_view(
         .select((HostRow::as_select(), Option::<AttemptRow>::as_select()))
         .get_result(conn)
         .optional()?;
-    found
-        .map(|(host, attempt)| shown(&host, attempt.as_ref(), work.now()))
-        .transpose()
+    let Some((host, attempt)) = found else {
+        return Ok(None);
+    };
+    let mut views = [shown(&host, attempt.as_ref(), work.now())?];
+    add_findings(conn, &[&host.id], &mut views)?;
+    Ok(views.into_iter().next())
 }
 
 pub(crate) fn host_history(

@@ -8,6 +8,7 @@ pub(crate) mod check;
 pub(crate) mod claim;
 pub(crate) mod create;
 pub(crate) mod feed;
+pub(crate) mod health;
 pub(crate) mod inventory;
 pub(crate) mod lists;
 pub(crate) mod open;

@@ -1,9 +1,11 @@
 //! What the end of an attempt changes: its host, its stage's counters, and maybe the rollout.
 
 use diesel::prelude::*;
-use fleet_types::{AttemptStatus, Event, EventKind, Outcome, Reason, RolloutState, Verdict};
+use fleet_types::{
+    AttemptStatus, Event, EventKind, HealthState, Outcome, Reason, RolloutState, Verdict,
+};
 
-use super::Conn;
+use super::{Conn, health};
 use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{OwnedAttempt, RolloutRow, StageRow, word};
 use crate::diesel_store::schema::{hosts, rollouts, stages};
@@ -22,6 +24,13 @@ pub(super) fn settle_host(
         _ => None,
     };
     let seen = outcome.version.as_ref();
+    let proven = matches!(
+        outcome.status,
+        AttemptStatus::Success | AttemptStatus::RolledBack
+    ) && !outcome.needs_attention;
+    if proven {
+        health::proven_active(conn, &row.host, now)?;
+    }
     update!(
         conn,
         some texts,
@@ -32,6 +41,7 @@ pub(super) fn settle_host(
             hosts::last_update_at.eq(now),
             seen.map(|version| hosts::current_version.eq(version.as_str())),
             mark.map(|mark| hosts::needs_attention.eq(mark)),
+            proven.then(|| hosts::health.eq(HealthState::Active.as_str())),
         ))
     )?;
     Ok(())

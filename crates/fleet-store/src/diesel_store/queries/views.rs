@@ -8,7 +8,7 @@ use fleet_types::{AttemptStatus, HealthState, RolloutId, Seq, Timestamp, view};
 
 use super::claim::UPDATE;
 use super::create::ACTIVE;
-use super::{Conn, advance, open, workers};
+use super::{Conn, advance, health, open, workers};
 use crate::diesel_store::rows::{
     AttemptRow, HostRow, LastAttempt, RolloutRow, StepRow, count, word,
 };
@@ -314,7 +314,10 @@ pub(crate) fn host_views(
         let views = rows
             .iter()
             .map(|(host, attempt)| host_view(host, attempt.as_ref(), work.now()));
-        return views.collect();
+        let mut views = views.collect::<Answer<Vec<_>>>()?;
+        let ids: Vec<&str> = rows.iter().map(|(host, _)| host.id.as_str()).collect();
+        add_findings(conn, &ids, &mut views)?;
+        return Ok(views);
     };
     let rows: Vec<(AttemptRow, HostRow)> = attempts::table
         .inner_join(hosts::table.on(hosts::id.eq(attempts::host)))
@@ -327,7 +330,26 @@ pub(crate) fn host_views(
         view.name.clone_from(&attempt.name);
         Ok(view)
     });
-    views.collect()
+    let mut views = views.collect::<Answer<Vec<_>>>()?;
+    let ids: Vec<&str> = rows.iter().map(|(_, host)| host.id.as_str()).collect();
+    add_findings(conn, &ids, &mut views)?;
+    Ok(views)
+}
+
+/// Adds what the health checker saw of each host, in one query. `ids` and `views` go together.
+pub(crate) fn add_findings(
+    conn: &mut Conn,
+    ids: &[&str],
+    views: &mut [view::Host],
+) -> QueryResult<()> {
+    let mut findings = health::findings(conn, ids)?;
+    for (id, view) in ids.iter().zip(views) {
+        if let Some((at, message)) = findings.remove(*id) {
+            view.checked_at = at.map(Timestamp);
+            view.health_message = message;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn host_view(

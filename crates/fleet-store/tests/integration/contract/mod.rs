@@ -8,6 +8,7 @@ mod creation;
 mod feed;
 mod fencing;
 mod gate;
+mod health;
 mod inventory;
 mod lifecycle;
 mod lists;
@@ -78,6 +79,9 @@ cases! {
     lists: pages_hold_each_host_once filters_choose one_host_and_its_history cells_are_in_plan_order;
     access: people sessions_end_in_every_way tokens_end_in_every_way the_first_admin_comes_in_once
         a_late_first_admin_is_none         guessing_gets_slower_and_locks_nobody_out every_change_leaves_one_row a_request_is_carried_out_once;
+    health: turns_are_taken_once findings_are_written_with_their_event updates_come_first
+        a_restart_keeps_the_updater_waiting a_dead_checker_is_no_obstacle restarts_are_counted
+        who_needs_a_person_is_only_looked_at;
     views: status_is_of_one_size in_flight_tells_why_nothing_moves steps_keep_their_output host_views_show_last_attempts;
     }
     shared {

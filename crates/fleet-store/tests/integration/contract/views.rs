@@ -28,7 +28,7 @@ pub(crate) async fn status_is_of_one_size(place: &Place) {
     let status = store.status().await.unwrap();
     let fleet = status.fleet;
     assert_eq!(
-        (fleet.hosts, fleet.updating, fleet.health.unknown),
+        (fleet.hosts, fleet.updating, fleet.health.active),
         (60, 0, 60)
     );
     assert_eq!(fleet.versions.len(), 21);

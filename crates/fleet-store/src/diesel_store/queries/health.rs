@@ -1,0 +1,326 @@
+//! The health checker's turns, leases and findings.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use fleet_types::{Epoch, Event, EventKind, HostId, Timestamp, WorkerId, printable};
+
+use super::claim::UPDATE;
+use super::{Conn, workers};
+use crate::diesel_store::rows::{HostRow, LastAttempt};
+use crate::diesel_store::schema::{attempts, health_checks, health_restarts, hosts};
+use crate::diesel_store::work::{Answer, Work, millis, refuse, widen};
+use crate::error::LeaseError;
+use crate::records::{Due, HealthLease, HealthSeen, RestartLimit, RestartTurn};
+
+/// What a host is leased for when its service is restarted outside of a rollout.
+pub(crate) const HEALTH: &str = "health";
+
+pub(crate) fn health_due(
+    conn: &mut Conn,
+    work: &mut Work,
+    worker: WorkerId,
+    every: Duration,
+    limit: i64,
+    all: bool,
+) -> Answer<Vec<Due>, LeaseError> {
+    workers::require_lease(conn, work, &worker.to_string())?;
+    widen(enter_new_hosts(conn))?;
+    let now = work.now().0;
+    let every = millis(every).max(1);
+    // A turn further off than any can be was written by a clock that ran ahead.
+    let due = health_checks::next_at
+        .le(now)
+        .or(health_checks::next_at.gt(now.saturating_add(every.saturating_mul(2))));
+    let mut rows = health_checks::table
+        .inner_join(hosts::table.on(hosts::id.eq(health_checks::host)))
+        .filter(hosts::removed_at.is_null())
+        .filter(
+            hosts::lease_purpose
+                .is_null()
+                .or(hosts::lease_purpose.ne(UPDATE)),
+        )
+        .order((health_checks::next_at, hosts::name))
+        .limit(limit)
+        .select((health_checks::next_at, HostRow::as_select()))
+        .into_boxed::<<Conn as diesel::Connection>::Backend>();
+    if !all {
+        rows = rows.filter(due);
+    }
+    let rows: Vec<(i64, HostRow)> = rows.load(conn)?;
+    let mut turns = Vec::with_capacity(rows.len());
+    for (was, row) in rows {
+        let next = now
+            .saturating_add(every)
+            .saturating_add(jitter(work, every));
+        // Of several who look at once, one moves it on.
+        let ours = diesel::update(
+            health_checks::table
+                .find(&row.id)
+                .filter(health_checks::next_at.eq(was)),
+        )
+        .set(health_checks::next_at.eq(next))
+        .execute(conn)?;
+        if ours == 1 {
+            let last = last_attempt(conn, &row)?;
+            turns.push(Due {
+                host: row.record(last.as_ref())?,
+                since: Timestamp(now),
+                epoch: Epoch(row.lease_epoch),
+            });
+        }
+    }
+    Ok(turns)
+}
+
+/// Up to a tenth of the time between two looks, so that hosts added together do not stay together.
+fn jitter(work: &Work, every: i64) -> i64 {
+    let number = work.inputs.clock.fresh_id().as_u128() % 1000;
+    every / 10 * i64::try_from(number).unwrap_or(0) / 1000
+}
+
+fn enter_new_hosts(conn: &mut Conn) -> Answer<()> {
+    let entered = health_checks::table.select(health_checks::host);
+    let new: Vec<String> = hosts::table
+        .filter(hosts::removed_at.is_null())
+        .filter(hosts::id.ne_all(entered))
+        .select(hosts::id)
+        .load(conn)?;
+    for id in new {
+        diesel::insert_into(health_checks::table)
+            .values((health_checks::host.eq(id), health_checks::next_at.eq(0)))
+            .on_conflict_do_nothing()
+            .execute(conn)?;
+    }
+    Ok(())
+}
+
+fn last_attempt(conn: &mut Conn, host: &HostRow) -> QueryResult<Option<LastAttempt>> {
+    let Some(rollout) = &host.last_rollout else {
+        return Ok(None);
+    };
+    attempts::table
+        .find((rollout, &host.id))
+        .select(LastAttempt::as_select())
+        .get_result(conn)
+        .optional()
+}
+
+/// The host's row, locked, unless it was removed.
+fn lock(conn: &mut Conn, host: HostId) -> QueryResult<Option<HostRow>> {
+    locked!(
+        hosts::table
+            .find(host.to_string())
+            .filter(hosts::removed_at.is_null())
+            .select(HostRow::as_select())
+    )
+    .get_result(conn)
+    .optional()
+}
+
+pub(crate) fn health_record(
+    conn: &mut Conn,
+    work: &mut Work,
+    host: HostId,
+    seen: &HealthSeen,
+) -> Answer<bool> {
+    let Some(row) = lock(conn, host)? else {
+        return Ok(false);
+    };
+    if row.lease_epoch != seen.epoch.0 || row.lease_purpose.as_deref() == Some(UPDATE) {
+        return Ok(false);
+    }
+    write(conn, work, &row, seen)?;
+    Ok(true)
+}
+
+fn write(conn: &mut Conn, work: &mut Work, row: &HostRow, seen: &HealthSeen) -> QueryResult<()> {
+    let message = printable(&seen.message);
+    diesel::insert_into(health_checks::table)
+        .values((
+            health_checks::host.eq(&row.id),
+            health_checks::next_at.eq(0),
+            health_checks::checked_at.eq(work.now().0),
+            health_checks::message.eq(&message),
+        ))
+        .on_conflict(health_checks::host)
+        .do_update()
+        .set((
+            health_checks::checked_at.eq(work.now().0),
+            health_checks::message.eq(&message),
+        ))
+        .execute(conn)?;
+    if row.health == seen.health.as_str() {
+        return Ok(());
+    }
+    diesel::update(hosts::table.find(&row.id))
+        .set(hosts::health.eq(seen.health.as_str()))
+        .execute(conn)?;
+    work.tell(Event {
+        host: Some(row.name.clone()),
+        status: Some(seen.health.as_str().to_owned()),
+        message: Some(message),
+        ..Event::new(EventKind::HostHealth, work.now())
+    });
+    Ok(())
+}
+
+pub(crate) fn health_claim(
+    conn: &mut Conn,
+    work: &mut Work,
+    worker: WorkerId,
+    host: HostId,
+) -> Answer<Option<HealthLease>, LeaseError> {
+    let me = worker.to_string();
+    workers::require_lease(conn, work, &me)?;
+    free_dead(conn, work)?;
+    let Some(row) = lock(conn, host)? else {
+        return Ok(None);
+    };
+    let busy: i64 = hosts::table
+        .filter(hosts::lease_machine.eq(&row.machine))
+        .filter(hosts::lease_worker.is_not_null())
+        .count()
+        .get_result(conn)?;
+    if row.lease_worker.is_some() || row.needs_attention || busy > 0 {
+        return Ok(None);
+    }
+    let epoch: i64 = diesel::update(hosts::table.find(&row.id))
+        .set((
+            hosts::lease_worker.eq(&me),
+            hosts::lease_machine.eq(&row.machine),
+            hosts::lease_purpose.eq(HEALTH),
+            hosts::lease_epoch.eq(hosts::lease_epoch + 1),
+        ))
+        .returning(hosts::lease_epoch)
+        .get_result(conn)?;
+    Ok(Some(HealthLease {
+        host,
+        worker,
+        epoch: Epoch(epoch),
+    }))
+}
+
+/// A checker that died leaves nothing to settle: what it had sent is waited for under the host's own lock, and whoever
+/// comes next outranks it. Whether any lease was freed.
+pub(super) fn free_dead(conn: &mut Conn, work: &mut Work) -> QueryResult<bool> {
+    let holders: Vec<Option<String>> = hosts::table
+        .filter(hosts::lease_worker.is_not_null())
+        .filter(hosts::lease_purpose.eq(HEALTH))
+        .select(hosts::lease_worker)
+        .distinct()
+        .load(conn)?;
+    let mut freed = 0;
+    for dead in workers::dead_among(conn, work, holders.into_iter().flatten().collect())? {
+        let held = hosts::table
+            .filter(hosts::lease_worker.eq(dead))
+            .filter(hosts::lease_purpose.eq(HEALTH));
+        freed += diesel::update(held)
+            .set((
+                hosts::lease_worker.eq(None::<String>),
+                hosts::lease_machine.eq(None::<String>),
+                hosts::lease_purpose.eq(None::<String>),
+            ))
+            .execute(conn)?;
+    }
+    Ok(freed > 0)
+}
+
+/// The host under this lease, its row locked.
+fn held(conn: &mut Conn, work: &mut Work, lease: &HealthLease) -> Answer<HostRow, LeaseError> {
+    let me = lease.worker.to_string();
+    workers::require_lease(conn, work, &me)?;
+    let row = lock(conn, lease.host)?.filter(|row| {
+        row.lease_epoch == lease.epoch.0
+            && row.lease_worker.as_deref() == Some(&me)
+            && row.lease_purpose.as_deref() == Some(HEALTH)
+    });
+    row.map_or_else(
+        || {
+            let what = format!("the checker's hold on host {} is over", lease.host);
+            refuse(LeaseError::Lost { what })
+        },
+        Ok,
+    )
+}
+
+pub(crate) fn health_restart(
+    conn: &mut Conn,
+    work: &mut Work,
+    lease: &HealthLease,
+    limit: RestartLimit,
+) -> Answer<RestartTurn, LeaseError> {
+    let row = held(conn, work, lease)?;
+    let now = work.now().0;
+    let since = now.saturating_sub(millis(limit.window));
+    let of_host = health_restarts::table.filter(health_restarts::host.eq(&row.id));
+    diesel::delete(of_host.filter(health_restarts::at.le(since))).execute(conn)?;
+    let lately: i64 = of_host.count().get_result(conn)?;
+    if lately >= i64::from(limit.restarts) {
+        return Ok(RestartTurn::UsedUp);
+    }
+    diesel::insert_into(health_restarts::table)
+        .values((
+            health_restarts::host.eq(&row.id),
+            health_restarts::epoch.eq(lease.epoch.0),
+            health_restarts::at.eq(now),
+        ))
+        .on_conflict_do_nothing()
+        .execute(conn)?;
+    Ok(RestartTurn::Go(
+        u32::try_from(lately + 1).unwrap_or(u32::MAX),
+    ))
+}
+
+pub(crate) fn health_settle(
+    conn: &mut Conn,
+    work: &mut Work,
+    lease: &HealthLease,
+    seen: &HealthSeen,
+) -> Answer<(), LeaseError> {
+    let row = held(conn, work, lease)?;
+    write(conn, work, &row, seen)?;
+    diesel::update(hosts::table.find(&row.id))
+        .set((
+            hosts::lease_worker.eq(None::<String>),
+            hosts::lease_machine.eq(None::<String>),
+            hosts::lease_purpose.eq(None::<String>),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// An update proved the service active, which is as good as a look.
+pub(super) fn proven_active(conn: &mut Conn, host: &str, now: i64) -> QueryResult<()> {
+    diesel::update(health_checks::table.find(host))
+        .set((
+            health_checks::checked_at.eq(now),
+            health_checks::message.eq("proven active by an update"),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// What the checker saw of these hosts last.
+pub(crate) fn findings(
+    conn: &mut Conn,
+    ids: &[&str],
+) -> QueryResult<std::collections::HashMap<String, (Option<i64>, Option<String>)>> {
+    const CHUNK: usize = 500;
+    let mut found = std::collections::HashMap::with_capacity(ids.len());
+    for some in ids.chunks(CHUNK) {
+        let rows: Vec<(String, Option<i64>, Option<String>)> = health_checks::table
+            .filter(health_checks::host.eq_any(some.to_vec()))
+            .select((
+                health_checks::host,
+                health_checks::checked_at,
+                health_checks::message,
+            ))
+            .load(conn)?;
+        found.extend(
+            rows.into_iter()
+                .map(|(host, at, message)| (host, (at, message))),
+        );
+    }
+    Ok(found)
+}

@@ -1,0 +1,300 @@
+//! Whose turn it is to be looked at, who may restart, and what is written about it.
+
+use std::time::Duration;
+
+use fleet_store::*;
+use fleet_types::{AttemptStatus, EventKind, HealthState, Reason, Seq, WorkerId};
+
+use crate::fleet::*;
+use crate::place::Place;
+
+const EVERY: Duration = Duration::from_secs(60);
+
+async fn checker(store: &DieselStore) -> WorkerId {
+    store.worker_register(worker(true)).await.unwrap()
+}
+
+async fn due(store: &DieselStore, checker: WorkerId, limit: u32) -> Vec<Due> {
+    store
+        .health_due(checker, EVERY, limit, false)
+        .await
+        .unwrap()
+}
+
+fn names(due: &[Due]) -> Vec<&str> {
+    due.iter().map(|due| due.host.name.as_str()).collect()
+}
+
+fn seen(due: &Due, health: HealthState) -> HealthSeen {
+    HealthSeen {
+        health,
+        message: format!("it is {health}\u{1b}"),
+        epoch: due.epoch,
+        since: due.since,
+    }
+}
+
+async fn health_of(store: &DieselStore, name: &str) -> HealthState {
+    let name = name.parse().unwrap();
+    store.host_get(&name).await.unwrap().unwrap().health
+}
+
+async fn told(store: &DieselStore) -> Vec<String> {
+    let events = store.events_after(Seq(0), None, 1000).await.unwrap();
+    events
+        .into_iter()
+        .filter(|event| event.kind == EventKind::HostHealth)
+        .map(|event| event.status.unwrap())
+        .collect()
+}
+
+pub(crate) async fn turns_are_taken_once(place: &Place) {
+    let store = place.store().await;
+    add_hosts(&store, 3).await;
+    let (one, two) = (checker(&store).await, checker(&store).await);
+    assert_eq!(names(&due(&store, one, 2).await), ["h001", "h002"]);
+    assert_eq!(names(&due(&store, two, 9).await), ["h003"]);
+    assert!(due(&store, one, 9).await.is_empty());
+    for _ in 0..4 {
+        assert!(due(&store, one, 9).await.is_empty());
+        place.clock.advance(Duration::from_secs(17));
+        for worker in [one, two] {
+            store.worker_renew(worker).await.unwrap();
+        }
+    }
+    assert_eq!(due(&store, two, 9).await.len(), 3);
+    assert_eq!(
+        store.health_due(one, EVERY, 9, true).await.unwrap().len(),
+        3
+    );
+    // Who lost its lease gets no turns.
+    store.worker_leave(one).await.unwrap();
+    assert!(store.health_due(one, EVERY, 9, true).await.is_err());
+}
+
+pub(crate) async fn findings_are_written_with_their_event(place: &Place) {
+    let store = place.store().await;
+    add_hosts(&store, 1).await;
+    let checker = checker(&store).await;
+    let turn = due(&store, checker, 1).await.remove(0);
+    for health in [
+        HealthState::Active,
+        HealthState::Active,
+        HealthState::Inactive,
+    ] {
+        assert!(
+            store
+                .health_record(turn.host.id, seen(&turn, health))
+                .await
+                .unwrap()
+        );
+        assert_eq!(health_of(&store, "h001").await, health);
+    }
+    assert_eq!(told(&store).await, ["active", "inactive"]);
+    let view = store
+        .host_view(&turn.host.name, None)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(view.health_message.as_deref(), Some("it is inactive\\x1b"));
+    assert!(view.checked_at.is_some());
+    assert_eq!(
+        store.host_views(None).await.unwrap()[0].checked_at,
+        view.checked_at
+    );
+    assert_eq!(store.status().await.unwrap().fleet.health.inactive, 1);
+}
+
+pub(crate) async fn updates_come_first(place: &Place) {
+    let store = place.store().await;
+    let hosts = add_hosts(&store, 2).await;
+    let checker = checker(&store).await;
+    let before = due(&store, checker, 9).await;
+    let (id, updater) = start(&store, one_stage(&hosts[..1])).await;
+    let claimed = claim(&store, id, updater).await;
+    // In `updating`: not handed out, not written about, not leased.
+    let others = store.health_due(checker, EVERY, 9, true).await.unwrap();
+    assert_eq!(names(&others), ["h002"]);
+    let old = seen(&before[0], HealthState::Inactive);
+    assert!(!store.health_record(hosts[0].id, old.clone()).await.unwrap());
+    assert_eq!(
+        store.health_claim(checker, hosts[0].id).await.unwrap(),
+        None
+    );
+    update(&store, &claimed.lease).await;
+    // What was seen before the update is no news after it, and the update's own proof counts.
+    assert!(!store.health_record(hosts[0].id, old).await.unwrap());
+    assert_eq!(health_of(&store, "h001").await, HealthState::Active);
+    assert!(
+        store
+            .health_claim(checker, hosts[0].id)
+            .await
+            .unwrap()
+            .is_some()
+    );
+}
+
+pub(crate) async fn a_restart_keeps_the_updater_waiting(place: &Place) {
+    let store = place.store().await;
+    let hosts = add_hosts(&store, 1).await;
+    let checker = checker(&store).await;
+    let turn = due(&store, checker, 1).await.remove(0);
+    let lease = store
+        .health_claim(checker, turn.host.id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(lease.epoch > turn.epoch);
+    assert_eq!(
+        store.health_claim(checker, turn.host.id).await.unwrap(),
+        None,
+        "held already"
+    );
+    let (id, updater) = start(&store, one_stage(&hosts)).await;
+    assert_eq!(idle(&store, id, updater).await, Idle::NoneSuitable);
+    assert!(
+        store
+            .attempt_take_over(updater, &[])
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let end = HealthSeen {
+        epoch: lease.epoch,
+        ..seen(&turn, HealthState::Active)
+    };
+    store.health_settle(&lease, end.clone()).await.unwrap();
+    assert!(matches!(
+        store.health_settle(&lease, end).await,
+        Err(LeaseError::Lost { .. })
+    ));
+    claim(&store, id, updater).await;
+    assert_eq!(
+        store.consistency_check().await.unwrap(),
+        Vec::<String>::new()
+    );
+}
+
+pub(crate) async fn a_dead_checker_is_no_obstacle(place: &Place) {
+    let store = place.store().await;
+    let hosts = add_hosts(&store, 1).await;
+    let dead = checker(&store).await;
+    let lease = store
+        .health_claim(dead, hosts[0].id)
+        .await
+        .unwrap()
+        .unwrap();
+    let (id, updater) = start(&store, one_stage(&hosts)).await;
+    store.worker_leave(dead).await.unwrap();
+    assert!(
+        store
+            .attempt_take_over(updater, &[])
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let claimed = claim(&store, id, updater).await;
+    assert!(claimed.lease.epoch > lease.epoch);
+    let limit = RestartLimit::default();
+    assert!(matches!(
+        store.health_restart(&lease, limit).await,
+        Err(LeaseError::Lost { .. })
+    ));
+    // And one that was dead is none for the next checker.
+    unreachable(&store, &claimed.lease).await;
+    let (first, second) = (checker(&store).await, checker(&store).await);
+    store
+        .health_claim(first, hosts[0].id)
+        .await
+        .unwrap()
+        .unwrap();
+    store.worker_leave(first).await.unwrap();
+    assert!(
+        store
+            .health_claim(second, hosts[0].id)
+            .await
+            .unwrap()
+            .is_some()
+    );
+}
+
+pub(crate) async fn restarts_are_counted(place: &Place) {
+    let store = place.store().await;
+    let hosts = add_hosts(&store, 1).await;
+    let checker = checker(&store).await;
+    let limit = RestartLimit::default();
+    for nth in 1..=4 {
+        let turn = store
+            .health_due(checker, EVERY, 1, true)
+            .await
+            .unwrap()
+            .remove(0);
+        let lease = store
+            .health_claim(checker, hosts[0].id)
+            .await
+            .unwrap()
+            .unwrap();
+        let expected = if nth <= 3 {
+            RestartTurn::Go(nth)
+        } else {
+            RestartTurn::UsedUp
+        };
+        assert_eq!(store.health_restart(&lease, limit).await.unwrap(), expected);
+        let end = HealthSeen {
+            epoch: lease.epoch,
+            ..seen(&turn, HealthState::Unhealthy)
+        };
+        store.health_settle(&lease, end).await.unwrap();
+    }
+    // The window is longer than any lease.
+    place.clock.advance(limit.window);
+    let checker = self::checker(&store).await;
+    let lease = store
+        .health_claim(checker, hosts[0].id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        store.health_restart(&lease, limit).await.unwrap(),
+        RestartTurn::Go(1)
+    );
+}
+
+pub(crate) async fn who_needs_a_person_is_only_looked_at(place: &Place) {
+    let store = place.store().await;
+    let hosts = add_hosts(&store, 1).await;
+    let (id, updater) = start(&store, one_stage(&hosts)).await;
+    let claimed = claim(&store, id, updater).await;
+    let mut end = outcome(AttemptStatus::Failed, Reason::RollbackFailed, true);
+    end.needs_attention = true;
+    for event in [
+        previous('a'),
+        started(fleet_types::StepId::Pull),
+        fleet_types::HostEvent::Settled { outcome: end },
+    ] {
+        store.attempt_record(&claimed.lease, &event).await.unwrap();
+    }
+    let checker = checker(&store).await;
+    let turn = due(&store, checker, 1).await.remove(0);
+    assert!(
+        store
+            .health_record(hosts[0].id, seen(&turn, HealthState::Inactive))
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        store.health_claim(checker, hosts[0].id).await.unwrap(),
+        None
+    );
+    store
+        .host_clear_attention(&hosts[0].name, &actor())
+        .await
+        .unwrap();
+    assert!(
+        store
+            .health_claim(checker, hosts[0].id)
+            .await
+            .unwrap()
+            .is_some()
+    );
+}
