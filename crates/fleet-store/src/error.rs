@@ -248,6 +248,9 @@ pub enum AccessError {
         /// How long.
         wait: Duration,
     },
+    /// A value is not allowed.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,7 +1,7 @@
 //! Rows of people, sessions, tokens and the audit trail.
 
 use diesel::prelude::*;
-use fleet_types::Timestamp;
+use fleet_types::{Timestamp, printable};
 
 use super::rows::word;
 use super::schema::{audit, sessions, tokens, users};
@@ -79,6 +79,7 @@ pub(crate) struct TokenRow {
     pub(crate) role: String,
     pub(crate) secret: String,
     pub(crate) created_by: String,
+    pub(crate) login: Option<String>,
     pub(crate) created_at: i64,
     pub(crate) expires_at: Option<i64>,
     pub(crate) last_used_at: Option<i64>,
@@ -86,13 +87,20 @@ pub(crate) struct TokenRow {
 }
 
 impl TokenRow {
-    pub(crate) fn new(token: &NewToken, actor: &Actor, at: Timestamp) -> Self {
+    /// `login` is the person whom it goes back to.
+    pub(crate) fn new(
+        token: &NewToken,
+        actor: &Actor,
+        login: Option<String>,
+        at: Timestamp,
+    ) -> Self {
         Self {
             id: token.id.to_string(),
             name: token.name.to_string(),
             role: token.role.as_str().to_owned(),
             secret: hex(&token.secret),
-            created_by: actor.name.clone(),
+            created_by: printable(&actor.name),
+            login,
             created_at: at.0,
             expires_at: token.expires_at.map(|at| at.0),
             last_used_at: None,

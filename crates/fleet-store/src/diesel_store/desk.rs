@@ -21,6 +21,8 @@ pub(crate) enum Rank {
     Rollout,
     /// The row under which slots are counted.
     Slots,
+    /// Rows of people, sessions, tokens and tries to sign in.
+    People,
 }
 
 /// How a run of a job ended.

@@ -204,6 +204,7 @@ diesel::table! {
         role -> Text,
         secret -> Text,
         created_by -> Text,
+        login -> Nullable<Text>,
         created_at -> BigInt,
         expires_at -> Nullable<BigInt>,
         last_used_at -> Nullable<BigInt>,

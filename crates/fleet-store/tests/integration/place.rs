@@ -73,6 +73,33 @@ impl Place {
         Hold::Sqlite(conn)
     }
 
+    /// Sends SQL past the store, as somebody with the database's password might. What the database said against it.
+    pub(crate) async fn execute(&self, sql: &str) -> Result<(), String> {
+        if self.is_postgres() {
+            let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls)
+                .await
+                .unwrap();
+            tokio::spawn(connection);
+            let told = client.batch_execute(sql).await;
+            return told.map_err(|error| format!("{error:?}"));
+        }
+        let path = self.url.strip_prefix("sqlite://").unwrap();
+        let mut conn = SqliteConnection::establish(path).unwrap();
+        conn.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
+        conn.batch_execute(sql).map_err(|error| error.to_string())
+    }
+
+    /// Fails unless the table has so many rows.
+    pub(crate) async fn assert_rows(&self, table: &str, rows: u32) {
+        // A division by zero is an error on one database and NULL on the other, a broken constraint is one on both.
+        let sql = format!(
+            "BEGIN; CREATE TEMPORARY TABLE counted (n INTEGER CHECK (n = {rows})); \
+             INSERT INTO counted SELECT count(*) FROM {table}; ROLLBACK"
+        );
+        let told = self.execute(&sql).await;
+        assert!(told.is_ok(), "{table}, expected {rows} rows: {told:?}");
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.url
     }

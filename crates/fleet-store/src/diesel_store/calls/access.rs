@@ -1,5 +1,7 @@
 //! People, sessions, tokens and the audit trail.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use fleet_types::{LoginName, Timestamp, TokenId};
 
@@ -22,11 +24,18 @@ impl DieselStore {
     }
 }
 
+/// Nobody is kept out because a use could not be noted: looking must go on while the disk is full.
+fn unless_noted(touched: Result<(), StoreError>) {
+    if let Err(error) = touched {
+        tracing::warn!(%error, "the use of a session or a token could not be noted");
+    }
+}
+
 #[async_trait]
 impl Access for DieselStore {
     async fn user_add(&self, user: NewUser, actor: &Actor) -> Result<UserRecord, AccessError> {
         let actor = actor.clone();
-        run!(self, write Host, |conn, work, q| q::users::user_add(conn, work, &user, &actor))
+        run!(self, write People, |conn, work, q| q::users::user_add(conn, work, &user, &actor))
     }
 
     async fn user_get(&self, name: &LoginName) -> Result<Option<UserRecord>, StoreError> {
@@ -47,7 +56,7 @@ impl Access for DieselStore {
         actor: &Actor,
     ) -> Result<(), AccessError> {
         let (name, actor) = (name.clone(), actor.clone());
-        run!(self, write Host, |conn, work, q| q::users::user_set_password(
+        run!(self, write People, |conn, work, q| q::users::user_set_password(
             conn, work, &name, &password, &actor
         ))
     }
@@ -59,7 +68,7 @@ impl Access for DieselStore {
         actor: &Actor,
     ) -> Result<(), AccessError> {
         let (name, actor) = (name.clone(), actor.clone());
-        run!(self, write Host, |conn, work, q| q::users::user_disable(
+        run!(self, write People, |conn, work, q| q::users::user_disable(
             conn, work, &name, disabled, &actor
         ))
     }
@@ -69,7 +78,7 @@ impl Access for DieselStore {
         secret: SecretHash,
         expires_at: Timestamp,
     ) -> Result<bool, StoreError> {
-        run!(self, write Host, |conn, work, q| q::users::setup_offer(
+        run!(self, write People, |conn, work, q| q::users::setup_offer(
             conn, work, &secret, expires_at
         ))
     }
@@ -81,28 +90,32 @@ impl Access for DieselStore {
         actor: &Actor,
     ) -> Result<UserRecord, AccessError> {
         let (secret, actor) = (*secret, actor.clone());
-        run!(self, write Host, |conn, work, q| q::users::setup_claim(
+        run!(self, write People, |conn, work, q| q::users::setup_claim(
             conn, work, &secret, &user, &actor
         ))
     }
 
     async fn sign_in_try(&self, account: &str, source: &str) -> Result<(), AccessError> {
         let (account, source) = (account.to_owned(), source.to_owned());
-        run!(self, write Host, |conn, work, q| q::sessions::sign_in_try(
+        let left: Result<Option<Duration>, StoreError> = run!(self, write People, |conn, work, q| q::sign_in::sign_in_try(
             conn, work, &account, &source
-        ))
+        ));
+        match left? {
+            None => Ok(()),
+            Some(wait) => Err(AccessError::TooManyTries { wait }),
+        }
     }
 
     async fn sign_in_done(&self, account: &str, source: &str) -> Result<(), StoreError> {
         let (account, source) = (account.to_owned(), source.to_owned());
-        run!(self, write Host, |conn, work, q| q::sessions::sign_in_done(
+        run!(self, write People, |conn, work, q| q::sign_in::sign_in_done(
             conn, work, &account, &source
         ))
     }
 
     async fn session_open(&self, session: NewSession, actor: &Actor) -> Result<(), AccessError> {
         let actor = actor.clone();
-        run!(self, write Host, |conn, work, q| q::sessions::session_open(
+        run!(self, write People, |conn, work, q| q::sessions::session_open(
             conn, work, &session, &actor
         ))
     }
@@ -122,9 +135,8 @@ impl Access for DieselStore {
             && self.is_stale(Some(session.last_used_at))
         {
             let id = session.id;
-            let touched: Result<(), StoreError> =
-                run!(self, write Host, |conn, work, q| q::sessions::session_touch(conn, work, id));
-            touched?;
+            let touched: Result<(), StoreError> = run!(self, write People, |conn, work, q| q::sessions::session_touch(conn, work, id));
+            unless_noted(touched);
         }
         Ok(found)
     }
@@ -142,7 +154,7 @@ impl Access for DieselStore {
 
     async fn session_end(&self, id: SessionId, actor: &Actor) -> Result<(), StoreError> {
         let actor = actor.clone();
-        run!(self, write Host, |conn, work, q| q::sessions::session_end(
+        run!(self, write People, |conn, work, q| q::sessions::session_end(
             conn, work, id, &actor
         ))
     }
@@ -153,7 +165,7 @@ impl Access for DieselStore {
         actor: &Actor,
     ) -> Result<TokenRecord, AccessError> {
         let actor = actor.clone();
-        run!(self, write Host, |conn, work, q| q::tokens::token_create(
+        run!(self, write People, |conn, work, q| q::tokens::token_create(
             conn, work, &token, &actor
         ))
     }
@@ -170,8 +182,8 @@ impl Access for DieselStore {
         {
             let id = token.id;
             let touched: Result<(), StoreError> =
-                run!(self, write Host, |conn, work, q| q::tokens::token_touch(conn, work, id));
-            touched?;
+                run!(self, write People, |conn, work, q| q::tokens::token_touch(conn, work, id));
+            unless_noted(touched);
         }
         Ok(found)
     }
@@ -184,7 +196,7 @@ impl Access for DieselStore {
 
     async fn token_revoke(&self, id: TokenId, actor: &Actor) -> Result<(), AccessError> {
         let actor = actor.clone();
-        run!(self, write Host, |conn, work, q| q::tokens::token_revoke(
+        run!(self, write People, |conn, work, q| q::tokens::token_revoke(
             conn, work, id, &actor
         ))
     }
@@ -193,7 +205,7 @@ impl Access for DieselStore {
 #[async_trait]
 impl Audit for DieselStore {
     async fn audit_note(&self, entry: NewAudit) -> Result<AuditId, StoreError> {
-        run!(self, write Host, |conn, work, q| q::audit::audit_note(conn, work, &entry))
+        run!(self, write People, |conn, work, q| q::audit::audit_note(conn, work, &entry))
     }
 
     async fn audit_list(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, StoreError> {

@@ -23,13 +23,13 @@ pub(super) fn done(
     work: &Work,
     actor: &Actor,
     action: &str,
-    subject: impl ToString,
+    subject: Option<&str>,
     detail: Option<String>,
 ) -> QueryResult<()> {
     let entry = NewAudit {
         actor: actor.clone(),
         action: action.to_owned(),
-        subject: Some(subject.to_string()),
+        subject: subject.map(ToOwned::to_owned),
         result: AuditResult::Done,
         detail,
     };
@@ -53,7 +53,7 @@ fn write(conn: &mut Conn, work: &Work, entry: &NewAudit) -> QueryResult<i64> {
 }
 
 /// One printable line of bounded length.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let short: String = text.chars().take(LONGEST).collect();
     let line = printable(&short).replace('\n', "\\n");
     line.chars().take(LONGEST).collect()

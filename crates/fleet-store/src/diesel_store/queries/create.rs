@@ -28,8 +28,8 @@ pub(crate) fn rollout_create(
     plan: &NewRollout,
     worker: Option<&NewWorker>,
 ) -> Answer<RolloutId, TriggerError> {
-    check_plan(plan)?;
     check_request(conn, plan)?;
+    check_plan(plan)?;
     check_active(conn, work)?;
     check_known_bad(conn, plan)?;
     let planned = planned_hosts(conn, plan)?;
@@ -49,12 +49,23 @@ pub(crate) fn rollout_create(
     tell(work, id, plan, now);
     let action = format!("rollout.{}", plan.kind);
     let detail = format!("{}, {} hosts", plan.target_ref, plan.hosts.len());
-    audit::done(conn, work, &plan.actor, &action, id, Some(detail))?;
+    let subject = id.to_string();
+    audit::done(
+        conn,
+        work,
+        &plan.actor,
+        &action,
+        Some(&subject),
+        Some(detail),
+    )?;
     Ok(id)
 }
 
 /// How long a request's key is remembered, in milliseconds.
 const REMEMBERED: i64 = 48 * 3_600_000;
+
+/// Longer keys are refused, for they are stored.
+const LONGEST_KEY: usize = 500;
 
 /// A request that was carried out already is not carried out again, whatever became of its rollout.
 fn check_request(conn: &mut Conn, plan: &NewRollout) -> Answer<(), TriggerError> {
@@ -72,6 +83,15 @@ pub(crate) fn request_rollout(
     conn: &mut Conn,
     request: &RequestKey,
 ) -> Answer<Option<RolloutId>, TriggerError> {
+    for (what, text) in [
+        ("idempotency key", &request.key),
+        ("fingerprint of the request", &request.fingerprint),
+    ] {
+        if text.is_empty() || text.len() > LONGEST_KEY || text.chars().any(char::is_control) {
+            let why = format!("must have 1 to {LONGEST_KEY} bytes and no control characters");
+            return refuse(Invalid::new(what, text, why));
+        }
+    }
     let found: Option<(String, String)> = request_keys::table
         .find(&request.key)
         .select((request_keys::fingerprint, request_keys::rollout))

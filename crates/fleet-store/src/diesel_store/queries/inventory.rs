@@ -110,13 +110,32 @@ pub(crate) fn host_add(
             .values(some)
             .execute(conn)?;
     }
-    if let Some(first) = new.first() {
-        let names: Vec<&str> = new.iter().map(|host| host.name.as_str()).take(10).collect();
-        let detail = (new.len() > 1).then(|| format!("{} hosts: {}", new.len(), names.join(" ")));
-        audit::done(conn, work, actor, "host.add", &first.name, detail)?;
-    }
+    note_added(conn, work, new, actor)?;
     let records = rows.iter().map(|row| row.record(None));
     Ok(records.collect::<Result<_, _>>()?)
+}
+
+/// One row for all of them: whoever imports a fleet does one thing.
+fn note_added(conn: &mut Conn, work: &Work, new: &[NewHost], actor: &Actor) -> QueryResult<()> {
+    const NAMED: usize = 10;
+    match new {
+        [] => Ok(()),
+        [host] => audit::done(
+            conn,
+            work,
+            actor,
+            "host.add",
+            Some(host.name.as_str()),
+            None,
+        ),
+        hosts => {
+            let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
+            let first = names[..NAMED.min(names.len())].join(" ");
+            let more = if names.len() > NAMED { " …" } else { "" };
+            let detail = format!("{} hosts: {first}{more}", names.len());
+            audit::done(conn, work, actor, "host.add", None, Some(detail))
+        }
+    }
 }
 
 fn about(kind: EventKind, name: &HostName, actor: &Actor, work: &Work) -> Event {
@@ -202,7 +221,14 @@ pub(crate) fn host_edit(
     if new.name != *name {
         event.message = Some(format!("{name} is now {}", new.name));
     }
-    audit::done(conn, work, actor, "host.edit", name, event.message.clone())?;
+    audit::done(
+        conn,
+        work,
+        actor,
+        "host.edit",
+        Some(name.as_str()),
+        event.message.clone(),
+    )?;
     work.tell(event);
     let last = last_attempt(conn, &row)?;
     Ok(row.record(last.as_ref())?)
@@ -225,7 +251,7 @@ pub(crate) fn host_remove(
         ))
     )?;
     work.tell(about(EventKind::HostRemoved, name, actor, work));
-    audit::done(conn, work, actor, "host.remove", name, None)?;
+    audit::done(conn, work, actor, "host.remove", Some(name.as_str()), None)?;
     match attempt.filter(|attempt| attempt.status == AttemptStatus::Pending.as_str()) {
         Some(attempt) => widen(skip_removed(conn, work, attempt)),
         None => Ok(()),
@@ -320,7 +346,7 @@ pub(crate) fn host_pin(
     )?;
     work.tell(about(EventKind::HostTrusted, name, actor, work));
     let detail = Some(format!("{} keys", keys.len()));
-    audit::done(conn, work, actor, "host.trust", name, detail)?;
+    audit::done(conn, work, actor, "host.trust", Some(name.as_str()), detail)?;
     Ok(())
 }
 
@@ -337,7 +363,7 @@ pub(crate) fn host_clear_attention(
             diesel::update(hosts::table.find(&host.id)).set(hosts::needs_attention.eq(false))
         )?;
         work.tell(about(EventKind::HostCleared, name, actor, work));
-        audit::done(conn, work, actor, "host.clear", name, None)?;
+        audit::done(conn, work, actor, "host.clear", Some(name.as_str()), None)?;
     }
     Ok(())
 }

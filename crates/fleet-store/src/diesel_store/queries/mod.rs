@@ -15,6 +15,7 @@ pub(crate) mod open;
 pub(crate) mod record;
 pub(crate) mod sessions;
 mod settle;
+pub(crate) mod sign_in;
 pub(crate) mod tokens;
 pub(crate) mod users;
 pub(crate) mod verbs;

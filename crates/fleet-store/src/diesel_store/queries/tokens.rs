@@ -5,7 +5,7 @@ use fleet_types::TokenId;
 
 use super::{Conn, audit};
 use crate::diesel_store::access_rows::{TokenRow, hex};
-use crate::diesel_store::schema::{tokens, users};
+use crate::diesel_store::schema::{meta, tokens, users};
 use crate::diesel_store::work::{Answer, Work, refuse};
 use crate::error::AccessError;
 use crate::records::{Actor, NewToken, SecretHash, TokenRecord};
@@ -16,6 +16,8 @@ pub(crate) fn token_create(
     token: &NewToken,
     actor: &Actor,
 ) -> Answer<TokenRecord, AccessError> {
+    // All that name tokens lock this row first, so that no two find the same name free.
+    let _: i64 = locked!(meta::table.select(meta::id)).get_result(conn)?;
     let now = work.now().0;
     let in_force: i64 = tokens::table
         .filter(tokens::name.eq(token.name.as_str()))
@@ -29,13 +31,34 @@ pub(crate) fn token_create(
             name: token.name.to_string(),
         });
     }
-    let row = TokenRow::new(token, actor, work.now());
+    let login = behind(conn, &actor.name)?;
+    let row = TokenRow::new(token, actor, login, work.now());
     diesel::insert_into(tokens::table)
         .values(&row)
         .execute(conn)?;
-    let detail = Some(format!("role {}", token.role));
-    audit::done(conn, work, actor, "token.create", &token.name, detail)?;
+    let detail = Some(format!("role {}, id {}", token.role, token.id));
+    let name = Some(token.name.as_str());
+    audit::done(conn, work, actor, "token.create", name, detail)?;
     Ok(row.record()?)
+}
+
+/// The person who acts under this name: themselves, or whoever the token of this name goes back to.
+fn behind(conn: &mut Conn, actor: &str) -> QueryResult<Option<String>> {
+    let person: Option<String> = users::table
+        .find(actor)
+        .select(users::name)
+        .get_result(conn)
+        .optional()?;
+    if person.is_some() {
+        return Ok(person);
+    }
+    let named: Vec<Option<String>> = tokens::table
+        .filter(tokens::name.eq(actor))
+        .filter(tokens::revoked_at.is_null())
+        .order((tokens::created_at.desc(), tokens::id.desc()))
+        .select(tokens::login)
+        .load(conn)?;
+    Ok(named.into_iter().next().flatten())
 }
 
 pub(crate) fn token_find(
@@ -44,7 +67,12 @@ pub(crate) fn token_find(
     secret: &SecretHash,
 ) -> Answer<Option<TokenRecord>> {
     let locked_out = users::table
-        .filter(users::name.eq(tokens::created_by))
+        .filter(
+            users::name
+                .nullable()
+                .eq(tokens::login)
+                .or(users::name.eq(tokens::created_by)),
+        )
         .filter(users::disabled_at.is_not_null());
     let row: Option<TokenRow> = tokens::table
         .filter(tokens::secret.eq(hex(secret)))
@@ -104,6 +132,7 @@ pub(crate) fn token_revoke(
     diesel::update(tokens::table.find(id.to_string()))
         .set(tokens::revoked_at.eq(work.now().0))
         .execute(conn)?;
-    audit::done(conn, work, actor, "token.revoke", row.name, None)?;
+    let detail = Some(format!("id {id}"));
+    audit::done(conn, work, actor, "token.revoke", Some(&row.name), detail)?;
     Ok(())
 }

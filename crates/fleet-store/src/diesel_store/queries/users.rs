@@ -1,7 +1,7 @@
 //! People, and how the first admin comes in.
 
 use diesel::prelude::*;
-use fleet_types::{LoginName, Role, Timestamp};
+use fleet_types::{Invalid, LoginName, Role, Timestamp};
 
 use super::{Conn, audit};
 use crate::diesel_store::access_rows::{UserRow, hex};
@@ -48,7 +48,7 @@ fn insert(
         .values(&row)
         .execute(conn)?;
     let detail = Some(format!("role {}", user.role));
-    audit::done(conn, work, actor, action, &user.name, detail)?;
+    audit::done(conn, work, actor, action, Some(user.name.as_str()), detail)?;
     Ok(row.record()?)
 }
 
@@ -87,7 +87,14 @@ pub(crate) fn user_set_password(
         return unknown(name);
     }
     end_sessions(conn, name)?;
-    audit::done(conn, work, actor, "user.password", name, None)?;
+    audit::done(
+        conn,
+        work,
+        actor,
+        "user.password",
+        Some(name.as_str()),
+        None,
+    )?;
     Ok(())
 }
 
@@ -142,7 +149,7 @@ pub(crate) fn user_disable(
     } else {
         "user.enable"
     };
-    audit::done(conn, work, actor, action, name, None)?;
+    audit::done(conn, work, actor, action, Some(name.as_str()), None)?;
     Ok(())
 }
 
@@ -179,6 +186,11 @@ pub(crate) fn setup_claim(
     user: &NewUser,
     actor: &Actor,
 ) -> Answer<UserRecord, AccessError> {
+    if user.password.is_none() {
+        // The offer would be used up, and still nobody could sign in.
+        let why = "needs a password to sign in with";
+        return refuse(Invalid::new("first admin", user.name.as_str(), why));
+    }
     // Of several who come at once, one removes the row.
     let taken = diesel::delete(
         setup::table

@@ -81,7 +81,8 @@ pub(crate) fn rollout_verb(
                 actor: Some(actor.name.clone()),
                 ..Event::new(kind, work.now())
             });
-            audit::done(conn, work, actor, &format!("rollout.{verb}"), id, None)?;
+            let (action, subject) = (format!("rollout.{verb}"), id.to_string());
+            audit::done(conn, work, actor, &action, Some(&subject), None)?;
             Ok(())
         }
     }

@@ -12,8 +12,12 @@ mod health;
 mod inventory;
 mod lifecycle;
 mod lists;
+mod people;
+mod requests;
 mod slots;
 mod together;
+mod trail;
+mod tries;
 mod verbs;
 mod views;
 
@@ -77,6 +81,12 @@ cases! {
     feed: of_one_rollout_only waits_for_own_events;
     slots: at_most_so_many dead_ones_count_for_a_grace leaving_frees_them;
     lists: pages_hold_each_host_once filters_choose one_host_and_its_history cells_are_in_plan_order;
+    people: setup_needs_a_password setup_is_over_once_there_is_an_admin use_is_noted_to_the_minute
+        sessions_are_those_of_one_person;
+    tries: a_network_is_one_source clocks_that_are_set_back_keep_nobody_out what_is_no_account_is_counted_as_one
+        success_is_not_held_against_the_source;
+    trail: each_change_and_nothing_else texts_are_bounded_lines;
+    requests: bad_keys_are_refused known_before_the_plan_is_looked_at forgotten_in_time;
     access: people sessions_end_in_every_way tokens_end_in_every_way the_first_admin_comes_in_once
         a_late_first_admin_is_none         guessing_gets_slower_and_locks_nobody_out every_change_leaves_one_row a_request_is_carried_out_once;
     health: turns_are_taken_once findings_are_written_with_their_event updates_come_first
@@ -85,6 +95,11 @@ cases! {
     views: status_is_of_one_size in_flight_tells_why_nothing_moves steps_keep_their_output host_views_show_last_attempts;
     }
     shared {
+    people: locked_out_at_once_everywhere one_of_many_takes_the_setup one_of_many_tokens_gets_the_name
+        old_sessions_are_forgotten;
+    tries: at_once_as_one_by_one tries_and_successes_do_not_block_each_other table_stays_small;
+    trail: rows_stay_as_they_are;
+    requests: one_rollout_for_two_processes;
     access: one_of_many_becomes_the_first_admin two_admins_cannot_lock_each_other_out
         one_request_made_by_many_is_one_rollout;
     creation: one_of_fifty_wins;

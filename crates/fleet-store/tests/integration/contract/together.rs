@@ -45,6 +45,16 @@ pub(crate) async fn refused_calls_do_not_undo_others(place: &Place) {
         hosts.len(),
         "no event of a call that was refused"
     );
+    let query = AuditQuery {
+        limit: 1000,
+        ..AuditQuery::default()
+    };
+    let trail = store.audit_list(query).await.unwrap();
+    assert_eq!(
+        trail.len(),
+        1 + added,
+        "a row for each call that was accepted"
+    );
     assert_consistent(&store).await;
 }
 
