@@ -1,7 +1,7 @@
 //! One table: every route, and what it needs. What is not in it is refused.
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{ALLOW, AUTHORIZATION};
+use axum::http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -172,8 +172,7 @@ pub(crate) async fn enforce(State(api): State<AdminApi>, request: Request, next:
     // What only somebody may see is kept nowhere else.
     response
         .headers_mut()
-        .entry("cache-control")
-        .or_insert(HeaderValue::from_static("no-store"));
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

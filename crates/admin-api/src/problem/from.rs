@@ -262,3 +262,78 @@ impl From<IdentifyError> for Problem {
         .after(2)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "SELECT secret FROM users; /var/lib/rollout/rollout.db";
+
+    #[test]
+    fn nothing_of_the_database_or_this_machine_goes_out() {
+        let cause = || SECRET.to_owned();
+        let errors = [
+            StoreError::Url { url: cause() },
+            StoreError::Open {
+                database: cause(),
+                cause: cause(),
+            },
+            StoreError::NotOurs {
+                database: cause(),
+                cause: cause(),
+            },
+            StoreError::TooNew {
+                database: cause(),
+                found: cause(),
+                known: cause(),
+            },
+            StoreError::ReadOnly {
+                database: cause(),
+                cause: cause(),
+            },
+            StoreError::Full {
+                database: cause(),
+                cause: cause(),
+            },
+            StoreError::Unavailable { cause: cause() },
+            StoreError::Corrupt {
+                table: "users",
+                cause: cause(),
+            },
+            StoreError::Database { cause: cause() },
+        ];
+        for error in errors {
+            let whole = [
+                Problem::from(error.clone()),
+                HostError::from(error.clone()).into(),
+                TriggerError::from(error.clone()).into(),
+                VerbError::from(error.clone()).into(),
+                AccessError::from(error.clone()).into(),
+                PlanError::from(error.clone()).into(),
+                SignInError::from(error.clone()).into(),
+                IdentifyError {
+                    cause: error.clone().into(),
+                }
+                .into(),
+            ];
+            for problem in whole {
+                let shown = format!("{problem:?}");
+                assert!(problem.status.is_server_error(), "{error}: {shown}");
+                assert!(
+                    !shown.contains("SELECT") && !shown.contains("/var"),
+                    "{shown}"
+                );
+            }
+        }
+        let name = "web-1".parse::<fleet_types::HostName>();
+        let source = ssh_exec::IdentityError::Unreadable {
+            path: SECRET.to_owned(),
+            cause: cause(),
+        };
+        if let Ok(host) = name {
+            let problem = Problem::from(TriggerRefusal::Identity { host, source });
+            let shown = format!("{problem:?}");
+            assert!(problem.status == 422 && !shown.contains("/var"), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What is refused before a handler sees it.
+
+use admin_api::{AllowedHosts, ApiSettings};
+use axum::body::Body;
+use fleet_types::Role;
+use futures_util::stream;
+use serde_json::json;
+
+use crate::world::*;
+
+const TRIGGER: &str = "/api/updates/trigger";
+
+#[tokio::test]
+async fn pages_of_other_sites_change_nothing() {
+    let world = World::new(2).await;
+    let cookie = world.session("anna", Role::Admin).await;
+    let call = || {
+        Call::new("POST", TRIGGER)
+            .header("cookie", &cookie)
+            .json(&json!({ "all": true }))
+    };
+    for (name, value) in [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("origin", "http://localhost:9999"),
+        ("x-nothing", "said"),
+    ] {
+        world
+            .send(call().header(name, value))
+            .await
+            .problem(403, "cross_site");
+    }
+    // The forms that a page of another site can send without asking.
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+    ] {
+        let form = Call::new("POST", TRIGGER)
+            .header("cookie", &cookie)
+            .header("content-type", kind)
+            .body("{\"all\":true}");
+        world
+            .send(form.header("origin", "https://evil.example"))
+            .await
+            .problem(403, "cross_site");
+    }
+    assert!(world.store.rollout_latest_id().await.is_none());
+    world
+        .send(call().header("sec-fetch-site", "same-origin"))
+        .await
+        .expect(202);
+    // A stream is not for pages of other sites either; a token is sent by nobody unasked.
+    let look = Call::new("GET", "/api/updates/status").header("sec-fetch-site", "cross-site");
+    world
+        .send(look.header("cookie", &cookie))
+        .await
+        .problem(403, "cross_site");
+    let token = world.token(Role::Viewer).await;
+    let look = Call::new("GET", "/api/updates/status").header("sec-fetch-site", "cross-site");
+    world.send(look.token(&token)).await.expect(200);
+}
+
+#[tokio::test]
+async fn only_its_own_names_are_answered() {
+    let settings = ApiSettings {
+        allowed_hosts: AllowedHosts::Named(vec!["rollout.example".into()]),
+        ..ApiSettings::default()
+    };
+    let world = World::with(0, settings).await;
+    let token = world.token(Role::Admin).await;
+    for (host, good) in [
+        ("rollout.example", true),
+        ("rollout.example:443", true),
+        ("127.0.0.1:8080", true),
+        ("[::1]:8080", true),
+        ("evil.example", false),
+        ("rollout.example.evil.example", false),
+        ("10.0.0.1", false),
+    ] {
+        let answer = world
+            .send(
+                Call::new("GET", "/api/me")
+                    .token(&token)
+                    .header("host", host),
+            )
+            .await;
+        if good {
+            answer.expect(200);
+        } else {
+            answer.problem(421, "wrong_host");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_in_a_url_is_refused() {
+    let world = World::new(0).await;
+    let token = world.token(Role::Admin).await;
+    for query in [
+        format!("token={token}"),
+        format!("access_token={token}"),
+        format!("x={token}"),
+        "TOKEN=1".to_owned(),
+    ] {
+        let path = format!("/api/me?{query}");
+        let answer = world.send(Call::new("GET", &path)).await;
+        let body = answer.problem(400, "secret_in_url");
+        assert!(!body.to_string().contains(&token));
+    }
+}
+
+#[tokio::test]
+async fn bodies_are_json_of_a_bounded_size_and_depth() {
+    let world = World::new(2).await;
+    let token = world.token(Role::Admin).await;
+    let call = || Call::new("POST", TRIGGER).token(&token);
+    for kind in [
+        "text/plain",
+        "text/plain; charset=application/json",
+        "application/jsonp",
+        "application/x-www-form-urlencoded",
+    ] {
+        let answer = world
+            .send(call().header("content-type", kind).body("{\"all\":true}"))
+            .await;
+        answer.problem(415, "unsupported_media_type");
+    }
+    world
+        .send(call().body("{\"all\":true}"))
+        .await
+        .problem(415, "unsupported_media_type");
+    let json = || call().header("content-type", "application/json; charset=utf-8");
+    let deep = format!("{{\"on\":{}", "[".repeat(10_000));
+    world
+        .send(json().body(deep))
+        .await
+        .problem(400, "invalid_json");
+    let closed = format!("{{\"x\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+    world
+        .send(json().body(closed))
+        .await
+        .problem(400, "invalid_json");
+    for text in ["", "{", "[]", "\"all\"", "null", "{\"all\":true}x", "\u{0}"] {
+        world
+            .send(json().body(text))
+            .await
+            .problem(400, "invalid_json");
+    }
+    // Too large: as it says itself, and as it turns out.
+    let large = format!("{{\"message\":\"{}\"}}", "x".repeat(65 * 1024));
+    let length = large.len().to_string();
+    world
+        .send(json().header("content-length", &length).body(large.clone()))
+        .await
+        .problem(413, "too_large");
+    let chunks = stream::iter((0..100_000).map(|_| Ok::<_, std::io::Error>(vec![b' '; 8192])));
+    world
+        .send(json().body(Body::from_stream(chunks)))
+        .await
+        .problem(413, "too_large");
+    assert!(world.store.rollout_latest_id().await.is_none());
+}
+
+#[tokio::test]
+async fn every_answer_carries_the_headers() {
+    let settings = ApiSettings {
+        secure_cookies: true,
+        ..ApiSettings::default()
+    };
+    let world = World::with(1, settings).await;
+    let token = world.token(Role::Viewer).await;
+    let calls = [
+        (200, Call::new("GET", "/healthz")),
+        (200, Call::new("GET", "/api/me").token(&token)),
+        (401, Call::new("GET", "/api/me")),
+        (403, Call::new("GET", "/api/users").token(&token)),
+        (404, Call::new("GET", "/nothing")),
+        (404, Call::new("GET", "/api/hosts/nobody").token(&token)),
+        (405, Call::new("DELETE", "/api/me").token(&token)),
+        (
+            421,
+            Call::new("GET", "/api/me").header("host", "evil.example"),
+        ),
+        (400, Call::new("GET", "/api/me?token=x")),
+        (
+            414,
+            Call::new("GET", &format!("/api/me?x={}", "y".repeat(5000))),
+        ),
+    ];
+    for (status, call) in calls {
+        let what = format!("{call:?}");
+        let answer = world.send(call).await;
+        assert_eq!(answer.status.as_u16(), status, "{what}");
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("strict-transport-security", "max-age=31536000"),
+            (
+                "content-security-policy",
+                "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                 form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+            ),
+        ] {
+            assert_eq!(answer.header(name), value, "{what}");
+        }
+        assert_eq!(answer.header("x-request-id").len(), 36, "{what}");
+        assert!(answer.headers.get("access-control-allow-origin").is_none());
+        if what.contains("/api/me") {
+            assert_eq!(answer.header("cache-control"), "no-store", "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_audit_names_the_address_behind_a_trusted_proxy_only() {
+    for (trusted, seen) in [
+        (vec![], "203.0.113.9"),
+        (vec!["203.0.113.0/24".parse().unwrap()], "198.51.100.7"),
+    ] {
+        let world = World::with(
+            0,
+            ApiSettings {
+                trusted_proxies: trusted,
+                ..ApiSettings::default()
+            },
+        )
+        .await;
+        let viewer = world.token(Role::Viewer).await;
+        let call = Call::new("GET", "/api/audit").token(&viewer);
+        world
+            .send(call.header("x-forwarded-for", "1.2.3.4, 198.51.100.7"))
+            .await
+            .expect(403);
+        assert_eq!(world.denials().await[0].actor.source, seen);
+    }
+}
+
+trait LatestId {
+    async fn rollout_latest_id(&self) -> Option<fleet_types::RolloutId>;
+}
+
+impl LatestId for fleet_store::DieselStore {
+    async fn rollout_latest_id(&self) -> Option<fleet_types::RolloutId> {
+        fleet_store::Rollouts::rollout_latest(self)
+            .await
+            .unwrap()
+            .map(|record| record.id)
+    }
+}

@@ -1,0 +1,14 @@
+//! The router as a client sees it, on a store in memory and a simulated fleet.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod documents;
+mod embedding;
+mod events;
+mod guards;
+mod hosts;
+mod people;
+mod rights;
+mod sign_in;
+mod updates;
+mod world;

@@ -1,0 +1,307 @@
+//! People sign in and out; what is over is over everywhere at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use admin_api::{ApiSettings, SignInError, secrets};
+use axum::http::HeaderMap;
+use fleet_store::*;
+use fleet_types::{AuditResult, Role};
+
+use crate::world::*;
+
+const PASSWORD: &str = "correct horse battery";
+
+async fn add_person(world: &World, name: &str, role: Role) {
+    let password = Some(secrets::hash_password(PASSWORD.into()).await.unwrap());
+    world
+        .store
+        .user_add(
+            NewUser {
+                name: name.parse().unwrap(),
+                role,
+                password,
+            },
+            &actor(),
+        )
+        .await
+        .unwrap();
+}
+
+fn cookie_of(set_cookie: &str) -> String {
+    set_cookie.split(';').next().unwrap().to_owned()
+}
+
+fn shown(cookie: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("cookie", cookie.parse().unwrap());
+    headers
+}
+
+async fn status(world: &World, cookie: &str) -> u16 {
+    world
+        .send(Call::new("GET", "/api/me").header("cookie", cookie))
+        .await
+        .status
+        .as_u16()
+}
+
+#[tokio::test]
+async fn a_session_is_new_at_every_sign_in_and_ends() {
+    let world = World::new(0).await;
+    add_person(&world, "anna", Role::Operator).await;
+    let door = world.api.sign_in().unwrap();
+    // A secret that somebody planted before is worth nothing after.
+    let planted = format!("rollout_session={}", "A".repeat(43));
+    let first = door
+        .sign_in("anna", PASSWORD.into(), "10.0.0.1", &shown(&planted))
+        .await
+        .unwrap();
+    assert!(
+        first.set_cookie.contains("; HttpOnly; SameSite=Lax"),
+        "{}",
+        first.set_cookie
+    );
+    let first = cookie_of(&first.set_cookie);
+    assert_ne!(first, planted);
+    assert_eq!(
+        (status(&world, &planted).await, status(&world, &first).await),
+        (401, 200)
+    );
+    // Signing in once more ends the session that the browser showed.
+    let second = door
+        .sign_in("anna", PASSWORD.into(), "10.0.0.1", &shown(&first))
+        .await
+        .unwrap();
+    let second = cookie_of(&second.set_cookie);
+    assert_ne!(first, second);
+    assert_eq!(
+        (status(&world, &first).await, status(&world, &second).await),
+        (401, 200)
+    );
+    // Another browser is another session.
+    let third = door
+        .sign_in("anna", PASSWORD.into(), "10.0.0.2", &HeaderMap::new())
+        .await
+        .unwrap();
+    let third = cookie_of(&third.set_cookie);
+    assert_eq!(
+        (status(&world, &second).await, status(&world, &third).await),
+        (200, 200)
+    );
+    // A new password ends all of them.
+    let admin = world.token(Role::Admin).await;
+    let body = serde_json::json!({ "password": "another good one" });
+    let call = Call::new("PUT", "/api/users/anna/password")
+        .token(&admin)
+        .json(&body);
+    world.send(call).await.expect(204);
+    assert_eq!(
+        (status(&world, &second).await, status(&world, &third).await),
+        (401, 401)
+    );
+    let old = door
+        .sign_in("anna", PASSWORD.into(), "10.0.0.3", &HeaderMap::new())
+        .await;
+    assert!(matches!(old, Err(SignInError::Wrong)));
+    door.sign_in(
+        "anna",
+        "another good one".into(),
+        "10.0.0.3",
+        &HeaderMap::new(),
+    )
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_thousand_wrong_passwords_lock_nobody_out() {
+    let world = World::new(0).await;
+    add_person(&world, "anna", Role::Admin).await;
+    let door = world.api.sign_in().unwrap();
+    let none = HeaderMap::new();
+    let (mut wrong, mut told_to_wait) = (0, 0);
+    for n in 0..1000 {
+        match door
+            .sign_in("anna", format!("wrong {n}"), "10.6.6.6", &none)
+            .await
+        {
+            Err(SignInError::Wrong) => wrong += 1,
+            Err(SignInError::TooManyTries { .. }) => told_to_wait += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(
+        wrong <= 10 && wrong + told_to_wait == 1000,
+        "{wrong} looked at, {told_to_wait} told to wait"
+    );
+    // The right person elsewhere does not notice.
+    door.sign_in("anna", PASSWORD.into(), "10.0.0.1", &none)
+        .await
+        .unwrap();
+    // At the same place even the right password has to wait, but not for ever.
+    let early = door
+        .sign_in("anna", PASSWORD.into(), "10.6.6.6", &none)
+        .await;
+    assert!(
+        matches!(early, Err(SignInError::TooManyTries { .. })),
+        "{early:?}"
+    );
+    world.clock.advance(Duration::from_secs(61));
+    door.sign_in("anna", PASSWORD.into(), "10.6.6.6", &none)
+        .await
+        .unwrap();
+    // Each password that was looked at is one row, and no more.
+    let rows = world
+        .store
+        .audit_list(AuditQuery {
+            limit: 5000,
+            ..AuditQuery::default()
+        })
+        .await
+        .unwrap();
+    let failed = rows
+        .iter()
+        .filter(|row| row.action == "session.open" && row.result == AuditResult::Denied)
+        .count();
+    assert_eq!(failed, wrong);
+}
+
+#[tokio::test]
+async fn it_is_not_said_who_there_is() {
+    let world = World::new(0).await;
+    add_person(&world, "anna", Role::Admin).await;
+    add_person(&world, "gone", Role::Viewer).await;
+    world
+        .store
+        .user_disable(&"gone".parse().unwrap(), true, &actor())
+        .await
+        .unwrap();
+    let door = world.api.sign_in().unwrap();
+    let mut said = Vec::new();
+    for (n, (account, password)) in [
+        ("anna", "wrong password"),
+        ("nobody", "wrong password"),
+        ("gone", PASSWORD),
+        ("no such name!", "x"),
+        ("", ""),
+        ("\u{1b}[2J", "x"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let error = door
+            .sign_in(
+                account,
+                password.into(),
+                &format!("10.0.1.{n}"),
+                &HeaderMap::new(),
+            )
+            .await
+            .unwrap_err();
+        said.push(error.to_string());
+    }
+    said.dedup();
+    assert_eq!(said, ["name or password is wrong"]);
+    let long = "x".repeat(2_000_000);
+    assert!(
+        door.sign_in("anna", long, "10.0.2.1", &HeaderMap::new())
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn the_first_admin_comes_in_once_by_the_secret() {
+    let world = World::new(0).await;
+    let door = world.api.sign_in().unwrap();
+    let now = fleet_store::Clock::now(world.clock.as_ref());
+    let secret = door
+        .offer_setup(now, Duration::from_secs(3600))
+        .await
+        .unwrap()
+        .unwrap();
+    let claim = |secret: String, password: &'static str, source: &'static str| async move {
+        door.claim_setup(&secret, "root".parse().unwrap(), password.into(), source)
+            .await
+    };
+    assert!(matches!(
+        claim("guess".into(), PASSWORD, "1").await,
+        Err(SignInError::SetupOver)
+    ));
+    assert!(matches!(
+        claim(secret.clone(), "password", "2").await,
+        Err(SignInError::Weak(_))
+    ));
+    let first = claim(secret.clone(), PASSWORD, "3").await.unwrap();
+    assert_eq!(status(&world, &cookie_of(&first.set_cookie)).await, 200);
+    assert!(claim(secret, PASSWORD, "4").await.is_err());
+    assert!(
+        door.offer_setup(now, Duration::from_secs(3600))
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn two_servers_on_one_store_agree_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("rollout.db").display());
+    let clock = TestClock::new();
+    let open = || async {
+        let options = StoreOptions {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            ..StoreOptions::default()
+        };
+        Arc::new(DieselStore::open(&url, options).await.unwrap())
+    };
+    let one = World::on(open().await, Arc::clone(&clock), 0, ApiSettings::default()).await;
+    let two = World::on(open().await, Arc::clone(&clock), 0, ApiSettings::default()).await;
+    add_person(&one, "anna", Role::Operator).await;
+    let signed = one
+        .api
+        .sign_in()
+        .unwrap()
+        .sign_in("anna", PASSWORD.into(), "x", &HeaderMap::new())
+        .await
+        .unwrap();
+    let cookie = cookie_of(&signed.set_cookie);
+    let admin = one.token(Role::Admin).await;
+    let made = two
+        .post(
+            "/api/tokens",
+            &admin,
+            serde_json::json!({ "name": "ci", "role": "viewer" }),
+        )
+        .await
+        .expect(201);
+    let token = made["token"].as_str().unwrap().to_owned();
+    assert_eq!(status(&two, &cookie).await, 200);
+    one.get("/api/me", &token).await.expect(200);
+    // Ended on one, refused on the other.
+    let revoke = Call::new(
+        "DELETE",
+        &format!("/api/tokens/{}", made["id"].as_str().unwrap()),
+    )
+    .token(&admin);
+    one.send(revoke).await.expect(204);
+    two.get("/api/me", &token)
+        .await
+        .problem(401, "unauthenticated");
+    two.post("/api/users/anna/disable", &admin, serde_json::json!({}))
+        .await
+        .expect(204);
+    assert_eq!(status(&one, &cookie).await, 401);
+}
+
+#[tokio::test]
+async fn sessions_end_by_themselves() {
+    let world = World::new(0).await;
+    let cookie = world.session("anna", Role::Viewer).await;
+    assert_eq!(status(&world, &cookie).await, 200);
+    world.clock.advance(Duration::from_secs(29 * 60));
+    assert_eq!(status(&world, &cookie).await, 200);
+    world.clock.advance(Duration::from_secs(31 * 60));
+    assert_eq!(status(&world, &cookie).await, 401);
+}

@@ -1,0 +1,394 @@
+//! One API over one store in memory, with people, tokens and a simulated fleet.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use admin_api::{AdminApi, ApiSettings, HostProcess, secrets};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderMap, Request, StatusCode};
+use fleet_store::*;
+use fleet_types::*;
+use http_body_util::BodyExt;
+use rollout_orchestrator::{
+    Orchestrator, OrchestratorSettings, SlotTransport, SshDefaults, WorkMode, Worker,
+};
+use serde_json::Value;
+use ssh_exec::Identity;
+use tokio::time::Instant;
+use tower::ServiceExt;
+use update_engine::testing::{SimFleet, SimHost, SimOrigin, SimRelease};
+use uuid::Uuid;
+
+/// The store's clock: tokio's, and what a test adds.
+#[derive(Debug)]
+pub(crate) struct TestClock {
+    zero: Instant,
+    ahead: AtomicI64,
+    ids: AtomicU64,
+}
+
+impl TestClock {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            zero: Instant::now(),
+            ahead: AtomicI64::new(0),
+            ids: AtomicU64::new(1),
+        })
+    }
+
+    pub(crate) fn advance(&self, by: std::time::Duration) {
+        self.ahead
+            .fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    fn millis(&self) -> i64 {
+        i64::try_from(self.zero.elapsed().as_millis()).unwrap() + self.ahead.load(Ordering::SeqCst)
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(1_767_225_600_000 + self.millis())
+    }
+    fn lease_moment(&self) -> LeaseMoment {
+        LeaseMoment {
+            era: "test".into(),
+            at: self.millis(),
+        }
+    }
+    fn rules_the_database(&self) -> bool {
+        true
+    }
+    fn fresh_id(&self) -> Uuid {
+        let count = self.ids.fetch_add(1, Ordering::SeqCst);
+        let mut tail = [0; 10];
+        tail[2..].copy_from_slice(&count.to_be_bytes());
+        uuid::Builder::from_unix_timestamp_millis(1_767_225_600_000, &tail).into_uuid()
+    }
+}
+
+/// The process around the API.
+#[derive(Debug, Default)]
+pub(crate) struct TestProcess {
+    pub(crate) down: AtomicBool,
+    pub(crate) transport: Mutex<Option<SlotTransport>>,
+}
+
+impl HostProcess for TestProcess {
+    fn ready(&self) -> Result<(), String> {
+        if self.down.load(Ordering::SeqCst) {
+            Err("no worker".to_owned())
+        } else {
+            Ok(())
+        }
+    }
+    fn metrics(&self) -> Option<String> {
+        Some("rollout_hosts 3\n".to_owned())
+    }
+    fn transport(&self) -> Option<SlotTransport> {
+        self.transport.lock().unwrap().clone()
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) store: Arc<DieselStore>,
+    pub(crate) fleet: SimFleet,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) process: Arc<TestProcess>,
+    pub(crate) orchestrator: Orchestrator,
+    pub(crate) api: AdminApi,
+    /// The tip of `main`.
+    pub(crate) new: CommitHash,
+}
+
+pub(crate) fn actor() -> Actor {
+    Actor::local("ann")
+}
+
+pub(crate) fn new_host(name: &str) -> NewHost {
+    NewHost {
+        name: name.parse().unwrap(),
+        spec: HostSpec {
+            address: format!("{name}.example").parse().unwrap(),
+            port: 22,
+            user: "deploy".parse().unwrap(),
+            key: None,
+            jump: Vec::new(),
+            app: AppSettings {
+                repo: "/srv/app".parse().unwrap(),
+                remote: "origin".parse().unwrap(),
+                branch: "main".parse().unwrap(),
+                install: "bun install".into(),
+                service: "app".parse().unwrap(),
+                verify: None,
+                generated: vec!["bun.lock".into()],
+                min_free_mib: 100,
+                timeouts: StepTimeouts::default(),
+            },
+        },
+        labels: BTreeMap::new(),
+        owner: None,
+    }
+}
+
+impl World {
+    pub(crate) async fn new(hosts: usize) -> Self {
+        Self::with(hosts, ApiSettings::default()).await
+    }
+
+    /// Hosts `web-001`…, one good release behind `main`.
+    pub(crate) async fn with(hosts: usize, settings: ApiSettings) -> Self {
+        let clock = TestClock::new();
+        let store = Arc::new(DieselStore::in_memory_with(StoreOptions {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            ..StoreOptions::default()
+        }));
+        Self::on(store, clock, hosts, settings).await
+    }
+
+    pub(crate) async fn on(
+        store: Arc<DieselStore>,
+        clock: Arc<TestClock>,
+        hosts: usize,
+        mut settings: ApiSettings,
+    ) -> Self {
+        let mut origin = SimOrigin::default();
+        let old = origin.push("main", SimRelease::Good);
+        let new = origin.push("main", SimRelease::Good);
+        let fleet = SimFleet::new(origin.clone());
+        let names: Vec<String> = (1..=hosts)
+            .map(|number| format!("web-{number:03}"))
+            .collect();
+        for name in &names {
+            fleet.add(name, SimHost::on(&old, &origin));
+        }
+        let inventory = names.iter().map(|name| new_host(name)).collect();
+        store.host_add(inventory, &actor()).await.unwrap();
+        let ssh = SshDefaults {
+            identity: Some(Identity::File("/keys/default".into())),
+            ..SshDefaults::default()
+        };
+        let orchestrator = Orchestrator::new(
+            Arc::clone(&store) as Arc<dyn Store>,
+            Arc::new(fleet.transport()),
+            OrchestratorSettings {
+                ssh,
+                ..OrchestratorSettings::default()
+            },
+        );
+        settings.app.repo = Some("/srv/app".parse().unwrap());
+        settings.app.service = Some("app".parse().unwrap());
+        settings.ssh_user = Some("deploy".parse().unwrap());
+        let process = Arc::new(TestProcess::default());
+        let api = AdminApi::new(
+            orchestrator.clone(),
+            Arc::clone(&store) as Arc<dyn AdminStore>,
+            Arc::clone(&process) as Arc<dyn HostProcess>,
+            settings,
+        );
+        Self {
+            store,
+            fleet,
+            clock,
+            process,
+            orchestrator,
+            api,
+            new,
+        }
+    }
+
+    /// A worker that does the work of every rollout, as the server's does.
+    pub(crate) async fn worker(&self) -> Worker {
+        let me = NewWorker {
+            id: WorkerId(Uuid::now_v7()),
+            label: "test".into(),
+            serves: true,
+            process: None,
+        };
+        Worker::start(&self.orchestrator, me, WorkMode::All)
+            .await
+            .unwrap()
+    }
+
+    /// A token that acts as `name`.
+    pub(crate) async fn token_as(&self, name: &str, role: Role) -> String {
+        let secret = secrets::new_token().unwrap();
+        let token = NewToken {
+            id: TokenId(Uuid::now_v7()),
+            name: name.parse().unwrap(),
+            role,
+            secret: secret.hash,
+            expires_at: None,
+        };
+        self.store.token_create(token, &actor()).await.unwrap();
+        secret.text
+    }
+
+    pub(crate) async fn token(&self, role: Role) -> String {
+        self.token_as(&format!("{role}-{}", Uuid::now_v7().simple()), role)
+            .await
+    }
+
+    /// A person without password, and the cookie of their session.
+    pub(crate) async fn session(&self, name: &str, role: Role) -> String {
+        let user = NewUser {
+            name: name.parse().unwrap(),
+            role,
+            password: None,
+        };
+        self.store.user_add(user, &actor()).await.unwrap();
+        let secret = secrets::new_secret().unwrap();
+        let session = NewSession {
+            id: SessionId(Uuid::now_v7()),
+            secret: secret.hash,
+            user: name.parse().unwrap(),
+            source: "test".into(),
+        };
+        self.store.session_open(session, &actor()).await.unwrap();
+        format!("rollout_session={}", secret.text)
+    }
+
+    pub(crate) fn router(&self) -> Router {
+        self.api.router()
+    }
+
+    pub(crate) async fn send(&self, call: Call) -> Answer {
+        Answer::read(self.router().oneshot(call.request()).await.unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Answer {
+        self.send(Call::new("GET", path).token(token)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, token: &str, body: Value) -> Answer {
+        self.send(Call::new("POST", path).token(token).json(&body))
+            .await
+    }
+
+    /// Rows of the audit trail that tell of a denial.
+    pub(crate) async fn denials(&self) -> Vec<AuditRecord> {
+        let query = AuditQuery {
+            limit: 10_000,
+            ..AuditQuery::default()
+        };
+        let rows = self.store.audit_list(query).await.unwrap();
+        rows.into_iter()
+            .filter(|row| row.result == AuditResult::Denied)
+            .collect()
+    }
+}
+
+/// A request in the making.
+#[derive(Debug)]
+pub(crate) struct Call {
+    method: &'static str,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Body,
+}
+
+impl Call {
+    pub(crate) fn new(method: &'static str, path: &str) -> Self {
+        let headers = vec![("host".to_owned(), "localhost:8080".to_owned())];
+        Self {
+            method,
+            path: path.to_owned(),
+            headers,
+            body: Body::empty(),
+        }
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.retain(|(known, _)| known != name);
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn token(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub(crate) fn json(self, body: &Value) -> Self {
+        self.header("content-type", "application/json")
+            .body(body.to_string())
+    }
+
+    pub(crate) fn body(mut self, body: impl Into<Body>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    pub(crate) fn request(self) -> Request<Body> {
+        let mut request = Request::builder().method(self.method).uri(&self.path);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let peer: SocketAddr = "203.0.113.9:4711".parse().unwrap();
+        request
+            .extension(ConnectInfo(peer))
+            .body(self.body)
+            .unwrap()
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    async fn read(response: axum::response::Response) -> Self {
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes().to_vec();
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The body, once the status is as expected.
+    #[track_caller]
+    pub(crate) fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text());
+        if self.body.is_empty() {
+            Value::Null
+        } else {
+            self.json()
+        }
+    }
+
+    /// An error with this status and code, in the one form that errors have.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
+        let body = self.expect(status);
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(body["code"], code, "{body}");
+        assert_eq!(body["status"], status);
+        assert_eq!(body["request_id"], self.header("x-request-id"));
+        body
+    }
+}
