@@ -1,2 +1,55 @@
-//! Updates a fleet over HTTP, with pages to watch it.
-fn main() {}
+//! Updates a fleet of servers over SSH, driven over HTTP, with live pages to watch it.
+
+mod cli;
+mod compose;
+mod demo;
+mod environment;
+mod http;
+mod lifetime;
+mod metrics;
+mod process;
+mod pulse;
+mod setup;
+mod shutdown;
+mod systemd;
+mod talk;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use rollout_settings::SettingsError;
+
+use crate::cli::Cli;
+use crate::talk::Talk;
+
+/// Something went wrong that is not said below.
+const UNEXPECTED: u8 = 1;
+/// Wrong usage or configuration; nothing was done.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    // Clap ends the program with 2 for wrong usage, and 0 for help.
+    let cli = Cli::parse();
+    let talk = Talk::new(cli.log);
+    match talk
+        .start_log(cli.demo, environment::log_filter())
+        .and_then(|()| run(&cli, talk))
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            talk.failure(&error);
+            let usage = error.downcast_ref::<SettingsError>().is_some();
+            ExitCode::from(if usage { USAGE } else { UNEXPECTED })
+        }
+    }
+}
+
+fn run(cli: &Cli, talk: Talk) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let ended = runtime.block_on(lifetime::live(cli, talk));
+    // A blocking call that hangs must not keep the program from ending.
+    runtime.shutdown_background();
+    ended
+}

@@ -21,5 +21,6 @@ pub use api::openapi::openapi_json;
 pub use identity::{Caller, CallerKind, Identify, IdentifyError};
 pub use problem::{FieldError, Problem};
 pub use rights::{Method, RULES, Rule};
+pub use rollout_settings::Subnet;
 pub use sign_in::{SignInError, SignedIn, StoreIdentity};
-pub use state::{AdminApi, AllowedHosts, ApiSettings, HostProcess, Subnet};
+pub use state::{AdminApi, AllowedHosts, ApiSettings, HostProcess};

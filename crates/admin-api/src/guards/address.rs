@@ -6,9 +6,10 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::Response;
+use rollout_settings::Subnet;
 
 use crate::identity::ClientAddress;
-use crate::state::{AdminApi, Subnet};
+use crate::state::AdminApi;
 
 /// Puts the address of the caller on the request.
 pub(crate) async fn find(

@@ -1,0 +1,88 @@
+//! Puts the parts together.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use admin_api::{AdminApi, AllowedHosts, ApiSettings, HostProcess};
+use anyhow::Context;
+use fleet_store::{AdminStore, DieselStore, NewWorker, ProcessId, SessionTimes, Store};
+use fleet_types::WorkerId;
+use metrics_exporter_prometheus::PrometheusHandle;
+use rollout_orchestrator::{Orchestrator, OrchestratorSettings, WorkMode, Worker};
+use rollout_parts::{open_store, ssh_defaults, transport};
+use rollout_settings::Settings;
+use uuid::Uuid;
+
+use crate::environment;
+use crate::metrics::CountedTransport;
+use crate::process::Process;
+
+/// Everything that runs.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub settings: Settings,
+    pub store: Arc<DieselStore>,
+    pub process: Arc<Process>,
+    pub api: AdminApi,
+}
+
+/// Opens the store, registers this process on it, and sets it to work.
+pub(crate) async fn compose(
+    settings: Settings,
+    home: Option<PathBuf>,
+    numbers: PrometheusHandle,
+) -> anyhow::Result<Parts> {
+    let store = Arc::new(open_store(&settings).await.context("the database")?);
+    let orchestrator_settings = OrchestratorSettings {
+        concurrency: settings.rollout.concurrency,
+        ssh: ssh_defaults(&settings.ssh, home),
+        ..OrchestratorSettings::default()
+    };
+    let orchestrator = Orchestrator::new(
+        Arc::clone(&store) as Arc<dyn Store>,
+        Arc::new(CountedTransport::new(transport(&settings.ssh)?)),
+        orchestrator_settings,
+    );
+    let worker = Worker::start(&orchestrator, this_worker(), WorkMode::All).await?;
+    let process = Arc::new(Process::new(worker, &settings.database_url, numbers));
+    let api = AdminApi::new(
+        orchestrator,
+        Arc::clone(&store) as Arc<dyn AdminStore>,
+        Arc::clone(&process) as Arc<dyn HostProcess>,
+        api_settings(&settings),
+    );
+    Ok(Parts {
+        settings,
+        store,
+        process,
+        api,
+    })
+}
+
+fn this_worker() -> NewWorker {
+    NewWorker {
+        id: WorkerId(Uuid::now_v7()),
+        label: format!("rollout-server on {}", environment::machine()),
+        serves: true,
+        process: ProcessId::current(),
+    }
+}
+
+fn api_settings(settings: &Settings) -> ApiSettings {
+    let server = &settings.server;
+    ApiSettings {
+        allowed_hosts: AllowedHosts::Named(server.allowed_hosts.clone()),
+        secure_cookies: server.secure_cookies,
+        session_times: SessionTimes {
+            idle: server.session_idle,
+            absolute: server.session_absolute,
+        },
+        trusted_proxies: server.trusted_proxies.clone(),
+        // Where the order is random, it is another one whenever the server was started.
+        policy: settings.rollout.policy(Uuid::new_v4().as_u64_pair().1),
+        app: settings.app.clone(),
+        ssh_user: settings.ssh.user.clone(),
+        ssh_port: settings.ssh.port,
+        ..ApiSettings::default()
+    }
+}

@@ -1,0 +1,87 @@
+//! One connection.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::response::Response;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::held::Held;
+use super::places::Seat;
+
+/// From the first look at a connection, or the end of a request, to the end of the next one's head.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Longest head of a request, in bytes.
+const HEAD_MOST: usize = 32 * 1024;
+/// Whoever takes nothing of what is sent for this long is gone.
+const SEND_TIME: Duration = Duration::from_secs(30);
+
+/// Serves one connection to its end. When `stop` is cancelled it ends with the request it is in.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    seat: Arc<Seat>,
+    stop: CancellationToken,
+) {
+    tune(&stream);
+    let give_way = seat.give_way().clone();
+    let service =
+        service_fn(move |request| answer(request, peer, router.clone(), Arc::clone(&seat)));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_header_size(HEAD_MOST)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = give_way.cancelled() => return,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection => ended,
+                () = give_way.cancelled() => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a connection ended");
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    router: Router,
+    seat: Arc<Seat>,
+) -> Result<Response, Infallible> {
+    let busy = seat.busy();
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    let response = router.oneshot(request).await?;
+    Ok(response.map(|body| Held::wrap(body, busy)))
+}
+
+/// Without these, a peer that is gone without a word holds its place for hours. Where they are refused, it does.
+fn tune(stream: &TcpStream) {
+    use rustix::net::sockopt;
+    let _ = stream.set_nodelay(true);
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, SEND_TIME);
+    let millis = u32::try_from(SEND_TIME.as_millis()).unwrap_or(u32::MAX);
+    let _ = sockopt::set_tcp_user_timeout(stream, millis);
+}

@@ -1,0 +1,154 @@
+//! Places for connections. When all are taken, the one that has been idle for longest gives way.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+/// All places.
+#[derive(Debug)]
+pub(crate) struct Places {
+    free: Arc<Semaphore>,
+    idle: Arc<Mutex<Idle>>,
+}
+
+/// Connections without a request, by the time since which that is so.
+#[derive(Debug, Default)]
+struct Idle {
+    turn: u64,
+    tokens: BTreeMap<u64, CancellationToken>,
+}
+
+/// The place of one connection.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    idle: Arc<Mutex<Idle>>,
+    /// When it became idle; none while it has a request.
+    since: Mutex<Option<u64>>,
+    give_way: CancellationToken,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// While this is there, the connection has a request and is left alone.
+#[derive(Debug)]
+pub(crate) struct Busy {
+    seat: Arc<Seat>,
+}
+
+impl Places {
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            idle: Arc::default(),
+        }
+    }
+
+    /// A place. If there is none, an idle connection is asked to give way; if all are busy, it is waited for.
+    pub(crate) async fn take(&self) -> Arc<Seat> {
+        let permit = match Arc::clone(&self.free).try_acquire_owned() {
+            Ok(permit) => Some(permit),
+            Err(_) => {
+                self.make_room();
+                // The semaphore is never closed.
+                Arc::clone(&self.free).acquire_owned().await.ok()
+            }
+        };
+        let seat = Arc::new(Seat {
+            idle: Arc::clone(&self.idle),
+            since: Mutex::new(None),
+            give_way: CancellationToken::new(),
+            _permit: permit,
+        });
+        seat.rest();
+        metrics::gauge!(crate::metrics::CONNECTIONS).increment(1);
+        seat
+    }
+
+    /// Asks the connection that has been idle for longest to give way.
+    pub(crate) fn make_room(&self) {
+        if let Some((_, token)) = lock(&self.idle).tokens.pop_first() {
+            metrics::counter!(crate::metrics::CONNECTIONS_CUT).increment(1);
+            token.cancel();
+        }
+    }
+}
+
+impl Seat {
+    /// Cancelled when it has to give way.
+    pub(crate) fn give_way(&self) -> &CancellationToken {
+        &self.give_way
+    }
+
+    /// A request came.
+    pub(crate) fn busy(self: &Arc<Self>) -> Busy {
+        if let Some(since) = lock(&self.since).take() {
+            lock(&self.idle).tokens.remove(&since);
+        }
+        Busy {
+            seat: Arc::clone(self),
+        }
+    }
+
+    fn rest(&self) {
+        let mut idle = lock(&self.idle);
+        idle.turn += 1;
+        let turn = idle.turn;
+        idle.tokens.insert(turn, self.give_way.clone());
+        drop(idle);
+        *lock(&self.since) = Some(turn);
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.seat.rest();
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        metrics::gauge!(crate::metrics::CONNECTIONS).decrement(1);
+        if let Some(since) = lock(&self.since).take() {
+            lock(&self.idle).tokens.remove(&since);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_longest_idle_gives_way_and_a_busy_one_never() {
+        let places = Places::new(3);
+        let (first, second, third) = (
+            places.take().await,
+            places.take().await,
+            places.take().await,
+        );
+        let busy = first.busy();
+        let given_way = second.give_way().clone();
+        let fourth = tokio::spawn({
+            let free = Arc::clone(&places.free);
+            async move { free.acquire_owned().await.is_ok() }
+        });
+        places.make_room();
+        assert!(given_way.is_cancelled());
+        assert!(!first.give_way().is_cancelled() && !third.give_way().is_cancelled());
+        drop(second);
+        assert!(fourth.await.is_ok_and(|taken| taken));
+        // The first has rested later than the third.
+        drop(busy);
+        places.make_room();
+        assert!(third.give_way().is_cancelled() && !first.give_way().is_cancelled());
+        drop(first);
+        // Who has left is not asked again.
+        places.make_room();
+        assert!(lock(&places.idle).tokens.is_empty());
+    }
+}

@@ -1,0 +1,151 @@
+//! The life of the server, from its settings to its end.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use axum::middleware::from_fn;
+use rollout_settings::Settings;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Cli;
+use crate::compose::{Parts, compose};
+use crate::demo::Demo;
+use crate::http::{self, Server};
+use crate::shutdown::{self, Signals};
+use crate::talk::Talk;
+use crate::{environment, metrics, pulse, setup, systemd};
+
+/// Serves until asked to stop.
+pub(crate) async fn live(cli: &Cli, talk: Talk) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    if !cli.demo {
+        let settings = environment::settings(cli)?;
+        let home = environment::places(cli).home;
+        return serve(cli, settings, home, None, &mut signals, talk).await;
+    }
+    let made = tokio::select! {
+        made = Demo::make(cli.listen, talk) => made?,
+        _ = signals.next() => return Ok(()),
+    };
+    let served = serve(
+        cli,
+        made.settings().clone(),
+        None,
+        Some(&made),
+        &mut signals,
+        talk,
+    )
+    .await;
+    made.end().await;
+    served
+}
+
+async fn serve(
+    cli: &Cli,
+    settings: Settings,
+    home: Option<PathBuf>,
+    demo: Option<&Demo>,
+    signals: &mut Signals,
+    talk: Talk,
+) -> anyhow::Result<()> {
+    let listener = listen(cli, settings.server.listen).await?;
+    let address = listener.local_addr()?;
+    let parts = compose(settings, home, metrics::install()?).await?;
+    let prepared = prepare(&parts, demo, address, talk).await;
+    let stop = CancellationToken::new();
+    // Those who only look; they end when everything else has.
+    let watching = async {
+        tokio::join!(
+            pulse::beat(&parts, stop.clone()),
+            metrics::feed::follow(&parts.store, stop.clone()),
+            async {
+                if let Some(demo) = demo {
+                    demo.publish(&parts.store, talk, stop.clone()).await;
+                }
+            },
+        );
+    };
+    let serving = async {
+        let router = parts.api.router().layer(from_fn(metrics::requests::count));
+        let server = Server::start(listener, router, parts.settings.server.max_connections);
+        let why = match prepared.and_then(|()| announce(cli, address, talk)) {
+            Ok(()) => until_end(&parts, signals).await,
+            Err(error) => Err(error),
+        };
+        shutdown::stop(&parts, server, signals).await;
+        stop.cancel();
+        why
+    };
+    let ((), ended) = tokio::join!(watching, serving);
+    ended
+}
+
+/// A demo takes any port when the usual one is taken, for it is told where to look.
+async fn listen(cli: &Cli, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(_) if cli.demo && cli.listen.is_none() => {
+            TcpListener::bind(SocketAddr::new(address.ip(), 0)).await
+        }
+        bound => bound,
+    }
+    .with_context(|| format!("{address} cannot be listened on"))
+}
+
+/// What has to be so before anybody is let in.
+async fn prepare(
+    parts: &Parts,
+    demo: Option<&Demo>,
+    address: SocketAddr,
+    talk: Talk,
+) -> anyhow::Result<()> {
+    pulse::look(parts).await;
+    let url = http::url(address);
+    match demo {
+        Some(demo) => demo.enrol(&parts.store, &url, talk).await,
+        None => setup::offer(&parts.api, &url, talk).await,
+    }
+}
+
+/// Tells people and programs that requests are answered.
+fn announce(cli: &Cli, address: SocketAddr, talk: Talk) -> anyhow::Result<()> {
+    if !cli.demo {
+        talk.say(format!("listening on {}", http::url(address)));
+    }
+    if let Some(file) = &cli.port_file {
+        write_whole(file, &format!("{address}\n"))
+            .with_context(|| format!("{} cannot be written", file.display()))?;
+    }
+    systemd::ready();
+    Ok(())
+}
+
+/// Whoever waits for the file finds all of it or none.
+fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
+    let mut unfinished = file.as_os_str().to_owned();
+    unfinished.push(".new");
+    fs::write(&unfinished, text)?;
+    fs::rename(unfinished, file)
+}
+
+/// Returns when it is time to stop; an error when that was not asked for.
+async fn until_end(parts: &Parts, signals: &mut Signals) -> anyhow::Result<()> {
+    tokio::select! {
+        name = signals.next() => {
+            tracing::info!(name, "asked to stop");
+            Ok(())
+        }
+        () = parts.process.worker_ended() => {
+            let why = match parts.process.take_worker() {
+                Some(mut worker) => worker.finished().await.err(),
+                None => None,
+            };
+            Err(match why {
+                Some(error) => error.into(),
+                None => anyhow!("the worker ended by itself"),
+            })
+        }
+    }
+}

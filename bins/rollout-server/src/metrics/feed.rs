@@ -1,0 +1,106 @@
+//! Counts what happens, by following the feed. With several servers on one store each counts everything.
+
+use std::time::Duration;
+
+use fleet_store::{DieselStore, Feed, Lists};
+use fleet_types::{Event, EventKind, Reason, Seq, StepId};
+use metrics::{counter, gauge, histogram};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const BATCH: u32 = 500;
+
+/// Follows the feed from its end until cancelled.
+pub(crate) async fn follow(store: &DieselStore, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = count_all(store) => {}
+    }
+}
+
+async fn count_all(store: &DieselStore) {
+    let mut after: Option<Seq> = None;
+    loop {
+        if let Err(error) = count_next(store, &mut after).await {
+            tracing::warn!(%error, "the feed could not be followed");
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+async fn count_next(
+    store: &DieselStore,
+    after: &mut Option<Seq>,
+) -> Result<(), fleet_store::StoreError> {
+    let Some(last) = *after else {
+        *after = Some(store.last_seq().await?);
+        return Ok(());
+    };
+    store.events_wait(last, PATIENCE).await?;
+    for event in store.events_after(last, None, BATCH).await? {
+        count(&event);
+        *after = Some(event.seq);
+    }
+    Ok(())
+}
+
+fn count(event: &Event) {
+    match event.kind {
+        EventKind::RolloutHalted => counter!(ROLLOUTS, "result" => "halted").increment(1),
+        EventKind::RolloutAborted => counter!(ROLLOUTS, "result" => "aborted").increment(1),
+        EventKind::RolloutFinished => finished(event),
+        EventKind::HostFinished => host(event),
+        EventKind::HostStep => step(event),
+        _ => {}
+    }
+}
+
+fn finished(event: &Event) {
+    let clean = event.status.as_deref() == Some("completed");
+    let result = if clean {
+        "succeeded"
+    } else {
+        "succeeded_with_failures"
+    };
+    counter!(ROLLOUTS, "result" => result).increment(1);
+    if clean {
+        gauge!(LAST_SUCCESS).set(event.at.0 as f64 / 1000.0);
+    }
+}
+
+fn host(event: &Event) {
+    let known = ["success", "failed", "rolled_back", "skipped"];
+    let status = event.status.as_deref().unwrap_or_default();
+    let result = known
+        .into_iter()
+        .find(|word| *word == status)
+        .unwrap_or("other");
+    counter!(HOST_RESULTS, "result" => result).increment(1);
+    if let Some(seconds) = event.duration_seconds {
+        histogram!(HOST_TIME, "result" => result).record(seconds);
+    }
+}
+
+fn step(event: &Event) {
+    // Only words of our own become labels.
+    let word = event.step.as_deref().unwrap_or_default();
+    let step = word.parse::<StepId>().map_or("other", |step| step.as_str());
+    let outcome = match event.status.as_deref() {
+        Some("ok") => "ok",
+        Some("failed") => "failed",
+        _ => return,
+    };
+    if let Some(seconds) = event.duration_seconds {
+        histogram!(STEP_TIME, "step" => step, "outcome" => outcome).record(seconds);
+    }
+    if outcome == "failed" {
+        let word = event.reason.as_deref().unwrap_or_default();
+        let code = word
+            .parse::<Reason>()
+            .map_or("other", |reason| reason.as_str());
+        counter!(STEP_FAILURES, "step" => step, "code" => code).increment(1);
+    }
+}

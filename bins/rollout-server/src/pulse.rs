@@ -1,0 +1,58 @@
+//! Looks every second whether this process is alive on the store, and tells those who watch it.
+
+use std::time::Duration;
+
+use fleet_store::{Rollouts, Workers};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::compose::Parts;
+use crate::{metrics, systemd};
+
+const EVERY: Duration = Duration::from_secs(1);
+/// Numbers of the whole fleet cost more than a look at oneself.
+const NUMBERS_EVERY: u32 = 5;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Goes on until cancelled.
+pub(crate) async fn beat(parts: &Parts, stop: CancellationToken) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for beat in 0_u32.. {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        look(parts).await;
+        if beat % NUMBERS_EVERY == 0 {
+            count(parts).await;
+        }
+        systemd::watchdog();
+    }
+}
+
+/// One look: does the store answer, and does it know us as alive?
+pub(crate) async fn look(parts: &Parts) {
+    let me = parts.process.worker_id();
+    let answer = match timeout(PATIENCE, parts.store.worker_alive()).await {
+        Ok(Ok(alive)) if alive.iter().any(|worker| worker.id == me) => Ok(()),
+        Ok(Ok(_)) => Err("the worker of this process is not registered as alive".to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the store does not answer".to_owned()),
+    };
+    parts.process.note(answer);
+}
+
+async fn count(parts: &Parts) {
+    match timeout(PATIENCE, parts.store.status()).await {
+        Ok(Ok(status)) => {
+            metrics::fleet::show(&status);
+            parts
+                .process
+                .show_numbers(metrics::fleet::versions(&status));
+            systemd::status(&metrics::fleet::in_words(&status));
+        }
+        Ok(Err(error)) => tracing::warn!(%error, "the fleet could not be counted"),
+        Err(_) => tracing::warn!("the fleet could not be counted in time"),
+    }
+}
