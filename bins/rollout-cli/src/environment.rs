@@ -89,10 +89,15 @@ pub(crate) fn machine() -> String {
     }
 }
 
-/// Who asks: `anna@laptop`.
+/// Who asks, `anna@laptop`, and from where, `cli on laptop`.
 pub(crate) fn actor() -> Actor {
     let user = user().unwrap_or_else(|| "somebody".to_owned());
-    Actor::local(fleet_types::printable(&format!("{user}@{}", machine())))
+    let machine = machine();
+    let printable = |text: String| fleet_types::printable(&text);
+    Actor::new(
+        printable(format!("{user}@{machine}")),
+        printable(format!("cli on {machine}")),
+    )
 }
 
 /// Whether the terminal can redraw.

@@ -45,8 +45,9 @@ pub trait Access: fmt::Debug + Send + Sync {
         secret: SecretHash,
         expires_at: Timestamp,
     ) -> Result<bool, StoreError>;
-    /// Takes the offer up, once: adds the first admin. Refused when there is an admin, or the secret is not the one
-    /// offered, or it expired.
+    /// Takes the offer up, once: adds the first admin, whatever role was given. Refused when there is an admin who can
+    /// sign in, when the secret is not the one offered or its time is over, and without a password. A refusal leaves the
+    /// offer as it was.
     async fn setup_claim(
         &self,
         secret: &SecretHash,
@@ -55,8 +56,9 @@ pub trait Access: fmt::Debug + Send + Sync {
     ) -> Result<UserRecord, AccessError>;
 
     /// Counts one try to sign in as `account` from `source`, before the password is looked at. The error says how long to
-    /// wait: longer with each failure of that pair, and shared by all accounts when a source fails with many. An account
-    /// is never locked for other sources.
+    /// wait, and such a try is not counted: longer with each failure of that pair, and shared by all accounts when a source
+    /// fails often. An account is never locked for other sources. A network of IPv6 (64 bits) is one source, and all that
+    /// cannot be the name of a person are one account. Failures are forgotten after 15 minutes without a counted try.
     async fn sign_in_try(&self, account: &str, source: &str) -> Result<(), AccessError>;
     /// The password was right: forgets the failures of that pair.
     async fn sign_in_done(&self, account: &str, source: &str) -> Result<(), StoreError>;
@@ -79,14 +81,15 @@ pub trait Access: fmt::Debug + Send + Sync {
     /// Ends one session. Idempotent.
     async fn session_end(&self, id: SessionId, actor: &Actor) -> Result<(), StoreError>;
 
-    /// Makes a token. Names of tokens in force are unique.
+    /// Makes a token. Names of tokens in force are unique. It ends with the person who makes it, also when they make it by
+    /// means of another token.
     async fn token_create(
         &self,
         token: NewToken,
         actor: &Actor,
     ) -> Result<TokenRecord, AccessError>;
-    /// The token of this secret, unless it is revoked, expired, or the person who made it is locked out. Notes that it
-    /// was used.
+    /// The token of this secret, unless it is revoked, expired, or the person behind it is locked out. Notes that it was
+    /// used.
     async fn token_find(&self, secret: &SecretHash) -> Result<Option<TokenRecord>, StoreError>;
     /// Every token, the latest first, those that are over too.
     async fn token_list(&self) -> Result<Vec<TokenRecord>, StoreError>;
