@@ -2,6 +2,7 @@
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -143,21 +144,16 @@ pub(crate) async fn enforce(State(api): State<AdminApi>, request: Request, next:
         Ok(caller) => caller,
         Err(error) => return Problem::from(error).into_response(),
     };
-    let act = format!("{} {}", parts.method, printable(parts.uri.path()));
     let Some(caller) = caller else {
         if parts.headers.contains_key(AUTHORIZATION) && api.denials().take() {
-            note_denial(
-                &api,
-                Actor::new("unknown", Caller::source_of(&parts)),
-                act,
-                None,
-            )
-            .await;
+            let why = "the token is not valid".to_owned();
+            note_denial(&api, stranger(&parts), act(&parts), why).await;
         }
         return unauthenticated(&parts.headers, &parts.uri, &path);
     };
     if !caller.role.may(right) {
-        note_denial(&api, caller.actor(), act, Some(right)).await;
+        let why = format!("needs the right {right}");
+        note_denial(&api, caller.actor(), act(&parts), why).await;
         return Problem::new(
             StatusCode::FORBIDDEN,
             "forbidden",
@@ -237,14 +233,25 @@ fn percent(text: &str) -> String {
     out
 }
 
+/// Somebody who did not prove who they are.
+pub(crate) fn stranger(parts: &Parts) -> Actor {
+    Actor::new("unknown", Caller::source_of(parts))
+}
+
+/// What was asked for, as the audit names it. Without the query, in which there may be secrets.
+pub(crate) fn act(parts: &Parts) -> String {
+    let path: String = printable(parts.uri.path()).chars().take(200).collect();
+    format!("{} {path}", parts.method)
+}
+
 /// Puts a denial on record. That it cannot be is no reason to let anybody through, or to say so.
-async fn note_denial(api: &AdminApi, actor: Actor, act: String, right: Option<Right>) {
+pub(crate) async fn note_denial(api: &AdminApi, actor: Actor, act: String, why: String) {
     let entry = NewAudit {
         actor,
         action: "access".to_owned(),
         subject: Some(act),
         result: AuditResult::Denied,
-        detail: right.map(|right| format!("needs the right {right}")),
+        detail: Some(why),
     };
     if let Err(error) = api.store().audit_note(entry).await {
         log_cause("a denial could not be put on record", &error);

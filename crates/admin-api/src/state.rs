@@ -77,7 +77,8 @@ pub struct ApiSettings {
     pub time_limit: Duration,
     /// Event streams and waiting status requests open at once.
     pub max_streams: usize,
-    /// How often an event stream looks whether its caller may still see it.
+    /// How often an event stream looks whether its caller may still see it. That counts as use of a session: a page that
+    /// is open and live does not idle.
     pub recheck: Duration,
     /// How long an event stream is silent at most.
     pub keep_alive: Duration,
@@ -165,7 +166,8 @@ impl AdminApi {
         }
     }
 
-    /// Everything as one router, to serve alone or to merge with other routes. Serve it with
+    /// Everything as one router, to serve alone or to merge with other routes; not to be nested under a path, for the
+    /// pages and the table of rights name whole paths. Serve it with
     /// `into_make_service_with_connect_info::<SocketAddr>()`, for the audit names the address of the caller.
     pub fn router(&self) -> Router {
         let routes = Router::new().merge(api::routes()).merge(pages::routes());

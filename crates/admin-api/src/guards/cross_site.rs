@@ -8,12 +8,13 @@ use axum::response::{IntoResponse, Response};
 
 use crate::guards::host_name::named;
 use crate::problem::Problem;
+use crate::rights::{act, note_denial, stranger};
 use crate::sign_in::bearer;
 use crate::state::AdminApi;
 
 /// Refuses them: state changes, and looks at the API other than following a link. A bearer token is sent by no browser of
 /// its own accord, so that such requests are exempt.
-pub(crate) async fn refuse(State(_api): State<AdminApi>, request: Request, next: Next) -> Response {
+pub(crate) async fn refuse(State(api): State<AdminApi>, request: Request, next: Next) -> Response {
     let safe = matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS
@@ -26,10 +27,14 @@ pub(crate) async fn refuse(State(_api): State<AdminApi>, request: Request, next:
     } else {
         change(headers, named(&request))
     };
-    match verdict {
-        Ok(()) => next.run(request).await,
-        Err(why) => Problem::new(StatusCode::FORBIDDEN, "cross_site", why).into_response(),
+    let Err(why) = verdict else {
+        return next.run(request).await;
+    };
+    if api.denials().take() {
+        let (parts, _) = request.into_parts();
+        note_denial(&api, stranger(&parts), act(&parts), why.to_owned()).await;
     }
+    Problem::new(StatusCode::FORBIDDEN, "cross_site", why).into_response()
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -10,6 +10,7 @@ mod outermost;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
+use tower_http::compression::CompressionLayer;
 
 pub(crate) use denials::DenialBudget;
 pub(crate) use limits::too_large;
@@ -22,6 +23,8 @@ pub(crate) fn around(routes: Router<AdminApi>, api: &AdminApi) -> Router<AdminAp
     routes
         .layer(from_fn_with_state(api.clone(), rights::enforce))
         .layer(from_fn_with_state(api.clone(), cross_site::refuse))
+        // Event streams are left as they are.
+        .layer(CompressionLayer::new())
         .layer(DefaultBodyLimit::max(api.settings().body_limit))
         .layer(from_fn_with_state(api.clone(), limits::limit))
         .layer(from_fn_with_state(api.clone(), host_name::check))

@@ -238,6 +238,32 @@ async fn the_audit_names_the_address_behind_a_trusted_proxy_only() {
     }
 }
 
+#[tokio::test]
+async fn long_answers_are_compressed_for_those_who_can_read_it() {
+    let world = World::new(200).await;
+    let token = world.token(Role::Viewer).await;
+    let plain = world.get("/api/hosts?limit=200", &token).await;
+    let call = Call::new("GET", "/api/hosts?limit=200").token(&token);
+    let packed = world.send(call.header("accept-encoding", "gzip")).await;
+    assert_eq!(packed.header("content-encoding"), "gzip");
+    assert!(
+        packed.body.len() * 5 < plain.body.len(),
+        "{} of {}",
+        packed.body.len(),
+        plain.body.len()
+    );
+    assert_eq!(packed.header("x-content-type-options"), "nosniff");
+    // An event stream is not: it must arrive as it happens.
+    let stream = Call::new("GET", "/api/updates/events").token(&token);
+    let stream = stream
+        .header("accept", "text/event-stream")
+        .header("accept-encoding", "gzip");
+    let response = tower::ServiceExt::oneshot(world.router(), stream.request())
+        .await
+        .unwrap();
+    assert!(!response.headers().contains_key("content-encoding"));
+}
+
 trait LatestId {
     async fn rollout_latest_id(&self) -> Option<fleet_types::RolloutId>;
 }

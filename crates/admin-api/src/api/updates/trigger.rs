@@ -141,11 +141,16 @@ pub(crate) fn request_key(
         let why = format!("must be one printable text of at most {KEY_MOST} characters");
         return Err(Problem::field("invalid", "Idempotency-Key", why));
     }
-    let digest = Sha256::digest(format!("{what}\n{}", fields.canonical()));
     Ok(Some(RequestKey {
-        key: format!("{} {key}", caller.scope()),
-        fingerprint: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        key: digest(&[&caller.scope(), key]),
+        fingerprint: digest(&[what, &fields.canonical()]),
     }))
+}
+
+/// Of one size whatever goes in; no part holds a NUL, so that none runs into the next.
+fn digest(parts: &[&str]) -> String {
+    let digest = Sha256::digest(parts.join("\0"));
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The rollout of a request that was carried out before. Looked for before anything else, for by now the same request
