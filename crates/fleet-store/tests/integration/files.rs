@@ -333,3 +333,41 @@ async fn the_audit_trail_cannot_be_rewritten() {
         assert!(refused.to_string().contains("never"), "{sql}: {refused}");
     }
 }
+
+/// Who is signed in can look while nothing can be written.
+#[tokio::test]
+async fn sessions_hold_while_nothing_can_be_written() {
+    let spot = Spot::new();
+    let clock = ManualClock::new();
+    let options = StoreOptions {
+        busy: Duration::from_millis(100),
+        clock: std::sync::Arc::new(clock.clone()),
+        ..StoreOptions::default()
+    };
+    let store = open(&spot.path, options).await.unwrap();
+    let anna = NewUser {
+        name: "anna".parse().unwrap(),
+        role: fleet_types::Role::Admin,
+        password: None,
+    };
+    store.user_add(anna, &actor()).await.unwrap();
+    let session = NewSession {
+        id: SessionId(uuid::Uuid::now_v7()),
+        secret: SecretHash([1; 32]),
+        user: "anna".parse().unwrap(),
+        source: "192.0.2.1".to_owned(),
+    };
+    store.session_open(session, &actor()).await.unwrap();
+    clock.advance(Duration::from_secs(120));
+
+    let mut other = SqliteConnection::establish(spot.path.to_str().unwrap()).unwrap();
+    other.batch_execute("BEGIN IMMEDIATE").unwrap();
+    let refused = store.host_add(vec![host("a")], &actor()).await.unwrap_err();
+    assert!(matches!(
+        refused,
+        HostError::Store(StoreError::Unavailable { .. })
+    ));
+    let times = SessionTimes::default();
+    let found = store.session_find(&SecretHash([1; 32]), times).await;
+    assert_eq!(found.unwrap().unwrap().user.as_str(), "anna");
+}

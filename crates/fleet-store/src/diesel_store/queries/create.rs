@@ -8,6 +8,7 @@ use fleet_types::{
     StageState, Timestamp,
 };
 
+use super::inventory::hosts_in_words;
 use super::{Conn, audit, workers};
 use crate::diesel_store::rows::{AttemptRow, RolloutRow, SpecRow, StageRow, to_json, word};
 use crate::diesel_store::schema::{
@@ -48,7 +49,7 @@ pub(crate) fn rollout_create(
     remember_request(conn, id, plan, now)?;
     tell(work, id, plan, now);
     let action = format!("rollout.{}", plan.kind);
-    let detail = format!("{}, {} hosts", plan.target_ref, plan.hosts.len());
+    let detail = format!("{}, {}", plan.target_ref, hosts_in_words(plan.hosts.len()));
     let subject = id.to_string();
     audit::done(
         conn,

@@ -115,6 +115,11 @@ pub(crate) fn host_add(
     Ok(records.collect::<Result<_, _>>()?)
 }
 
+pub(super) fn hosts_in_words(number: usize) -> String {
+    let hosts = if number == 1 { "host" } else { "hosts" };
+    format!("{number} {hosts}")
+}
+
 /// One row for all of them: whoever imports a fleet does one thing.
 fn note_added(conn: &mut Conn, work: &Work, new: &[NewHost], actor: &Actor) -> QueryResult<()> {
     const NAMED: usize = 10;
@@ -132,7 +137,7 @@ fn note_added(conn: &mut Conn, work: &Work, new: &[NewHost], actor: &Actor) -> Q
             let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
             let first = names[..NAMED.min(names.len())].join(" ");
             let more = if names.len() > NAMED { " …" } else { "" };
-            let detail = format!("{} hosts: {first}{more}", names.len());
+            let detail = format!("{}: {first}{more}", hosts_in_words(names.len()));
             audit::done(conn, work, actor, "host.add", None, Some(detail))
         }
     }
@@ -345,7 +350,8 @@ pub(crate) fn host_pin(
         diesel::update(hosts::table.find(&host.id)).set(hosts::host_keys.eq(to_json(&keys)))
     )?;
     work.tell(about(EventKind::HostTrusted, name, actor, work));
-    let detail = Some(format!("{} keys", keys.len()));
+    let word = if keys.len() == 1 { "key" } else { "keys" };
+    let detail = Some(format!("{} {word}", keys.len()));
     audit::done(conn, work, actor, "host.trust", Some(name.as_str()), detail)?;
     Ok(())
 }

@@ -84,7 +84,7 @@ async fn hosts_and_rollouts(store: &DieselStore, trail: &mut Trail<'_>) {
     trail.none("a name that is taken").await;
     let keys = vec!["ssh-ed25519 AAAA".to_owned()];
     store.host_pin(h1, keys, by).await.unwrap();
-    trail.one("host.trust", Some("h1"), Some("1 keys")).await;
+    trail.one("host.trust", Some("h1"), Some("1 key")).await;
     store.host_clear_attention(h1, by).await.unwrap();
     trail.none("nothing to clear").await;
 
@@ -93,7 +93,7 @@ async fn hosts_and_rollouts(store: &DieselStore, trail: &mut Trail<'_>) {
     let id = store.rollout_create(plan.clone(), None).await.unwrap();
     let rollout = id.to_string();
     trail
-        .one("rollout.update", Some(&rollout), Some("main, 1 hosts"))
+        .one("rollout.update", Some(&rollout), Some("main, 1 host"))
         .await;
     store.rollout_create(plan, None).await.unwrap_err();
     trail.none("another one is active").await;
