@@ -129,13 +129,13 @@ impl Fields {
         self.optional(name)
     }
 
-    /// A text for people: printable, not too long, none when blank.
+    /// A text for people, made printable: not too long, none when blank.
     pub(crate) fn message(&mut self, name: &str, most: usize) -> Option<String> {
         let text: String = self.optional(name)?;
         if text.chars().count() > most {
             self.wrong(name, format!("has at most {most} characters"));
         }
-        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+        Some(printable(text.trim())).filter(|text| !text.is_empty())
     }
 
     /// Notes that a field is wrong.
