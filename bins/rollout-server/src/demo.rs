@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use admin_api::secrets::{hash_password, new_secret, new_token};
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use fleet_store::{
     Access, Actor, DieselStore, Feed, Inventory, NewToken, NewUser, Rollouts, StoreError,
 };
@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::WrongSettings;
 use crate::talk::Talk;
 
 const HOSTS: u32 = 20;
@@ -38,7 +39,8 @@ impl Demo {
     /// Makes the fleet and its first two releases.
     pub(crate) async fn make(listen: Option<SocketAddr>, talk: Talk) -> anyhow::Result<Self> {
         if let Some(address) = listen.filter(|address| !address.ip().is_loopback()) {
-            bail!("the demo listens on loopback alone, not on {address}");
+            let why = anyhow!("the demo listens on loopback alone, not on {address}");
+            return Err(why.context(WrongSettings));
         }
         let folder = tempfile::Builder::new()
             .prefix("rollout-demo-")

@@ -10,6 +10,7 @@ use rollout_settings::Settings;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::WrongSettings;
 use crate::cli::Cli;
 use crate::compose::{Parts, compose};
 use crate::demo::Demo;
@@ -22,7 +23,7 @@ use crate::{environment, metrics, pulse, setup, systemd};
 pub(crate) async fn live(cli: &Cli, talk: Talk) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     if !cli.demo {
-        let settings = environment::settings(cli)?;
+        let settings = environment::settings(cli).context(WrongSettings)?;
         let home = environment::places(cli).home;
         return serve(cli, settings, home, None, &mut signals, talk).await;
     }

@@ -14,10 +14,10 @@ mod shutdown;
 mod systemd;
 mod talk;
 
+use std::fmt;
 use std::process::ExitCode;
 
 use clap::Parser;
-use rollout_settings::SettingsError;
 
 use crate::cli::Cli;
 use crate::talk::Talk;
@@ -26,6 +26,16 @@ use crate::talk::Talk;
 const UNEXPECTED: u8 = 1;
 /// Wrong usage or configuration; nothing was done.
 const USAGE: u8 = 2;
+
+/// What was said on the command line, in the environment or in the file cannot be done; nothing was.
+#[derive(Debug)]
+pub(crate) struct WrongSettings;
+
+impl fmt::Display for WrongSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the settings cannot be used")
+    }
+}
 
 fn main() -> ExitCode {
     // Clap ends the program with 2 for wrong usage, and 0 for help.
@@ -38,13 +48,14 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             talk.failure(&error);
-            let usage = error.downcast_ref::<SettingsError>().is_some();
+            let usage = error.downcast_ref::<WrongSettings>().is_some();
             ExitCode::from(if usage { USAGE } else { UNEXPECTED })
         }
     }
 }
 
 fn run(cli: &Cli, talk: Talk) -> anyhow::Result<()> {
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -52,4 +63,13 @@ fn run(cli: &Cli, talk: Talk) -> anyhow::Result<()> {
     // A blocking call that hangs must not keep the program from ending.
     runtime.shutdown_background();
     ended
+}
+
+/// Each connection takes a file descriptor, and the usual limit is there for the sake of programs with `select`.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it is refused, accepting fails later and says so.
+    let _ = setrlimit(Resource::Nofile, limit);
 }

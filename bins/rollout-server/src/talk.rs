@@ -6,6 +6,7 @@ use anyhow::Context;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
+use crate::WrongSettings;
 use crate::cli::LogFormat;
 
 /// How to write.
@@ -24,7 +25,8 @@ impl Talk {
         let default = if demo { "error" } else { "info,russh=warn" };
         let filter = said.as_deref().unwrap_or(default);
         let filter = EnvFilter::try_new(filter)
-            .with_context(|| format!("ROLLOUT_LOG: {filter:?} is not a log filter"))?;
+            .with_context(|| format!("ROLLOUT_LOG: {filter:?} is not a log filter"))
+            .context(WrongSettings)?;
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(io::stderr)

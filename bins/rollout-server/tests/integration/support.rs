@@ -1,0 +1,399 @@
+//! A fleet, a database, and servers on both.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use admin_api::secrets::new_token;
+use fleet_store::{Access, Actor, DieselStore, Inventory, NewToken, StoreOptions};
+use fleet_types::{Role, TokenId};
+use local_fleet::{LocalFleet, ReleaseSpec};
+use reqwest::{Client, Method, Response, StatusCode};
+use rollout_parts::demo;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// How long anything may take before something is wrong.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// A client that keeps its connections to itself.
+pub(crate) fn client() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().timeout(LIMIT).build().unwrap()
+}
+
+/// Waits until something is there.
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(began.elapsed() < LIMIT, "{what}: not in {LIMIT:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A database with hosts and a token of an admin, and a release that waits.
+pub(crate) struct Site {
+    pub(crate) fleet: Option<LocalFleet>,
+    pub(crate) token: String,
+    folder: tempfile::TempDir,
+}
+
+impl Site {
+    /// No hosts, nobody: as before the first start.
+    pub(crate) fn empty() -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("rollout-server-test-")
+            .tempdir()
+            .unwrap();
+        fs::write(folder.path().join("rollout.toml"), "").unwrap();
+        Self {
+            fleet: None,
+            token: String::new(),
+            folder,
+        }
+    }
+
+    /// A token, no hosts.
+    pub(crate) async fn without_hosts() -> Self {
+        let mut site = Self::empty();
+        site.token = add_token(&site.store().await).await;
+        site
+    }
+
+    /// So many hosts on their first release, with a second one waiting.
+    pub(crate) async fn with_hosts(hosts: usize, release: ReleaseSpec) -> Self {
+        let mut site = Self::without_hosts().await;
+        let fleet = LocalFleet::builder()
+            .root(site.path("fleet"))
+            .hosts(hosts)
+            .start()
+            .await
+            .unwrap();
+        fleet.add_release(release).await.unwrap();
+        let settings = demo::settings(&fleet, site.folder.path()).unwrap();
+        let configuration = format!(
+            "[ssh]\nkey = {:?}\n[rollout]\nsettle = \"300ms\"\n[health]\nfix = false\n",
+            fleet.description().client_key.display().to_string()
+        );
+        fs::write(site.path("rollout.toml"), configuration).unwrap();
+        let store = site.store().await;
+        let actor = Actor::local("test");
+        let new = demo::new_hosts(&fleet, &settings).unwrap();
+        store.host_add(new, &actor).await.unwrap();
+        for host in fleet.hosts() {
+            let name = host.name().parse().unwrap();
+            let keys = vec![host.host_key()];
+            store.host_pin(&name, keys, &actor).await.unwrap();
+        }
+        site.fleet = Some(fleet);
+        site
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path("rollout.db")
+    }
+
+    pub(crate) async fn store(&self) -> DieselStore {
+        let url = format!("sqlite://{}", self.database().display());
+        DieselStore::open(&url, StoreOptions::default())
+            .await
+            .unwrap()
+    }
+
+    /// The program, in an environment that holds nothing of this machine's.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rollout-server"));
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.folder.path())
+            .env("TMPDIR", self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// A server on the database, once it listens.
+    pub(crate) async fn serve(&self) -> Running {
+        self.serve_with(&[], |_| {}).await
+    }
+
+    pub(crate) async fn serve_with(
+        &self,
+        arguments: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Running {
+        let database = format!("sqlite://{}", self.database().display());
+        let mut all = vec!["--config", "rollout.toml", "--database-url", &database];
+        all.extend(arguments);
+        self.start(&all, change).await
+    }
+
+    /// A server that may or may not use the database, once it listens.
+    pub(crate) async fn start(
+        &self,
+        arguments: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Running {
+        let file = self.path(&format!("port-{}", Uuid::now_v7()));
+        let name = file.display().to_string();
+        let mut all = vec!["--listen", "127.0.0.1:0", "--port-file", &name];
+        all.extend(arguments);
+        let mut command = self.command(&all);
+        change(&mut command);
+        let mut running = Running::new(command.spawn().unwrap(), self.token.clone());
+        running.wait_for(&file).await;
+        running
+    }
+
+    /// Runs a server that must not come up: its exit code and what it said.
+    pub(crate) fn refuse(
+        &self,
+        arguments: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> (i32, String) {
+        let mut command = self.command(arguments);
+        change(&mut command);
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), said)
+    }
+
+    pub(crate) async fn end(self) {
+        if let Some(fleet) = self.fleet {
+            fleet.stop().await;
+        }
+    }
+}
+
+async fn add_token(store: &DieselStore) -> String {
+    let token = new_token().unwrap();
+    let kept = NewToken {
+        id: TokenId(Uuid::now_v7()),
+        name: "robot".parse().unwrap(),
+        role: Role::Admin,
+        secret: token.hash,
+        expires_at: None,
+    };
+    let actor = Actor::local("test");
+    store.token_create(kept, &actor).await.unwrap();
+    token.text
+}
+
+/// A server at work. It is killed when this is dropped.
+pub(crate) struct Running {
+    child: Child,
+    said: Arc<Mutex<String>>,
+    pub(crate) address: String,
+    pub(crate) token: String,
+    pub(crate) client: Client,
+}
+
+impl Running {
+    fn new(mut child: Child, token: String) -> Self {
+        let said = Arc::new(Mutex::new(String::new()));
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let heard = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                heard.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
+        Self {
+            child,
+            said,
+            address: String::new(),
+            token,
+            client: client(),
+        }
+    }
+
+    async fn wait_for(&mut self, file: &Path) {
+        let began = Instant::now();
+        loop {
+            if let Ok(text) = fs::read_to_string(file) {
+                self.address = text.trim().to_owned();
+                return;
+            }
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?}: {}", self.said());
+            assert!(
+                began.elapsed() < LIMIT,
+                "it does not come up: {}",
+                self.said()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// What it said so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// What it said, once it has said this.
+    pub(crate) async fn has_said(&self, word: &str) -> String {
+        until(&format!("{word:?} on standard error"), async || {
+            Some(self.said()).filter(|said| said.contains(word))
+        })
+        .await
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Response {
+        let mut request = self
+            .client
+            .request(method, self.url(path))
+            .bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        request.send().await.unwrap()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
+        let response = self.send(Method::GET, path, None).await;
+        (response.status(), response.json().await.unwrap_or_default())
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        let response = self.send(Method::POST, path, Some(body)).await;
+        (response.status(), response.json().await.unwrap_or_default())
+    }
+
+    /// Starts a rollout over all hosts: its id.
+    pub(crate) async fn trigger(&self) -> String {
+        let (status, body) = self
+            .post("/api/updates/trigger", json!({ "all": true }))
+            .await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{body}");
+        body["rollout"]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The rollout, once it is in one of these states.
+    pub(crate) async fn rollout_in(&self, states: &[&str]) -> Value {
+        until(&format!("a rollout in {states:?}"), async || {
+            let (_, status) = self.get("/api/updates/status").await;
+            let state = status["rollout"]["state"].as_str().unwrap_or_default();
+            states.contains(&state).then(|| status["rollout"].clone())
+        })
+        .await
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// How it ended, and how long that took.
+    pub(crate) async fn ended(&mut self) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        let status = until("the end of the server", async || {
+            self.child.try_wait().unwrap()
+        })
+        .await;
+        (status, began.elapsed())
+    }
+
+    /// Kills it at once.
+    pub(crate) async fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.ended().await;
+    }
+
+    /// Ends it in good order.
+    pub(crate) async fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        let (status, _) = self.ended().await;
+        assert!(status.success(), "{status}: {}", self.said());
+    }
+
+    /// Follows the events.
+    pub(crate) async fn events(&self, after: Option<i64>) -> Stream {
+        let mut request = self
+            .client
+            .get(self.url("/api/updates/events"))
+            .header("accept", "text/event-stream")
+            .bearer_auth(&self.token);
+        if let Some(after) = after {
+            request = request.header("last-event-id", after.to_string());
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        Stream {
+            response,
+            text: String::new(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A stream of events.
+pub(crate) struct Stream {
+    response: Response,
+    text: String,
+}
+
+/// One message of a stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    pub(crate) id: Option<i64>,
+    pub(crate) name: Option<String>,
+    pub(crate) data: Value,
+}
+
+impl Stream {
+    /// The next message; none when the stream ended or was cut.
+    pub(crate) async fn next(&mut self) -> Option<Message> {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let (block, rest) = (block.to_owned(), rest.to_owned());
+                self.text = rest;
+                match message(&block) {
+                    Some(message) => return Some(message),
+                    None => continue,
+                }
+            }
+            let chunk = self.response.chunk().await.ok()??;
+            self.text.push_str(&String::from_utf8_lossy(&chunk));
+        }
+    }
+}
+
+fn message(block: &str) -> Option<Message> {
+    let field = |name: &str| {
+        let line = block.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(line.trim_start().to_owned())
+    };
+    let data = field("data:")?;
+    Some(Message {
+        id: field("id:").and_then(|id| id.parse().ok()),
+        name: field("event:"),
+        data: serde_json::from_str(&data).unwrap_or(Value::String(data)),
+    })
+}
