@@ -1,5 +1,6 @@
 //! Updates a fleet of servers over SSH, a few at a time, and takes a host back by itself when its update breaks.
 
+mod ask;
 mod cli;
 mod commands;
 mod context;

@@ -116,9 +116,12 @@ impl Output {
 
     /// Asks for a text; none when there is no answer.
     pub(crate) fn prompt(&self, question: &str) -> Option<String> {
-        let mut stderr = anstream::stderr().lock();
-        let _ = write!(stderr, "{question}");
-        let _ = stderr.flush();
+        {
+            // Not kept while waiting: a signal may end the wait, and then something has to be said.
+            let mut stderr = anstream::stderr().lock();
+            let _ = write!(stderr, "{question}");
+            let _ = stderr.flush();
+        }
         let mut answer = String::new();
         match io::stdin().lock().read_line(&mut answer) {
             Ok(read) if read > 0 => Some(answer.trim().to_owned()),

@@ -34,6 +34,8 @@ pub(crate) struct Ended {
     pub unfinished: Vec<HostName>,
     /// Why it ended, for people.
     pub why: Option<String>,
+    /// A signal asked this program to stop, even if the rollout was over by then.
+    pub interrupted: bool,
 }
 
 /// Works on the rollout until it is over or a signal ends it. The first Ctrl-C pauses it and lets the hosts in flight
@@ -101,6 +103,7 @@ pub(crate) async fn work(
         hosts: rollout_hosts(&context.store, id).await?,
         unfinished: finished.unfinished,
         why: follower.model.why.take(),
+        interrupted: signals.came_before,
     })
 }
 

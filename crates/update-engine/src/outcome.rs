@@ -109,8 +109,13 @@ pub(crate) fn rollback_failed(
             failure.message, cause.message
         )
     };
+    // Sudo refused both restarts: what has to be put right is the same as before, and no fault of the release.
+    let reason = match (cause.reason, failure.reason) {
+        (Reason::NoSudo, Reason::NoSudo) => Reason::NoSudo,
+        _ => Reason::RollbackFailed,
+    };
     Outcome {
-        reason: Reason::RollbackFailed,
+        reason,
         step: Some(failure.step),
         // The commands come last and whole: the line around them is what may be cut.
         message: format!(
@@ -190,6 +195,34 @@ mod tests {
 
     use super::*;
     use crate::testing::SimFleet;
+
+    #[test]
+    fn restarts_that_sudo_refuses_are_told_as_that() {
+        use Reason::{NoSudo, RestartFailed, RollbackFailed};
+        let app = SimFleet::app();
+        let previous = Previous {
+            version: "a".repeat(40).parse().unwrap(),
+            branch: None,
+            was_active: true,
+        };
+        for (cause, back, reason) in [
+            (NoSudo, NoSudo, NoSudo),
+            (RestartFailed, NoSudo, RollbackFailed),
+            (NoSudo, RestartFailed, RollbackFailed),
+        ] {
+            let cause = Failure::new(StepId::Restart, cause, "sudo: a password is required");
+            let back = Failure::new(
+                StepId::RollbackRestart,
+                back,
+                "sudo: a password is required",
+            );
+            let outcome = rollback_failed(&app, &previous, &cause, &back);
+            assert_eq!(outcome.reason, reason);
+            assert_eq!(outcome.status, AttemptStatus::Failed);
+            assert!(outcome.touched && outcome.needs_attention);
+            assert!(outcome.message.contains("password"), "{}", outcome.message);
+        }
+    }
 
     #[test]
     fn the_commands_to_run_by_hand() {

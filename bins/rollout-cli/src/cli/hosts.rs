@@ -18,6 +18,10 @@ pub(crate) enum HostsCommand {
         name: HostName,
     },
     /// Add a host; what isn't said is taken from the configuration
+    ///
+    /// It is taken as it is now and kept with the host: a later change of [app] or of the user and port in [ssh] does not
+    /// change hosts that are in the fleet. `hosts edit NAME --reset-app` takes branch, install, verify and the like of
+    /// [app] over again.
     Add(Box<AddHost>),
     /// Change an entry; what isn't said stays
     Edit(Box<EditHost>),
@@ -25,6 +29,8 @@ pub(crate) enum HostsCommand {
     #[command(visible_alias = "rm")]
     Remove(RemoveHosts),
     /// Add and change hosts from a file; hosts that are not in it stay as they are
+    ///
+    /// New hosts take what the file does not say from the configuration as it is now, and keep it: see `hosts add --help`.
     Import(ImportHosts),
     /// Write the fleet in a form that import reads
     Export(ExportHosts),

@@ -7,13 +7,14 @@ use fleet_types::{HostId, RolloutKind};
 use rollout_orchestrator::{Orchestrator, Plan, Standing, TriggerRefusal, WorkMode, Worker};
 
 use super::plan;
+use crate::ask::{Answer, ask};
 use crate::cli::{Global, Update};
 use crate::context::{Context, new_worker};
 use crate::display::words::{self, hosts};
 use crate::exit::Exit;
 use crate::failure::{Failure, active};
 use crate::output::Output;
-use crate::run::{conclude, work};
+use crate::run::{Ended, conclude, work};
 
 /// How often a place that is taken by an interrupted rollout is tried for again.
 const TRIES: usize = 3;
@@ -35,6 +36,7 @@ pub(crate) async fn run(arguments: &Update, global: &Global, out: Output) -> Res
     }
     orchestrator.check_identities(&first).await?;
     let mut asked = arguments.yes;
+    let mut before = Before::default();
     for _ in 0..TRIES {
         match orchestrator.standing().await? {
             Standing::Free => {}
@@ -43,31 +45,34 @@ pub(crate) async fn run(arguments: &Update, global: &Global, out: Output) -> Res
             Standing::Interrupted(record) if is_same_target(&record, &first) => {
                 match covers(&context, &record, &first).await? {
                     Coverage::All => {
-                        return take_over(&context, &orchestrator, &record, asked).await;
+                        return take_over(&context, &orchestrator, &record, asked, &mut before)
+                            .await;
                     }
                     // It is finished first; then the chosen hosts that have no part in it have their turn.
                     Coverage::Some => {
-                        let exit = take_over(&context, &orchestrator, &record, asked).await?;
+                        let exit =
+                            take_over(&context, &orchestrator, &record, asked, &mut before).await?;
                         if !matches!(exit, Exit::Done | Exit::SomeFailed) {
                             return Ok(exit);
                         }
+                        before.go_on()?;
                     }
                     Coverage::None => {
-                        if !settle(&context, &orchestrator, &record, asked).await? {
+                        if !settle(&context, &orchestrator, &record, asked, &mut before).await? {
                             return Ok(Exit::Refused);
                         }
                     }
                 }
             }
             Standing::Interrupted(record) => {
-                if !settle(&context, &orchestrator, &record, asked).await? {
+                if !settle(&context, &orchestrator, &record, asked, &mut before).await? {
                     return Ok(Exit::Refused);
                 }
             }
         }
         // What is frozen is the fleet as it is now, not as it was before others were settled.
         let plan = orchestrator.plan(&request).await?;
-        if !asked && !confirm(&context, &plan) {
+        if !asked && !confirm(&context, &plan, &before).await? {
             return Ok(Exit::Refused);
         }
         asked = true;
@@ -143,6 +148,7 @@ async fn take_over(
     orchestrator: &Orchestrator,
     record: &RolloutRecord,
     asked: bool,
+    before: &mut Before,
 ) -> Result<Exit, Failure> {
     let id = record.id.short();
     context.out.say(format!(
@@ -151,12 +157,16 @@ async fn take_over(
         record.started_by,
         words::ago(record.created_at)
     ));
-    if !asked && !context.out.ask("Take it over and finish it?") {
-        context.out.say("nothing was changed");
+    if !asked
+        && !before
+            .agrees(context, "Take it over and finish it?".to_owned())
+            .await?
+    {
         return Ok(Exit::Refused);
     }
     let worker = Worker::start(orchestrator, new_worker(), WorkMode::One(record.id)).await?;
     let ended = work(context, orchestrator, record.id, worker).await?;
+    before.note(&ended);
     conclude(context, &ended).await
 }
 
@@ -166,6 +176,7 @@ async fn settle(
     orchestrator: &Orchestrator,
     record: &RolloutRecord,
     asked: bool,
+    before: &mut Before,
 ) -> Result<bool, Failure> {
     let id = record.id.short();
     context.out.say(format!(
@@ -174,26 +185,79 @@ async fn settle(
         record.started_by,
         words::ago(record.created_at)
     ));
-    if !asked && !context.out.ask(&format!("End rollout {id}?")) {
-        context.out.say("nothing was changed");
+    if !asked && !before.agrees(context, format!("End rollout {id}?")).await? {
         return Ok(false);
     }
-    super::verbs::settle_interrupted(context, orchestrator, record.id).await?;
+    let ended = super::verbs::settle_interrupted(context, orchestrator, record.id).await?;
+    before.note(&ended);
+    before.go_on()?;
     Ok(true)
 }
 
-fn confirm(context: &Context, plan: &Plan) -> bool {
+async fn confirm(context: &Context, plan: &Plan, before: &Before) -> Result<bool, Failure> {
     let count = u32::try_from(plan.hosts.len()).unwrap_or(u32::MAX);
     context.out.say(plan::text(plan));
-    let sure = context.out.ask(&format!(
-        "Update {} to {}?",
-        hosts(count),
-        plan.rollout.target_ref
-    ));
-    if !sure {
-        context.out.say("nothing was changed");
+    let question = format!("Update {} to {}?", hosts(count), plan.rollout.target_ref);
+    before.agrees(context, question).await
+}
+
+/// What this command did before the rollout that it is about.
+#[derive(Debug, Default)]
+struct Before {
+    /// How the rollouts ended that were in the way.
+    settled: Vec<String>,
+    interrupted: bool,
+}
+
+impl Before {
+    fn note(&mut self, ended: &Ended) {
+        self.settled.push(format!(
+            "rollout {} is {}",
+            ended.rollout.id.short(),
+            words::state(ended.rollout.state)
+        ));
+        self.interrupted |= ended.interrupted;
     }
-    sure
+
+    /// Whoever wanted this program to stop while it settled another rollout does not want the next one started.
+    fn go_on(&self) -> Result<(), Failure> {
+        if self.interrupted {
+            Err(self.stopped())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Asks. False was said to the person already.
+    async fn agrees(&self, context: &Context, question: String) -> Result<bool, Failure> {
+        match ask(context.out, question).await? {
+            Answer::Yes => Ok(true),
+            Answer::No if self.settled.is_empty() => {
+                context.out.say("nothing was changed");
+                Ok(false)
+            }
+            Answer::No => {
+                let settled = self.settled.join(", ");
+                context
+                    .out
+                    .say(format!("{settled}; nothing new was started"));
+                Ok(false)
+            }
+            Answer::Interrupted => {
+                // The question's line has no end yet.
+                context.out.shout("");
+                Err(self.stopped())
+            }
+        }
+    }
+
+    fn stopped(&self) -> Failure {
+        if self.settled.is_empty() {
+            return Failure::new(Exit::Interrupted, "interrupted: nothing was changed");
+        }
+        Failure::new(Exit::Interrupted, "interrupted: nothing new was started")
+            .why(self.settled.join(", "))
+    }
 }
 
 /// Why a rollout was not started and finished.
@@ -240,7 +304,7 @@ pub(crate) async fn detach(
     plan: &Plan,
     asked: bool,
 ) -> Result<Exit, Failure> {
-    if !asked && !confirm(context, plan) {
+    if !asked && !confirm(context, plan, &Before::default()).await? {
         return Ok(Exit::Refused);
     }
     let id = orchestrator.trigger_detached(plan).await?;

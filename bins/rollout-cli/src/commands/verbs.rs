@@ -144,12 +144,13 @@ async fn finish(
     work(context, orchestrator, id, worker).await
 }
 
-/// Ends a rollout whose processes are gone: no further host is started, those in flight are settled.
+/// Ends a rollout whose processes are gone: no further host is started, those in flight are settled. Returns how it
+/// ended, and whether a signal came meanwhile.
 pub(crate) async fn settle_interrupted(
     context: &Context,
     orchestrator: &Orchestrator,
     id: RolloutId,
-) -> Result<(), Failure> {
+) -> Result<Ended, Failure> {
     match orchestrator.abort(id, &context.actor).await {
         // It may be over by now.
         Ok(()) | Err(fleet_store::VerbError::WrongState { .. }) => {}
@@ -168,7 +169,7 @@ pub(crate) async fn settle_interrupted(
         id.short(),
         words::state(ended.rollout.state)
     ));
-    Ok(())
+    Ok(ended)
 }
 
 /// The rollout that is in the way.

@@ -59,6 +59,7 @@ pub(crate) async fn run(which: &Which, global: &Global, out: Output) -> Result<E
         hosts: rollout_hosts(&context.store, id).await?,
         unfinished: Vec::new(),
         why: follower.model.why.take(),
+        interrupted: false,
     };
     conclude(&context, &ended).await
 }

@@ -7,6 +7,7 @@ mod crashes;
 mod demo;
 mod inventory;
 mod overlaps;
+mod questions;
 mod screens;
 mod signals;
 mod support;

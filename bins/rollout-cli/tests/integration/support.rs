@@ -138,6 +138,10 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn of(child: Child) -> Self {
+        Self { child: Some(child) }
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         send(self.child.as_ref().unwrap().id(), signal).unwrap();
     }

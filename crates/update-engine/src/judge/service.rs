@@ -59,7 +59,15 @@ pub(crate) fn judge_restart(
             output.exit
         );
         // The look before asks sudo too, but a rule that wants a password answers like one that does not.
-        let reason = if output.stderr.text().contains("a password is required") {
+        let said = output.stderr.text();
+        // The second are the words of sudo-rs.
+        let refused = [
+            "a password is required",
+            "interactive authentication is required",
+        ]
+        .iter()
+        .any(|words| said.contains(words));
+        let reason = if refused {
             Reason::NoSudo
         } else {
             Reason::RestartFailed
@@ -469,6 +477,10 @@ mod tests {
     fn a_restart_for_which_sudo_wants_a_password_is_no_fault_of_the_release() {
         for (said, reason) in [
             ("sudo: a password is required\n", Reason::NoSudo),
+            (
+                "sudo: interactive authentication is required\n",
+                Reason::NoSudo,
+            ),
             ("Job for app.service failed.\n", Reason::RestartFailed),
         ] {
             let mut output = answer(&[("rc", "1")]);
@@ -476,6 +488,7 @@ mod tests {
             output.stderr.tail = said.as_bytes().to_vec();
             let failure = judge_restart(&output, StepId::Restart, &baseline()).unwrap_err();
             assert_eq!(failure.reason, reason, "{said}");
+            assert!(failure.message.contains(said.trim()), "{}", failure.message);
         }
     }
 }

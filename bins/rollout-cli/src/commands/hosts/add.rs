@@ -18,7 +18,9 @@ pub(crate) async fn run(context: &Context, arguments: AddHost) -> Result<Exit, F
             .out
             .object(&super::views(context, &[name.as_str()]).await?)?;
     }
-    context.out.say(format!("added {name}"));
+    context.out.say(format!(
+        "added {name}; what was not said is from the configuration as it is now, and stays when that changes"
+    ));
     context.out.next(&[
         (
             format!("rollout-cli hosts trust {name}"),
