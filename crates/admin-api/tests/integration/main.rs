@@ -7,6 +7,7 @@ mod embedding;
 mod events;
 mod guards;
 mod hosts;
+mod nonsense;
 mod people;
 mod rights;
 mod sign_in;
