@@ -31,10 +31,10 @@ mod identity;
 mod pages;
 mod problem;
 mod rights;
-pub mod secrets;
 mod sign_in;
 mod state;
 
+pub use access_secrets as secrets;
 pub use api::openapi::openapi_json;
 pub use identity::{Caller, CallerKind, Identify, IdentifyError};
 pub use problem::{FieldError, Problem};

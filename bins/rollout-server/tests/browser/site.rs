@@ -35,12 +35,12 @@ impl Site {
     pub(crate) async fn start(hosts: usize, release: ReleaseSpec) -> Self {
         let mut site = Self::prepare(hosts, release).await;
         let store = site.store().await;
-        let hash = access_secrets::hash_password(PASSWORD).await.unwrap();
+        let hash = access_secrets::hash_password(PASSWORD.to_owned()).await.unwrap();
         for (name, role) in PEOPLE {
             let user = NewUser {
                 name: name.parse().unwrap(),
                 role,
-                password: Some(PasswordHash(hash.clone())),
+                password: Some(hash.clone()),
             };
             store.user_add(user, &Actor::local("test")).await.unwrap();
         }

@@ -1,4 +1,4 @@
-//! Passwords, tokens and the secrets of sessions. Knows no HTTP: the command line makes the same hashes.
+//! Passwords, tokens and the secrets of sessions. Knows no HTTP: server and command line make the same hashes with it.
 
 use argon2::Argon2;
 use argon2::password_hash::phc;
