@@ -33,6 +33,7 @@ mod problem;
 mod rights;
 mod sign_in;
 mod state;
+mod streams;
 
 pub use access_secrets as secrets;
 pub use api::openapi::openapi_json;

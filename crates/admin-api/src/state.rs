@@ -9,11 +9,11 @@ use fleet_store::{AdminStore, SessionTimes};
 use fleet_types::{Policy, UserName};
 use rollout_orchestrator::{Orchestrator, SlotTransport};
 use rollout_settings::{AppDefaults, Subnet};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::identity::Identify;
 use crate::sign_in::StoreIdentity;
+use crate::streams::Streams;
 use crate::{api, guards, pages};
 
 /// The API over one store and one orchestrator. A cheap handle: clones share everything.
@@ -31,7 +31,7 @@ struct Inner {
     sign_in: Option<Arc<StoreIdentity>>,
     process: Arc<dyn HostProcess>,
     settings: ApiSettings,
-    streams: Arc<Semaphore>,
+    streams: Streams,
     denials: guards::DenialBudget,
     stop: CancellationToken,
 }
@@ -77,6 +77,8 @@ pub struct ApiSettings {
     pub time_limit: Duration,
     /// Event streams and waiting status requests open at once.
     pub max_streams: usize,
+    /// Of these, so many of one person or token.
+    pub max_streams_of_one: usize,
     /// How often an event stream looks whether its caller may still see it. That counts as use of a session: a page that
     /// is open and live does not idle.
     pub recheck: Duration,
@@ -102,6 +104,7 @@ impl Default for ApiSettings {
             body_limit: 64 * 1024,
             time_limit: Duration::from_secs(30),
             max_streams: 256,
+            max_streams_of_one: 64,
             recheck: Duration::from_secs(10),
             keep_alive: Duration::from_secs(15),
             policy: Policy::default(),
@@ -150,7 +153,7 @@ impl AdminApi {
         process: Arc<dyn HostProcess>,
         settings: ApiSettings,
     ) -> Self {
-        let streams = Arc::new(Semaphore::new(settings.max_streams));
+        let streams = Streams::new(settings.max_streams, settings.max_streams_of_one);
         Self {
             inner: Arc::new(Inner {
                 orchestrator,
@@ -208,7 +211,7 @@ impl AdminApi {
         &self.inner.process
     }
 
-    pub(crate) fn streams(&self) -> &Arc<Semaphore> {
+    pub(crate) fn streams(&self) -> &Streams {
         &self.inner.streams
     }
 

@@ -41,12 +41,12 @@ pub(crate) fn routes() -> Router<AdminApi> {
         .merge(audit::routes())
 }
 
-/// As many streams are open as this process bears.
+/// As many streams are open as this process bears, or as one caller may have.
 pub(crate) fn too_many_streams() -> Problem {
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "too_many_streams",
-        "as many streams are open as this process bears",
+        "as many streams are open as this process bears, or as one caller may have",
     )
     .after(5)
 }

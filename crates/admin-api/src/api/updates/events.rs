@@ -13,7 +13,6 @@ use axum::{Extension, Json};
 use fleet_types::{Event, Right, RolloutId, Seq};
 use futures_util::stream;
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
@@ -24,6 +23,7 @@ use crate::api::updates::find;
 use crate::identity::Caller;
 use crate::problem::{Problem, log_cause};
 use crate::state::AdminApi;
+use crate::streams::StreamPlace;
 
 /// A browser that lost the stream comes back after this long.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(3);
@@ -80,9 +80,8 @@ pub(crate) async fn events(
     }
     let place = api
         .streams()
-        .clone()
-        .try_acquire_owned()
-        .map_err(|_| too_many_streams())?;
+        .take(caller.scope())
+        .ok_or_else(too_many_streams)?;
     let follow = Follow::new(api.clone(), caller, parts, rollout, after, place).await?;
     let events = stream::unfold(follow, Follow::next);
     let keep_alive = KeepAlive::new()
@@ -158,7 +157,7 @@ struct Follow {
     ready: VecDeque<Message>,
     over: bool,
     checked: Instant,
-    _place: OwnedSemaphorePermit,
+    _place: StreamPlace,
 }
 
 impl Follow {
@@ -168,7 +167,7 @@ impl Follow {
         parts: Parts,
         rollout: Option<RolloutId>,
         after: Option<Seq>,
-        place: OwnedSemaphorePermit,
+        place: StreamPlace,
     ) -> Result<Self, Problem> {
         let head = api.store().last_seq().await?;
         let mut ready = VecDeque::from([Message::default().retry(RETRY).comment("hello")]);

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::header::{ETAG, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use fleet_types::{Seq, view};
 use tokio::time::Instant;
 
 use crate::api::params::Params;
 use crate::api::{LONGEST_WAIT, too_many_streams};
+use crate::identity::Caller;
 use crate::problem::Problem;
 use crate::state::AdminApi;
 
@@ -30,6 +31,7 @@ use crate::state::AdminApi;
     ))]
 pub(crate) async fn status(
     State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
     params: Params,
     parts: Parts,
 ) -> Result<Response, Problem> {
@@ -39,7 +41,7 @@ pub(crate) async fn status(
         None => last_known(&parts.headers),
     };
     if let Some(after) = after.filter(|_| !wait.is_zero()) {
-        wait_for_news(&api, after, wait).await?;
+        wait_for_news(&api, &caller, after, wait).await?;
         // They may have been locked out meanwhile.
         if api.identify().identify(&parts).await?.is_none() {
             return Err(Problem::new(
@@ -69,11 +71,14 @@ fn last_known(headers: &HeaderMap) -> Option<Seq> {
     digits.parse().ok().map(Seq)
 }
 
-async fn wait_for_news(api: &AdminApi, after: Seq, wait: Duration) -> Result<(), Problem> {
-    let _place = api
-        .streams()
-        .try_acquire()
-        .map_err(|_| too_many_streams())?;
+async fn wait_for_news(
+    api: &AdminApi,
+    caller: &Caller,
+    after: Seq,
+    wait: Duration,
+) -> Result<(), Problem> {
+    let place = api.streams().take(caller.scope());
+    let _place = place.ok_or_else(too_many_streams)?;
     let deadline = Instant::now() + wait;
     loop {
         // A number from the future is of a store that was restored since: that is news.
