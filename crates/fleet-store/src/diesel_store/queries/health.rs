@@ -1,5 +1,6 @@
 //! The health checker's turns, leases and findings.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -301,13 +302,13 @@ pub(super) fn proven_active(conn: &mut Conn, host: &str, now: i64) -> QueryResul
     Ok(())
 }
 
-/// What the checker saw of these hosts last.
-pub(crate) fn findings(
-    conn: &mut Conn,
-    ids: &[&str],
-) -> QueryResult<std::collections::HashMap<String, (Option<i64>, Option<String>)>> {
+/// When a host was last looked at, and what was seen.
+type Finding = (Option<i64>, Option<String>);
+
+/// What the checker saw of these hosts last, by their ids.
+pub(crate) fn findings(conn: &mut Conn, ids: &[&str]) -> QueryResult<HashMap<String, Finding>> {
     const CHUNK: usize = 500;
-    let mut found = std::collections::HashMap::with_capacity(ids.len());
+    let mut found = HashMap::with_capacity(ids.len());
     for some in ids.chunks(CHUNK) {
         let rows: Vec<(String, Option<i64>, Option<String>)> = health_checks::table
             .filter(health_checks::host.eq_any(some.to_vec()))

@@ -1,0 +1,2 @@
+sample_unit
+exit 0
