@@ -7,21 +7,20 @@ use async_trait::async_trait;
 use fleet_types::{HostId, WorkerId};
 
 use crate::error::{LeaseError, StoreError};
-use crate::records::{Due, HealthLease, HealthSeen, RestartLimit, RestartTurn};
+use crate::records::{Due, HealthLease, HealthSeen, RestartLimit, RestartTurn, Turns};
 
 /// What the health checker needs. A host that a rollout has in `updating` is never handed out, and one that needs
 /// attention is handed out to be looked at only.
 #[async_trait]
 pub trait Health: fmt::Debug + Send + Sync {
     /// Takes the hosts that were not looked at for `every`, those that waited longest first, and puts their next look
-    /// off by `every` and up to a tenth of it. So several processes share one sweep. `all`: whether their time has come
-    /// or not. Hosts in `updating` are left out.
+    /// off by `every` and up to a tenth of it. So several processes share one sweep. Hosts in `updating` are left out.
     async fn health_due(
         &self,
         worker: WorkerId,
         every: Duration,
         limit: u32,
-        all: bool,
+        turns: Turns,
     ) -> Result<Vec<Due>, LeaseError>;
     /// Writes down what was seen, with an event when the state changed. Nothing is written about a host that a rollout
     /// took on since `seen.since`: what was seen is no news then. Says whether it was written.

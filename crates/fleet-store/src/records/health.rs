@@ -6,6 +6,17 @@ use fleet_types::{Epoch, HealthState, HostId, Timestamp, WorkerId};
 
 use super::HostRecord;
 
+/// Which hosts are to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turns {
+    /// Those whose time has come.
+    Due,
+    /// All, whether their time has come or not.
+    All,
+    /// Only these, whether their time has come or not. The turns of others stay as they are.
+    Of(Vec<HostId>),
+}
+
 /// A host whose turn it is to be looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {

@@ -21,7 +21,7 @@ impl Health for DieselStore {
         worker: WorkerId,
         every: Duration,
         limit: u32,
-        all: bool,
+        turns: Turns,
     ) -> Result<Vec<Due>, LeaseError> {
         run!(self, write Host, |conn, work, q| q::health::health_due(
             conn,
@@ -29,7 +29,7 @@ impl Health for DieselStore {
             worker,
             every,
             i64::from(limit),
-            all
+            &turns
         ))
     }
 

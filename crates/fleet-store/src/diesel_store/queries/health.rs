@@ -12,7 +12,7 @@ use crate::diesel_store::rows::{HostRow, LastAttempt};
 use crate::diesel_store::schema::{attempts, health_checks, health_restarts, hosts};
 use crate::diesel_store::work::{Answer, Work, millis, refuse, widen};
 use crate::error::LeaseError;
-use crate::records::{Due, HealthLease, HealthSeen, RestartLimit, RestartTurn};
+use crate::records::{Due, HealthLease, HealthSeen, RestartLimit, RestartTurn, Turns};
 
 /// What a host is leased for when its service is restarted outside of a rollout.
 pub(crate) const HEALTH: &str = "health";
@@ -23,7 +23,7 @@ pub(crate) fn health_due(
     worker: WorkerId,
     every: Duration,
     limit: i64,
-    all: bool,
+    turns: &Turns,
 ) -> Answer<Vec<Due>, LeaseError> {
     workers::require_lease(conn, work, &worker.to_string())?;
     widen(enter_new_hosts(conn))?;
@@ -45,11 +45,16 @@ pub(crate) fn health_due(
         .limit(limit)
         .select((health_checks::next_at, HostRow::as_select()))
         .into_boxed::<<Conn as diesel::Connection>::Backend>();
-    if !all {
-        rows = rows.filter(due);
+    match turns {
+        Turns::Due => rows = rows.filter(due),
+        Turns::All => {}
+        Turns::Of(hosts) => {
+            let ids: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+            rows = rows.filter(health_checks::host.eq_any(ids));
+        }
     }
     let rows: Vec<(i64, HostRow)> = rows.load(conn)?;
-    let mut turns = Vec::with_capacity(rows.len());
+    let mut taken = Vec::with_capacity(rows.len());
     for (was, row) in rows {
         let next = now
             .saturating_add(every)
@@ -64,14 +69,14 @@ pub(crate) fn health_due(
         .execute(conn)?;
         if ours == 1 {
             let last = last_attempt(conn, &row)?;
-            turns.push(Due {
+            taken.push(Due {
                 host: row.record(last.as_ref())?,
                 since: Timestamp(now),
                 epoch: Epoch(row.lease_epoch),
             });
         }
     }
-    Ok(turns)
+    Ok(taken)
 }
 
 /// Up to a tenth of the time between two looks, so that hosts added together do not stay together.

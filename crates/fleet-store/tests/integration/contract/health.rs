@@ -16,7 +16,7 @@ async fn checker(store: &DieselStore) -> WorkerId {
 
 async fn due(store: &DieselStore, checker: WorkerId, limit: u32) -> Vec<Due> {
     store
-        .health_due(checker, EVERY, limit, false)
+        .health_due(checker, EVERY, limit, Turns::Due)
         .await
         .unwrap()
 }
@@ -64,12 +64,26 @@ pub(crate) async fn turns_are_taken_once(place: &Place) {
     }
     assert_eq!(due(&store, two, 9).await.len(), 3);
     assert_eq!(
-        store.health_due(one, EVERY, 9, true).await.unwrap().len(),
+        store
+            .health_due(one, EVERY, 9, Turns::All)
+            .await
+            .unwrap()
+            .len(),
         3
     );
+    // Who asks for one host takes no turn of another.
+    place.clock.advance(EVERY * 2);
+    for worker in [one, two] {
+        store.worker_renew(worker).await.unwrap();
+    }
+    let only = store.host_get(&"h002".parse().unwrap()).await.unwrap();
+    let only = Turns::Of(vec![only.unwrap().id]);
+    let asked = store.health_due(one, EVERY, 9, only).await.unwrap();
+    assert_eq!(names(&asked), ["h002"]);
+    assert_eq!(names(&due(&store, two, 9).await), ["h001", "h003"]);
     // Who lost its lease gets no turns.
     store.worker_leave(one).await.unwrap();
-    assert!(store.health_due(one, EVERY, 9, true).await.is_err());
+    assert!(store.health_due(one, EVERY, 9, Turns::All).await.is_err());
 }
 
 pub(crate) async fn findings_are_written_with_their_event(place: &Place) {
@@ -113,7 +127,10 @@ pub(crate) async fn updates_come_first(place: &Place) {
     let (id, updater) = start(&store, one_stage(&hosts[..1])).await;
     let claimed = claim(&store, id, updater).await;
     // In `updating`: not handed out, not written about, not leased.
-    let others = store.health_due(checker, EVERY, 9, true).await.unwrap();
+    let others = store
+        .health_due(checker, EVERY, 9, Turns::All)
+        .await
+        .unwrap();
     assert_eq!(names(&others), ["h002"]);
     let old = seen(&before[0], HealthState::Inactive);
     assert!(!store.health_record(hosts[0].id, old.clone()).await.unwrap());
@@ -225,7 +242,7 @@ pub(crate) async fn restarts_are_counted(place: &Place) {
     let limit = RestartLimit::default();
     for nth in 1..=4 {
         let turn = store
-            .health_due(checker, EVERY, 1, true)
+            .health_due(checker, EVERY, 1, Turns::All)
             .await
             .unwrap()
             .remove(0);
