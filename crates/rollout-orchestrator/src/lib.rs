@@ -69,7 +69,8 @@
 //! Where to read next, in the order in which things happen: `trigger` (from a request to a frozen plan; the plan itself is
 //! made in `planning` and `again`), `work_loop` (what a worker does all day; what next is decided in `decide`),
 //! `work_loop::hosts` (claims and takeovers), `resolve` (which commit), `attempt` (one host, with its `journal` and its
-//! `slots`), `lease` (what a worker may still do), `standing` (who works on what).
+//! `slots`), `lease` (what a worker may still do), `standing` (who works on what),
+//! `health` (services that are down between rollouts).
 
 mod again;
 mod attempt;
@@ -77,6 +78,7 @@ mod current;
 mod decide;
 mod desk;
 mod endpoint;
+mod health;
 mod journal;
 mod lease;
 mod orchestrator;
@@ -92,6 +94,7 @@ mod worker;
 
 pub use again::AgainRequest;
 pub use endpoint::{EndpointError, endpoint};
+pub use health::{CheckDone, Checked, HealthSweeper, SweepError, SweepSettings};
 pub use orchestrator::Orchestrator;
 pub use planning::{Plan, PlanError, PlanRequest, PlannedStage};
 pub use settings::{OrchestratorSettings, SshDefaults};

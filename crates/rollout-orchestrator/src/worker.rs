@@ -177,6 +177,11 @@ impl Worker {
         SlotTransport::new(slots, self.places.clone(), self.concurrency, Arc::default())
     }
 
+    /// Follows its registration: closed once it has ended.
+    pub(crate) fn registration(&self) -> watch::Receiver<Slots> {
+        self.registration.clone()
+    }
+
     /// Asks it to claim nothing more, to finish the hosts in flight, and to leave. What is not finished after `grace` is
     /// left to the next worker, which needs not wait for the lease to run out. Returns at once; see [`Worker::finished`].
     pub fn stop(&self, grace: Duration) {

@@ -8,6 +8,8 @@ mod course;
 mod crash;
 mod faults;
 mod gate;
+mod health;
+mod health_races;
 mod leaving;
 mod process;
 mod process_network;

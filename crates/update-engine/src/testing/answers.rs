@@ -61,6 +61,8 @@ pub(super) fn answer(
         "verify" | "rollback_verify" => host.verify(origin, command, extent),
         "rollback_checkout" => host.checkout(command, extent),
         "resolve" => host.resolve(origin, command, extent),
+        "health_probe" => host.with_health(Answer::exit(0)),
+        "health_restart" => host.start_again(origin, extent),
         other => Answer::exit(127).said(&format!("error: a simulated host does not know {other}")),
     }
 }
@@ -88,39 +90,51 @@ impl SimHost {
     }
 
     fn with_unit(&self, answer: Answer) -> Answer {
-        let running = self.running.is_some();
-        answer
-            .fact(
-                "unit_LoadState",
-                if self.unit_loaded {
-                    "loaded"
-                } else {
-                    "not-found"
-                },
-            )
-            .fact(
-                "unit_ActiveState",
-                if running { "active" } else { "failed" },
-            )
-            .fact("unit_SubState", if running { "running" } else { "failed" })
+        self.with_unit_as("unit_", answer)
             .fact("unit_Type", "simple")
-            .fact(
-                "unit_MainPID",
-                if running {
-                    1000 + self.lives + self.restarts
-                } else {
-                    0
-                },
-            )
-            .fact("unit_NRestarts", self.restarts)
-            .fact(
-                "unit_InvocationID",
-                format!("{:016x}{:016x}", self.lives, self.restarts),
-            )
-            .fact("boot", self.boots)
             .fact("unit_TimeoutStartUSec", "1min 30s")
             .fact("unit_TimeoutStopUSec", "1min 30s")
             .fact("unit_StartLimitIntervalUSec", "10s")
+    }
+
+    /// What the health checker asks for.
+    fn with_health(&self, answer: Answer) -> Answer {
+        self.with_unit_as("", answer)
+    }
+
+    fn with_unit_as(&self, prefix: &str, answer: Answer) -> Answer {
+        let running = self.running.is_some();
+        let (active, sub) = match running {
+            true => ("active", "running"),
+            false => ("failed", "failed"),
+        };
+        let load = match self.unit_loaded {
+            true => "loaded",
+            false => "not-found",
+        };
+        let process = match running {
+            true => 1000 + self.lives + self.restarts,
+            false => 0,
+        };
+        let life = format!("{:016x}{:016x}", self.lives, self.restarts);
+        let named = |name: &str| format!("{prefix}{name}");
+        answer
+            .fact(&named("LoadState"), load)
+            .fact(&named("ActiveState"), active)
+            .fact(&named("SubState"), sub)
+            .fact(&named("MainPID"), process)
+            .fact(&named("NRestarts"), self.restarts)
+            .fact(&named("InvocationID"), life)
+            .fact("boot", self.boots)
+    }
+
+    /// The health checker's restart, which leaves a service alone that is active by then.
+    fn start_again(&mut self, origin: &SimOrigin, extent: Extent) -> Answer {
+        if self.running.is_some() {
+            return self.with_health(Answer::exit(0).fact("left_alone", 1));
+        }
+        let exit = self.restart(origin, extent).0.exit;
+        self.with_health(Answer::exit(exit))
     }
 
     fn inspect(&self, origin: &SimOrigin, command: &RemoteCommand, extent: Extent) -> Answer {

@@ -1,0 +1,259 @@
+//! The sweep: every host's service is looked at about once a minute, and started again when it is down.
+//!
+//! It runs beside a [`Worker`], under whose lease it opens connections. Rollouts come first: while one is at work, one
+//! check at a time is made in this process. A host in `updating` is never touched, for its lease is the rollout's.
+
+mod check;
+mod judge;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fleet_store::{Due, Health, LeaseError, RestartLimit, StoreError, Turns};
+use fleet_types::{HealthState, HostId, HostName, RolloutState};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use self::check::Check;
+use crate::orchestrator::Orchestrator;
+use crate::places::Places;
+use crate::slots::{SlotTransport, Slots};
+use crate::worker::Worker;
+
+/// How often it is looked whether a host's time has come, when none had.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How the health checker works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SweepSettings {
+    /// Each host is looked at this often, and up to a tenth of it later.
+    pub every: Duration,
+    /// Whether [`HealthSweeper::run`] starts a service again that is down.
+    pub fix: bool,
+    /// How often one host's service is restarted at most.
+    pub limit: RestartLimit,
+    /// After a restart: how long the service must stay up to count as active.
+    pub settle: Duration,
+    /// For how long after an update a service is looked at only: it may still be starting.
+    pub quiet: Duration,
+}
+
+impl Default for SweepSettings {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(60),
+            fix: true,
+            limit: RestartLimit::default(),
+            settle: Duration::from_secs(5),
+            quiet: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What came of one look at one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The host.
+    pub host: HostName,
+    /// How it is.
+    pub health: HealthState,
+    /// More, for people: one printable line.
+    pub message: String,
+    /// What was done.
+    pub done: CheckDone,
+}
+
+/// What a check did beside looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckDone {
+    /// Nothing.
+    Looked,
+    /// The service was restarted, whether that helped or not.
+    Restarted,
+    /// Nothing: it was restarted as often as allowed already.
+    UsedUp,
+    /// Nothing, and nothing was written down: a rollout took the host on meanwhile, or it could not be asked now.
+    LeftAlone,
+}
+
+/// Why no sweep could be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SweepError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The worker beside it has lost its lease or has ended.
+    #[error("the checks cannot go on: {what}")]
+    NoLease {
+        /// What is known of it.
+        what: String,
+    },
+}
+
+impl From<LeaseError> for SweepError {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Store(error) => Self::Store(error),
+            other => Self::NoLease {
+                what: other.to_string(),
+            },
+        }
+    }
+}
+
+/// Looks after services beside a [`Worker`]. A cheap handle.
+#[derive(Clone, Debug)]
+pub struct HealthSweeper {
+    orchestrator: Orchestrator,
+    health: Arc<dyn Health>,
+    registration: watch::Receiver<Slots>,
+    places: Places,
+    settings: SweepSettings,
+}
+
+impl HealthSweeper {
+    /// Beside this worker. `health` is the store that the orchestrator works on.
+    #[must_use]
+    pub fn beside(
+        worker: &Worker,
+        orchestrator: &Orchestrator,
+        health: Arc<dyn Health>,
+        settings: SweepSettings,
+    ) -> Self {
+        Self {
+            orchestrator: orchestrator.clone(),
+            health,
+            registration: worker.registration(),
+            places: Places::new(orchestrator.settings().concurrency, Arc::default()),
+            settings,
+        }
+    }
+
+    /// Sweeps until the worker has ended. Dropping the future begins no further check; one that is under way comes to
+    /// its end.
+    pub async fn run(&self) {
+        let mut registration = self.registration.clone();
+        let mut busy = JoinSet::new();
+        loop {
+            for due in self.next(busy.len()).await {
+                busy.spawn(self.begin(due, self.settings.fix));
+            }
+            tokio::select! {
+                changed = registration.changed() => if changed.is_err() { return },
+                Some(_) = busy.join_next() => {}
+                () = sleep(TICK) => {}
+            }
+        }
+    }
+
+    /// Looks at these hosts now, or at all, and says what was found, by name. With `fix`, services that are down are
+    /// started again. Hosts that a rollout has in `updating` are left out.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be asked whose turn it is.
+    pub async fn sweep_once(
+        &self,
+        fix: bool,
+        hosts: Option<Vec<HostId>>,
+    ) -> Result<Vec<Checked>, SweepError> {
+        let mut due = self
+            .turns(hosts.map_or(Turns::All, Turns::Of), u32::MAX)
+            .await?
+            .into_iter();
+        let width = self.width().await.max(1);
+        let (mut busy, mut all) = (JoinSet::new(), Vec::new());
+        loop {
+            while busy.len() < width {
+                let Some(next) = due.next() else { break };
+                busy.spawn(self.begin(next, fix));
+            }
+            match busy.join_next().await {
+                Some(Ok(checked)) => all.extend(checked),
+                Some(Err(error)) => {
+                    tracing::error!(%error, "a check failed by a fault of this program")
+                }
+                None => break,
+            }
+        }
+        all.sort_by(|one, other| one.host.cmp(&other.host));
+        Ok(all)
+    }
+
+    /// The hosts to look at now. A store that does not answer is asked again at the next tick.
+    async fn next(&self, busy: usize) -> Vec<Due> {
+        let free = self.width().await.saturating_sub(busy);
+        if free == 0 {
+            return Vec::new();
+        }
+        let limit = u32::try_from(free).unwrap_or(u32::MAX);
+        match self.turns(Turns::Due, limit).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::warn!(%error, "no host is looked at now; trying again");
+                Vec::new()
+            }
+        }
+    }
+
+    async fn turns(&self, turns: Turns, limit: u32) -> Result<Vec<Due>, SweepError> {
+        let worker = self.registration.borrow().lease.worker();
+        let every = self.settings.every;
+        Ok(self.health.health_due(worker, every, limit, turns).await?)
+    }
+
+    /// How many checks at once. Rollouts come first: beside one at work there is one, or none when only one connection
+    /// may be open.
+    async fn width(&self) -> usize {
+        let concurrency = self.orchestrator.settings().concurrency;
+        let slots = self.registration.borrow().clone();
+        match self.orchestrator.store().rollout_active().await {
+            Ok(Some(rollout)) if rollout.state != RolloutState::Paused => {
+                usize::from(concurrency > 1)
+            }
+            Ok(found) => {
+                // A claim whose answer was lost may hold a host that nobody here knows of. Nothing is in flight without
+                // a rollout: under a new name all is free again.
+                if found.is_none() && slots.in_doubt.load(Ordering::Relaxed) {
+                    slots.lease.lose();
+                }
+                usize::try_from(concurrency).unwrap_or(usize::MAX).max(1)
+            }
+            Err(_) => 1,
+        }
+    }
+
+    /// One check, in a task of its own: whoever gives up waiting for it leaves no host held.
+    fn begin(
+        &self,
+        due: Due,
+        fix: bool,
+    ) -> impl Future<Output = Option<Checked>> + Send + 'static + use<> {
+        let slots = self.registration.borrow().clone();
+        let limit = self.orchestrator.settings().concurrency;
+        // In a queue of its own: a check that waits for a slot must not stand before the connections of a rollout.
+        let of_checks = Slots {
+            queue: Arc::default(),
+            ..slots.clone()
+        };
+        let check = Check {
+            health: Arc::clone(&self.health),
+            transport: SlotTransport::new(of_checks, self.places.clone(), limit, Arc::default()),
+            ssh: self.orchestrator.settings().ssh.clone(),
+            settings: self.settings,
+            slots: slots.clone(),
+        };
+        async move {
+            let ended = slots.open.spawn(async move { check.host(due, fix).await });
+            ended
+                .await
+                .inspect_err(
+                    |error| tracing::error!(%error, "a check failed by a fault of this program"),
+                )
+                .ok()
+        }
+    }
+}
