@@ -54,7 +54,11 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let listener = listen(cli, settings.server.listen).await?;
     let address = listener.local_addr()?;
-    let parts = compose(settings, home, metrics::install()?).await?;
+    let parts = tokio::select! {
+        parts = compose(settings, home, metrics::install()?) => parts?,
+        // A database that does not answer must not keep it.
+        _ = signals.next() => return Ok(()),
+    };
     let prepared = prepare(&parts, demo, address, talk).await;
     let stop = CancellationToken::new();
     // Those who only look; they end when everything else has.

@@ -16,7 +16,7 @@ pub(crate) async fn offer(api: &AdminApi, url: &str, talk: Talk) -> anyhow::Resu
     };
     if let Some(secret) = sign_in.offer_setup(now(), VALID).await? {
         talk.say(format!(
-            "There is no admin yet. Within an hour, open {url}/login and give this secret; it is shown once."
+            "There is no admin yet. Within an hour, open {url}/login?setup=1 and give this secret; it is shown once."
         ));
         talk.say(format!("setup secret: {secret}"));
     }

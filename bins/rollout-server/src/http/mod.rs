@@ -2,6 +2,7 @@
 
 mod connection;
 mod held;
+mod lingering;
 mod places;
 
 use std::io;
