@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use admin_api::{AdminApi, AllowedHosts, ApiSettings, HostProcess};
 use anyhow::Context;
-use fleet_store::{AdminStore, DieselStore, NewWorker, ProcessId, SessionTimes, Store};
+use fleet_store::{AdminStore, DieselStore, Health, NewWorker, ProcessId, SessionTimes, Store};
 use fleet_types::WorkerId;
 use metrics_exporter_prometheus::PrometheusHandle;
-use rollout_orchestrator::{Orchestrator, OrchestratorSettings, WorkMode, Worker};
+use rollout_orchestrator::{
+    HealthSweeper, Orchestrator, OrchestratorSettings, SweepSettings, WorkMode, Worker,
+};
 use rollout_parts::{open_store, ssh_defaults, transport};
 use rollout_settings::Settings;
 use uuid::Uuid;
@@ -23,6 +25,7 @@ pub(crate) struct Parts {
     pub settings: Settings,
     pub store: Arc<DieselStore>,
     pub process: Arc<Process>,
+    pub sweeper: HealthSweeper,
     pub api: AdminApi,
 }
 
@@ -44,6 +47,12 @@ pub(crate) async fn compose(
         orchestrator_settings,
     );
     let worker = Worker::start(&orchestrator, this_worker(), WorkMode::All).await?;
+    let sweeper = HealthSweeper::beside(
+        &worker,
+        &orchestrator,
+        Arc::clone(&store) as Arc<dyn Health>,
+        sweep_settings(&settings),
+    );
     let process = Arc::new(Process::new(worker, &settings.database_url, numbers));
     let api = AdminApi::new(
         orchestrator,
@@ -55,6 +64,7 @@ pub(crate) async fn compose(
         settings,
         store,
         process,
+        sweeper,
         api,
     })
 }
@@ -65,6 +75,15 @@ fn this_worker() -> NewWorker {
         label: format!("rollout-server on {}", environment::machine()),
         serves: true,
         process: ProcessId::current(),
+    }
+}
+
+fn sweep_settings(settings: &Settings) -> SweepSettings {
+    SweepSettings {
+        every: settings.health.every,
+        fix: settings.health.fix,
+        settle: settings.rollout.settle,
+        ..SweepSettings::default()
     }
 }
 

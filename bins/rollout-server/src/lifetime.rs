@@ -61,9 +61,16 @@ async fn serve(
     };
     let prepared = prepare(&parts, demo, address, talk).await;
     let stop = CancellationToken::new();
-    // Those who only look; they end when everything else has.
+    let stopping = parts.api.stop().clone();
+    // What goes on beside the work. The checks end first, so that the worker can leave; those who only look, last.
     let watching = async {
         tokio::join!(
+            async {
+                tokio::select! {
+                    () = stopping.cancelled() => {}
+                    () = parts.sweeper.run() => {}
+                }
+            },
             pulse::beat(&parts, stop.clone()),
             metrics::feed::follow(&parts.store, stop.clone()),
             async {

@@ -3,6 +3,7 @@
 
 mod crash;
 mod demo;
+mod health;
 mod limits;
 mod manager;
 mod readiness;

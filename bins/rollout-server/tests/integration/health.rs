@@ -1,0 +1,34 @@
+//! The health checker at work.
+
+use local_fleet::{Fault, ReleaseSpec};
+use serde_json::json;
+
+use crate::support::{Site, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_stopped_is_up_again_within_a_sweep() {
+    let site = Site::with_hosts(3, ReleaseSpec::good("Next")).await;
+    let fleet = site.fleet.as_ref().unwrap();
+    let mut text = std::fs::read_to_string(site.path("rollout.toml")).unwrap();
+    text = text.replace("fix = false", "every = 1\nfix = true");
+    std::fs::write(site.path("rollout.toml"), text).unwrap();
+    let mut server = site.serve().await;
+    let healthy = async || {
+        let (_, status) = server.get("/api/updates/status").await;
+        (status["fleet"]["health"]["active"] == json!(3)).then_some(())
+    };
+    until("all hosts seen active", healthy).await;
+    fleet.hosts()[1].set_fault(Fault::UnitDown).await.unwrap();
+    until("the service is up again", async || {
+        let state = fleet.hosts()[1].service_state().await.unwrap();
+        (state.active_state == "active").then_some(())
+    })
+    .await;
+    until("it is seen to be", healthy).await;
+    let (_, page) = server.get("/api/updates/events?after=0&limit=1000").await;
+    let events = page["events"].as_array().unwrap();
+    let told = |event: &&serde_json::Value| event["type"] == "host.health";
+    assert!(events.iter().filter(told).count() >= 3, "{page}");
+    server.stop().await;
+    site.end().await;
+}
