@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fleet_store::{Actor, NewWorker, ProcessId, Store};
+use fleet_store::{Actor, AdminStore, NewWorker, ProcessId, Store};
 use fleet_types::{HostName, RolloutId, WorkerId};
 use rollout_orchestrator::{Orchestrator, OrchestratorSettings, WorkMode, Worker};
 use rollout_parts::{open_store, ssh_defaults, transport};
@@ -27,6 +27,8 @@ pub(crate) struct Context {
     pub actor: Actor,
     /// The database.
     pub store: Arc<dyn Store>,
+    /// The same, with people, tokens and the audit trail.
+    pub admin: Arc<dyn AdminStore>,
     /// The home folder, for keys that are named with `~/`.
     pub home: Option<PathBuf>,
 }
@@ -39,13 +41,15 @@ impl Context {
         policy: RolloutLayer,
     ) -> Result<Self, Failure> {
         let settings = environment::settings(global, policy)?;
-        let store = Arc::new(open_store(&settings).await?);
+        let admin: Arc<dyn AdminStore> = Arc::new(open_store(&settings).await?);
+        let store: Arc<dyn Store> = Arc::clone(&admin) as _;
         let home = environment::places(global).home;
         Ok(Self {
             out,
             settings,
             actor: environment::actor(),
             store,
+            admin,
             home,
         })
     }

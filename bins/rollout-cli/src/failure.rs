@@ -1,6 +1,6 @@
 //! What went wrong, in three lines at most: what, why, what to do.
 
-use fleet_store::{HostError, StoreError, TriggerError, VerbError};
+use fleet_store::{AccessError, HostError, StoreError, TriggerError, VerbError};
 use fleet_types::{Invalid, RolloutId, Timestamp};
 use rollout_orchestrator::{
     AgainError, EndpointError, PlanError, SettleError, TriggerRefusal, WorkError,
@@ -206,6 +206,30 @@ impl From<HostError> for Failure {
                     HostError::Updating { .. } => {
                         failure.help("wait until it is done: rollout-cli watch; or end it: rollout-cli abort")
                     }
+                    _ => failure,
+                }
+            }
+        }
+    }
+}
+
+impl From<AccessError> for Failure {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Store(error) => error.into(),
+            AccessError::Invalid(error) => error.into(),
+            error => {
+                let failure = Self::refused(&error);
+                match error {
+                    AccessError::Unknown { what, .. } => {
+                        failure.help(format!("rollout-cli {what}s list shows them"))
+                    }
+                    AccessError::Duplicate { what, .. } => failure
+                        .why("nothing was changed")
+                        .help(format!("rollout-cli {what}s list shows them")),
+                    AccessError::LastAdmin { .. } => failure
+                        .why("nothing was changed")
+                        .help("rollout-cli users add NAME --role admin adds another one first"),
                     _ => failure,
                 }
             }

@@ -1,5 +1,6 @@
 //! What can be typed. These structures hold what was typed and nothing else; `commands` acts on them.
 
+mod access;
 mod hosts;
 mod rollout;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use fleet_types::{Percent, RepoPath, ServiceName, StepId, UserName};
 
+pub(crate) use access::{Audit, PasswordSource, TokensCommand, UsersCommand};
 pub(crate) use hosts::{
     AddHost, EditHost, ExportHosts, HostSelection, HostsCommand, ImportHosts, ListFormat,
     ListHosts, RemoveHosts, TrustHosts,
@@ -106,6 +108,14 @@ pub(crate) enum Command {
     Rollouts(RolloutsCommand),
     /// What the steps printed on a host
     Logs(Logs),
+    /// People who may sign in to the server
+    #[command(subcommand)]
+    Users(UsersCommand),
+    /// Tokens of programs that use the server
+    #[command(subcommand)]
+    Tokens(TokensCommand),
+    /// Who did what, when, from where, and what came of it
+    Audit(Audit),
     /// The settings in force
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -1,6 +1,7 @@
 //! One file per command, each with one function that does it.
 
 mod again;
+mod audit;
 mod completions;
 mod config;
 mod demo;
@@ -8,10 +9,13 @@ mod doctor;
 mod hosts;
 mod init;
 mod logs;
+mod password;
 mod plan;
 mod rollouts;
 mod status;
+mod tokens;
 mod update;
+mod users;
 mod verbs;
 mod watch;
 
@@ -40,6 +44,9 @@ pub(crate) async fn run(cli: Cli, out: Output) -> Result<Exit, Failure> {
         Command::Rollback(arguments) => again::rollback(&arguments, global, out).await,
         Command::Rollouts(command) => rollouts::run(command, global, out).await,
         Command::Logs(arguments) => logs::run(&arguments, global, out).await,
+        Command::Users(command) => users::run(command, global, out).await,
+        Command::Tokens(command) => tokens::run(command, global, out).await,
+        Command::Audit(arguments) => audit::run(&arguments, global, out).await,
         Command::Config(command) => config::run(command, global, out),
         Command::Completions { shell } => completions::completions(shell, out),
         Command::Man { dir } => completions::man(dir.as_deref(), out),

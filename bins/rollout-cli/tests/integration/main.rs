@@ -1,6 +1,7 @@
 //! The built program, as people and scripts meet it.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod access;
 mod bad_databases;
 mod bad_input;
 mod crashes;

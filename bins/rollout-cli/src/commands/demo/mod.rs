@@ -89,7 +89,8 @@ async fn context(fleet: &LocalFleet, folder: &Path, out: Output) -> Result<Conte
         out,
         settings,
         actor: environment::actor(),
-        store,
+        store: Arc::clone(&store) as _,
+        admin: store,
         home: None,
     })
 }
