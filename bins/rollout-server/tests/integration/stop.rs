@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fleet_store::Rollouts;
 use fleet_types::AttemptStatus;
-use local_fleet::ReleaseSpec;
+use local_fleet::{InstallBehaviour, ReleaseSpec};
 use reqwest::StatusCode;
 use rustix::process::Signal;
 
@@ -59,6 +59,30 @@ async fn hosts_in_flight_finish_and_the_next_server_goes_on() {
     let mut server = site.serve().await;
     let rollout = server.rollout_in(&["completed"]).await;
     assert_eq!(rollout["counts"]["success"], 6, "{rollout}");
+    server.stop().await;
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_that_take_too_long_are_handed_over() {
+    let slow = InstallBehaviour::Slow(Duration::from_secs(4));
+    let site = Site::with_hosts(2, ReleaseSpec::good("Next").install(slow)).await;
+    let mut text = std::fs::read_to_string(site.path("rollout.toml")).unwrap();
+    text.push_str("[server]\nstop_grace = 1\n");
+    std::fs::write(site.path("rollout.toml"), text).unwrap();
+    let mut server = site.serve().await;
+    server.trigger().await;
+    let mut stream = server.events(Some(0)).await;
+    while stream.next().await.unwrap().data["step"] != "install" {}
+    server.signal(Signal::TERM);
+    let (status, took) = server.ended().await;
+    assert!(status.success(), "{status}: {}", server.said());
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    server.has_said("left to the next process").await;
+
+    let mut server = site.serve().await;
+    let rollout = server.rollout_in(&["completed"]).await;
+    assert_eq!(rollout["counts"]["success"], 2, "{rollout}");
     server.stop().await;
     site.end().await;
 }
