@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fleet_store::{
-    Access, Actor, DieselStore, HostSpec, Inventory, NewHost, NewUser, PasswordHash, StoreOptions,
+    Access, Actor, DieselStore, HostSpec, Inventory, NewHost, NewUser, StoreOptions,
 };
 use fleet_types::{AppSettings, Role, StepTimeouts};
 use local_fleet::{LocalFleet, ReleaseSpec};
@@ -35,7 +35,9 @@ impl Site {
     pub(crate) async fn start(hosts: usize, release: ReleaseSpec) -> Self {
         let mut site = Self::prepare(hosts, release).await;
         let store = site.store().await;
-        let hash = access_secrets::hash_password(PASSWORD.to_owned()).await.unwrap();
+        let hash = access_secrets::hash_password(PASSWORD.to_owned())
+            .await
+            .unwrap();
         for (name, role) in PEOPLE {
             let user = NewUser {
                 name: name.parse().unwrap(),
@@ -45,14 +47,14 @@ impl Site {
             store.user_add(user, &Actor::local("test")).await.unwrap();
         }
         drop(store);
-        site.run_server();
+        site.run_server(false);
         site
     }
 
     /// The same without any people: the server has never been started.
     pub(crate) async fn unborn(hosts: usize, release: ReleaseSpec) -> (Self, String) {
         let mut site = Self::prepare(hosts, release).await;
-        let secret = site.run_server();
+        let secret = site.run_server(true);
         (site, secret.expect("a first start offers a setup secret"))
     }
 
@@ -74,32 +76,41 @@ impl Site {
             server: None,
             folder,
         };
-        std::fs::write(site.path("rollout.toml"), "[rollout]\nsettle = \"200ms\"\n").unwrap();
+        std::fs::write(
+            site.path("rollout.toml"),
+            "[rollout]\nsettle = \"200ms\"\n[health]\nfix = false\n",
+        )
+        .unwrap();
         let store = site.store().await;
         let actor = Actor::local("test");
-        let new = site.fleet.hosts().iter().enumerate().map(|(at, host)| NewHost {
-            name: host.name().parse().unwrap(),
-            spec: HostSpec {
-                address: host.address().parse().unwrap(),
-                port: host.port(),
-                user: host.user().parse().unwrap(),
-                key: Some(host.client_key().display().to_string()),
-                jump: Vec::new(),
-                app: AppSettings {
-                    repo: host.repository().display().to_string().parse().unwrap(),
-                    remote: "origin".parse().unwrap(),
-                    branch: "main".parse().unwrap(),
-                    install: "bun install".to_owned(),
-                    service: host.service().parse().unwrap(),
-                    verify: None,
-                    generated: vec!["bun.lock".to_owned(), "bun.lockb".to_owned()],
-                    min_free_mib: 1,
-                    timeouts: StepTimeouts::default(),
+        let new = site
+            .fleet
+            .hosts()
+            .iter()
+            .enumerate()
+            .map(|(at, host)| NewHost {
+                name: host.name().parse().unwrap(),
+                spec: HostSpec {
+                    address: host.address().parse().unwrap(),
+                    port: host.port(),
+                    user: host.user().parse().unwrap(),
+                    key: Some(host.client_key().display().to_string()),
+                    jump: Vec::new(),
+                    app: AppSettings {
+                        repo: host.repository().display().to_string().parse().unwrap(),
+                        remote: "origin".parse().unwrap(),
+                        branch: "main".parse().unwrap(),
+                        install: "bun install".to_owned(),
+                        service: host.service().parse().unwrap(),
+                        verify: None,
+                        generated: vec!["bun.lock".to_owned(), "bun.lockb".to_owned()],
+                        min_free_mib: 1,
+                        timeouts: StepTimeouts::default(),
+                    },
                 },
-            },
-            labels: [("plan".to_owned(), ["small", "large"][at % 2].to_owned())].into(),
-            owner: (at == 0).then(|| "carla".to_owned()),
-        });
+                labels: [("plan".to_owned(), ["small", "large"][at % 2].to_owned())].into(),
+                owner: (at == 0).then(|| "carla".to_owned()),
+            });
         store.host_add(new.collect(), &actor).await.unwrap();
         for host in site.fleet.hosts() {
             let name = host.name().parse().unwrap();
@@ -125,8 +136,8 @@ impl Site {
             .unwrap()
     }
 
-    /// Starts the server and waits until it says where it listens. The setup secret, if it offers one.
-    fn run_server(&mut self) -> Option<String> {
+    /// Starts the server and waits until it says where it listens. The setup secret, if it `offers` one.
+    fn run_server(&mut self, offers: bool) -> Option<String> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_rollout-server"))
             .arg("--listen")
             .arg(self.url.strip_prefix("http://").unwrap_or("127.0.0.1:0"))
@@ -144,6 +155,7 @@ impl Site {
             .unwrap();
         let err = BufReader::new(child.stderr.take().expect("piped"));
         self.server = Some(child);
+        self.url.clear();
         let (mut secret, mut said) = (None, String::new());
         let mut lines = err.lines().map_while(Result::ok);
         for line in lines.by_ref() {
@@ -155,6 +167,8 @@ impl Site {
             if let Some((_, found)) = line.split_once("listening on ") {
                 let url = found.split_whitespace().next().unwrap_or_default();
                 self.url = url.trim_end_matches('/').to_owned();
+            }
+            if !self.url.is_empty() && secret.is_some() == offers {
                 // Somebody has to read on, or the server waits for room in the pipe.
                 std::thread::spawn(move || lines.for_each(drop));
                 return secret;
@@ -166,7 +180,7 @@ impl Site {
     /// Kills the server at once and starts it again at the same address.
     pub(crate) fn crash_and_restart(&mut self) {
         self.end_server(Signal::KILL);
-        self.run_server();
+        self.run_server(false);
     }
 
     fn end_server(&mut self, signal: Signal) {
