@@ -145,7 +145,6 @@ impl Browser {
     }
 
     /// The first element that matches, once it is there.
-    #[track_caller]
     pub(crate) async fn find(&self, css: &str) -> WebElement {
         let begun = Instant::now();
         loop {

@@ -166,6 +166,31 @@ async fn a_failed_hosts_log(driver: &Driver, look: Look) {
     site.stop().await;
 }
 
+/// Two people watch; the server is killed and comes back; both see the end without loading anything again.
+async fn the_server_dies_meanwhile(driver: &Driver) {
+    let mut site = Site::start(10, ReleaseSpec::good("Second")).await;
+    let (otto, vera) = (
+        driver.open(Look::DESKTOP).await,
+        driver.open(Look::PHONE).await,
+    );
+    sign_in(&otto, &site, "otto").await;
+    sign_in(&vera, &site, "vera").await;
+    start(&otto, 10, "2").await;
+    let rollout = otto.page.current_url().await.unwrap();
+    vera.go(rollout.as_str()).await;
+    mark(&otto).await;
+    mark(&vera).await;
+    otto.find("[data-stage='1'][data-at=passed]").await;
+    site.crash_and_restart();
+    for browser in [&otto, &vera] {
+        browser.shows("Completed").await;
+        was_never_reloaded(browser).await;
+    }
+    otto.close().await;
+    vera.close().await;
+    site.stop().await;
+}
+
 macro_rules! journeys {
     ($($journey:ident)+) => {
         $(
@@ -185,6 +210,13 @@ macro_rules! journeys {
 
 mod in_a_browser {
     use crate::chrome::{Driver, Look};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_server_dies_meanwhile() {
+        if !fleet_testkit::is_left_out("chromium") {
+            super::the_server_dies_meanwhile(&Driver::start()).await;
+        }
+    }
 
     journeys! {
         first_sign_in start_and_watch_to_the_end a_halt_is_seen_and_explained abort a_failed_hosts_log
