@@ -102,6 +102,7 @@ fn api_settings(settings: &Settings) -> ApiSettings {
         app: settings.app.clone(),
         ssh_user: settings.ssh.user.clone(),
         ssh_port: settings.ssh.port,
+        shown: settings.entries().to_vec(),
         ..ApiSettings::default()
     }
 }

@@ -71,6 +71,11 @@ impl Problem {
         }
     }
 
+    /// The rollout that is in the way.
+    pub(crate) fn active(&self) -> Option<&str> {
+        self.more.get("active").and_then(Value::as_str)
+    }
+
     /// Says more for programs.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {

@@ -124,6 +124,50 @@ pub const RULES: &[Rule] = &[
     rule(Delete, "/api/tokens/{id}", Manage),
     rule(Get, "/api/audit", Manage),
     // Pages.
+    open(Get, "/assets/{*path}"),
+    open(Get, "/login"),
+    open(Post, "/login"),
+    open(Post, "/login/setup"),
+    rule(Post, "/logout", Own),
+    rule(Get, "/admin", Own),
+    rule(Get, "/admin/updates", Read),
+    rule(Get, "/admin/updates/start", Operate),
+    rule(Post, "/admin/updates/start", Operate),
+    rule(Get, "/admin/updates/rollouts", Read),
+    rule(Get, "/admin/updates/rollouts/{id}", Read),
+    rule(Post, "/admin/updates/rollouts/{id}/pause", Operate),
+    rule(Post, "/admin/updates/rollouts/{id}/resume", Operate),
+    rule(Get, "/admin/updates/rollouts/{id}/abort", Operate),
+    rule(Post, "/admin/updates/rollouts/{id}/abort", Operate),
+    rule(Get, "/admin/updates/rollouts/{id}/retry", Operate),
+    rule(Post, "/admin/updates/rollouts/{id}/retry", Operate),
+    rule(Get, "/admin/updates/rollouts/{id}/rollback", Operate),
+    rule(Post, "/admin/updates/rollouts/{id}/rollback", Operate),
+    rule(Get, "/admin/updates/hosts", Read),
+    rule(Get, "/admin/updates/hosts/{name}", Read),
+    rule(Post, "/admin/updates/hosts/{name}/clear", Operate),
+    rule(Get, "/admin/hosts/new", Manage),
+    rule(Post, "/admin/hosts/new", Manage),
+    rule(Get, "/admin/hosts/import", Manage),
+    rule(Post, "/admin/hosts/import", Manage),
+    rule(Get, "/admin/hosts/{name}/edit", Manage),
+    rule(Post, "/admin/hosts/{name}/edit", Manage),
+    rule(Get, "/admin/hosts/{name}/remove", Manage),
+    rule(Post, "/admin/hosts/{name}/remove", Manage),
+    rule(Get, "/admin/hosts/{name}/keys", Manage),
+    rule(Post, "/admin/hosts/{name}/keys", Manage),
+    rule(Post, "/admin/hosts/{name}/pin", Manage),
+    rule(Get, "/admin/users", Manage),
+    rule(Post, "/admin/users", Manage),
+    rule(Post, "/admin/users/{name}/password", Manage),
+    rule(Post, "/admin/users/{name}/disable", Manage),
+    rule(Post, "/admin/users/{name}/enable", Manage),
+    rule(Get, "/admin/tokens", Manage),
+    rule(Post, "/admin/tokens", Manage),
+    rule(Post, "/admin/tokens/{id}/revoke", Manage),
+    rule(Get, "/admin/audit", Manage),
+    rule(Get, "/admin/settings", Manage),
+    rule(Get, "/dashboard", Own),
 ];
 
 /// Lets a request through when its caller has the right that its route needs. The caller goes on with the request.
@@ -220,7 +264,7 @@ fn unauthenticated(headers: &HeaderMap, uri: &axum::http::Uri, path: &str) -> Re
 }
 
 /// Percent-encodes all but what is plain in a query.
-fn percent(text: &str) -> String {
+pub(crate) fn percent(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -8,7 +8,7 @@ use axum::Router;
 use fleet_store::{AdminStore, SessionTimes};
 use fleet_types::{Policy, UserName};
 use rollout_orchestrator::{Orchestrator, SlotTransport};
-use rollout_settings::{AppDefaults, Subnet};
+use rollout_settings::{AppDefaults, Entry, Subnet};
 use tokio_util::sync::CancellationToken;
 
 use crate::identity::Identify;
@@ -92,6 +92,8 @@ pub struct ApiSettings {
     pub ssh_user: Option<UserName>,
     /// The SSH port of hosts that name none.
     pub ssh_port: u16,
+    /// Every setting in force, as the settings page shows them to admins.
+    pub shown: Vec<Entry>,
 }
 
 impl Default for ApiSettings {
@@ -111,6 +113,7 @@ impl Default for ApiSettings {
             app: AppDefaults::default(),
             ssh_user: None,
             ssh_port: 22,
+            shown: Vec::new(),
         }
     }
 }

@@ -75,6 +75,14 @@ fn refused(rejection: &BytesRejection, most: usize) -> Problem {
 }
 
 impl Fields {
+    /// What a form brought, as the object that a program would have sent.
+    pub(crate) fn of(map: Map<String, Value>) -> Self {
+        Self {
+            map,
+            ..Self::default()
+        }
+    }
+
     fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         let bad = |detail| Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail);
         // serde_json follows 128 levels and no more.

@@ -41,11 +41,11 @@ pub(crate) struct InstancesBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Instance)]
 pub(crate) struct InstanceView {
-    name: String,
-    version: Option<String>,
+    pub(crate) name: String,
+    pub(crate) version: Option<String>,
     /// `running`, `updating`, `down` or `unknown`.
-    state: &'static str,
-    updated_at: Option<Timestamp>,
+    pub(crate) state: &'static str,
+    pub(crate) updated_at: Option<Timestamp>,
 }
 
 impl From<view::Host> for InstanceView {

@@ -1,15 +1,15 @@
 //! The JSON handlers.
 
 mod audit;
-mod body;
+pub(crate) mod body;
 mod health;
-mod hosts;
-mod me;
+pub(crate) mod hosts;
+pub(crate) mod me;
 pub(crate) mod openapi;
-mod params;
-mod tokens;
-mod updates;
-mod users;
+pub(crate) mod params;
+pub(crate) mod tokens;
+pub(crate) mod updates;
+pub(crate) mod users;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -52,7 +52,7 @@ pub(crate) fn too_many_streams() -> Problem {
 }
 
 /// By the wall clock.
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

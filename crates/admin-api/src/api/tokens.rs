@@ -68,7 +68,7 @@ pub(crate) struct NewTokenBody {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct NewTokenView {
     id: TokenId,
-    token: String,
+    pub(crate) token: String,
     expires_at: Option<Timestamp>,
 }
 
@@ -105,9 +105,19 @@ pub(crate) async fn create(
     Extension(caller): Extension<Caller>,
     mut fields: Fields,
 ) -> Result<Response, Problem> {
+    let shown = make(&api, &caller, &mut fields).await?;
+    Ok((StatusCode::CREATED, Json(shown)).into_response())
+}
+
+/// Makes a token as asked for.
+pub(crate) async fn make(
+    api: &AdminApi,
+    caller: &Caller,
+    fields: &mut Fields,
+) -> Result<NewTokenView, Problem> {
     let name: Option<LoginName> = fields.required("name");
     let role: Option<Role> = fields.required("role");
-    let expires_at = expiry(&mut fields);
+    let expires_at = expiry(fields);
     fields.check()?;
     let (Some(name), Some(role)) = (name, role) else {
         return Err(Problem::field("invalid", "name", "is missing"));
@@ -122,12 +132,11 @@ pub(crate) async fn create(
         expires_at,
     };
     let made = api.store().token_create(token, &caller.actor()).await?;
-    let shown = NewTokenView {
+    Ok(NewTokenView {
         id: made.id,
         token: secret.text,
         expires_at: made.expires_at,
-    };
-    Ok((StatusCode::CREATED, Json(shown)).into_response())
+    })
 }
 
 fn expiry(fields: &mut Fields) -> Option<Timestamp> {

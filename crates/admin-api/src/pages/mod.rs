@@ -1,23 +1,85 @@
-//! The pages.
+//! The pages: rendered here, complete without a script. Each file is one page: what it reads, what it shows.
+
+mod assets;
+mod audit;
+mod dashboard;
+mod error;
+mod form;
+mod host;
+mod hosts;
+mod inventory;
+mod keys;
+mod layout;
+mod login;
+mod overview;
+mod rollout;
+mod rollout_shown;
+mod rollouts;
+mod settings;
+mod show;
+mod start;
+mod tokens;
+mod users;
+mod verbs;
 
 use axum::Router;
-use axum::http::request::Parts;
-use axum::response::Response;
+use axum::routing::{get, post};
 
-use crate::problem::Problem;
 use crate::state::AdminApi;
+
+pub(crate) use error::error_page;
 
 /// Every page, its assets and its forms. Each is in `rights::RULES` too.
 pub(crate) fn routes() -> Router<AdminApi> {
     Router::new()
-}
-
-/// An error as a page, for a request whose path is one of a page; none leaves it as JSON. `parts` has the `Caller` only
-/// when the request came that far.
-pub(crate) fn error_page(
-    _problem: &Problem,
-    _parts: &Parts,
-    _request_id: &str,
-) -> Option<Response> {
-    None
+        .route("/assets/{*path}", get(assets::serve))
+        .route("/login", get(login::show).post(login::sign_in))
+        .route("/login/setup", post(login::setup))
+        .route("/logout", post(login::sign_out))
+        .route("/admin", get(overview::entrance))
+        .route("/admin/updates", get(overview::show))
+        .route("/admin/updates/start", get(start::show).post(start::start))
+        .route("/admin/updates/rollouts", get(rollouts::show))
+        .route("/admin/updates/rollouts/{id}", get(rollout::show))
+        .route("/admin/updates/rollouts/{id}/pause", post(verbs::pause))
+        .route("/admin/updates/rollouts/{id}/resume", post(verbs::resume))
+        .route(
+            "/admin/updates/rollouts/{id}/abort",
+            get(verbs::ask_abort).post(verbs::abort),
+        )
+        .route(
+            "/admin/updates/rollouts/{id}/retry",
+            get(start::show_retry).post(start::retry),
+        )
+        .route(
+            "/admin/updates/rollouts/{id}/rollback",
+            get(start::show_rollback).post(start::rollback),
+        )
+        .route("/admin/updates/hosts", get(hosts::show))
+        .route("/admin/updates/hosts/{name}", get(host::show))
+        .route("/admin/updates/hosts/{name}/clear", post(host::clear))
+        .route("/admin/hosts/new", get(inventory::new).post(inventory::add))
+        .route(
+            "/admin/hosts/import",
+            get(inventory::ask_import).post(inventory::import),
+        )
+        .route(
+            "/admin/hosts/{name}/edit",
+            get(inventory::ask_edit).post(inventory::edit),
+        )
+        .route(
+            "/admin/hosts/{name}/remove",
+            get(inventory::ask_remove).post(inventory::remove),
+        )
+        .route("/admin/hosts/{name}/keys", get(keys::show).post(keys::scan))
+        .route("/admin/hosts/{name}/pin", post(keys::pin))
+        .route("/admin/users", get(users::show).post(users::add))
+        .route("/admin/users/{name}/password", post(users::password))
+        .route("/admin/users/{name}/disable", post(users::disable))
+        .route("/admin/users/{name}/enable", post(users::enable))
+        .route("/admin/tokens", get(tokens::show).post(tokens::create))
+        .route("/admin/tokens/{id}/revoke", post(tokens::revoke))
+        .route("/admin/audit", get(audit::show))
+        .route("/admin/settings", get(settings::show))
+        .route("/dashboard", get(dashboard::show))
 }

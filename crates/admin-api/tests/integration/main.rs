@@ -8,6 +8,7 @@ mod events;
 mod guards;
 mod hosts;
 mod nonsense;
+mod pages;
 mod people;
 mod rights;
 mod sign_in;

@@ -50,19 +50,19 @@ pub(crate) struct KeysBody {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = HostKey)]
 pub(crate) struct KeyView {
-    algorithm: String,
+    pub(crate) algorithm: String,
     /// `SHA256:…`, to compare with what the host itself says.
-    fingerprint: String,
+    pub(crate) fingerprint: String,
     /// The line to pin.
-    openssh: String,
+    pub(crate) openssh: String,
 }
 
 /// What a host shows now.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ScanBody {
-    keys: Vec<KeyView>,
+    pub(crate) keys: Vec<KeyView>,
     /// Compared with what is pinned: `new`, `unchanged`, `rotated` (one is still shown) or `changed`.
-    finding: &'static str,
+    pub(crate) finding: &'static str,
 }
 
 impl KeyView {

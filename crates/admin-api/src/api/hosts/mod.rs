@@ -1,7 +1,7 @@
 //! The inventory.
 
-mod entry;
-mod keys;
+pub(crate) mod entry;
+pub(crate) mod keys;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -15,7 +15,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 pub(crate) use entry::{EntryBody, EntryView, ImportBody};
-pub(crate) use keys::{__path_pin, __path_scan, KeyView, pin, scan};
+pub(crate) use keys::{__path_pin, __path_scan, KeyView, ScanBody, pin, scan};
 
 use crate::api::body::Fields;
 use crate::api::openapi::ProblemBody;
@@ -116,7 +116,7 @@ pub(crate) fn host_name(text: &str) -> Result<HostName, Problem> {
         .map_err(|_| Problem::not_found(format!("there is no host {shown}")))
 }
 
-async fn record(api: &AdminApi, text: &str) -> Result<HostRecord, Problem> {
+pub(crate) async fn record(api: &AdminApi, text: &str) -> Result<HostRecord, Problem> {
     let name = host_name(text)?;
     let found = api.store().host_get(&name).await?;
     found.ok_or_else(|| Problem::not_found(format!("there is no host {name}")))

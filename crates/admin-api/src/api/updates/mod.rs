@@ -1,7 +1,7 @@
 //! Rollouts: started, steered, looked at.
 
 pub(crate) mod events;
-mod find;
+pub(crate) mod find;
 pub(crate) mod hosts;
 pub(crate) mod rollouts;
 pub(crate) mod status;

@@ -148,7 +148,7 @@ pub(crate) fn request_key(
 }
 
 /// Of one size whatever goes in; no part holds a NUL, so that none runs into the next.
-fn digest(parts: &[&str]) -> String {
+pub(crate) fn digest(parts: &[&str]) -> String {
     let digest = Sha256::digest(parts.join("\0"));
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -182,7 +182,11 @@ pub(crate) async fn accepted(api: &AdminApi, id: RolloutId) -> Result<Response, 
     Ok((StatusCode::ACCEPTED, place, Json(RolloutBody { rollout })).into_response())
 }
 
-fn read(fields: &mut Fields, caller: &Caller, default: &Policy) -> Result<PlanRequest, Problem> {
+pub(crate) fn read(
+    fields: &mut Fields,
+    caller: &Caller,
+    default: &Policy,
+) -> Result<PlanRequest, Problem> {
     let all = fields.optional("all").unwrap_or(false);
     let on: Option<Vec<String>> = fields.optional("on");
     let to: Option<TargetRef> =

@@ -1,0 +1,50 @@
+//! What went wrong, as a page.
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
+
+use crate::identity::Caller;
+use crate::pages::layout::{Page, html_with};
+use crate::pages::overview::home;
+use crate::problem::Problem;
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage {
+    page: Page,
+    problem: Option<Problem>,
+    back: &'static str,
+    back_word: &'static str,
+    request: String,
+}
+
+/// An error as a page, for a request whose path is one of a page; none leaves it as JSON. `parts` has the `Caller` only
+/// when the request came that far.
+pub(crate) fn error_page(problem: &Problem, parts: &Parts, request_id: &str) -> Option<Response> {
+    let title = match problem.status {
+        StatusCode::UNAUTHORIZED => "Sign in first",
+        StatusCode::FORBIDDEN => "Not allowed",
+        StatusCode::NOT_FOUND => "Not found",
+        StatusCode::CONFLICT => "That does not go together",
+        StatusCode::TOO_MANY_REQUESTS => "Too often",
+        status if status.is_client_error() => "That cannot be done",
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => "Not at the moment",
+        _ => "Something went wrong here",
+    };
+    let caller = parts.extensions.get::<Caller>().cloned();
+    let (back, back_word) = caller.as_ref().map_or(("/login", "Sign in"), |caller| {
+        (home(caller.role), "To the first page")
+    });
+    let mut page = Page::bare(title);
+    page.caller = caller;
+    let template = ErrorPage {
+        page,
+        problem: Some(problem.clone()),
+        back,
+        back_word,
+        request: request_id.to_owned(),
+    };
+    html_with(problem.status, &template).ok()
+}

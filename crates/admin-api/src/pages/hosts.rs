@@ -1,0 +1,169 @@
+//! The fleet, filtered and page by page.
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use fleet_store::HostQuery;
+use fleet_types::{AttemptStatus, HealthState, RolloutId, Timestamp, printable, view};
+
+use crate::api::params::Params;
+use crate::api::updates::find;
+use crate::identity::Caller;
+use crate::pages::form::Typed;
+use crate::pages::layout::{Nav, Page, html};
+use crate::pages::show;
+use crate::problem::Problem;
+use crate::state::AdminApi;
+
+const PAGE: u32 = 100;
+const FILTERS: [&str; 7] = [
+    "rollout",
+    "search",
+    "status",
+    "health",
+    "version",
+    "owner",
+    "needs_attention",
+];
+
+#[derive(Template)]
+#[template(path = "hosts.html")]
+struct Hosts {
+    page: Page,
+    form: Typed,
+    rollout: Option<RolloutId>,
+    statuses: Vec<(String, String)>,
+    healths: Vec<&'static str>,
+    rows: Vec<Row>,
+    total: u32,
+    next: Option<String>,
+}
+
+struct Row {
+    href: String,
+    name: String,
+    needs_attention: bool,
+    health: HealthState,
+    health_state: &'static str,
+    version: String,
+    state: Option<&'static str>,
+    word: String,
+    at: Option<Timestamp>,
+    address: String,
+    labels: String,
+    owner: String,
+}
+
+/// A path with what was asked for and one thing more.
+pub(crate) fn query(path: &str, kept: &[(String, String)], name: &str, value: &str) -> String {
+    let mut text = format!("{path}?");
+    for (name, value) in kept {
+        text.push_str(&format!("{}={}&", name, percent(value)));
+    }
+    text.push_str(&format!("{name}={}", percent(value)));
+    text
+}
+
+fn percent(text: &str) -> String {
+    crate::rights::percent(text)
+}
+
+/// Labels as they are written in a selector.
+pub(crate) fn labels(labels: &std::collections::BTreeMap<String, String>) -> String {
+    let texts: Vec<String> = labels
+        .iter()
+        .map(|(key, value)| {
+            if value.is_empty() {
+                key.clone()
+            } else {
+                format!("{key}={value}")
+            }
+        })
+        .collect();
+    printable(&texts.join(" "))
+}
+
+impl Row {
+    fn of(host: view::Host, rollout: Option<RolloutId>) -> Self {
+        let state = match (&host.attempt, rollout) {
+            (Some(attempt), Some(_)) => Some(show::attempt_state(attempt, host.needs_attention)),
+            _ => host
+                .update_status
+                .map(|status| show::cell_state(status, None, host.needs_attention)),
+        };
+        let within = rollout.map_or_else(String::new, |id| format!("?rollout={id}"));
+        Self {
+            href: format!("/admin/updates/hosts/{}{within}", host.name),
+            needs_attention: host.needs_attention,
+            health: host.health,
+            health_state: show::health_state(host.health),
+            version: show::short_or(host.current_version.as_ref(), "not known"),
+            word: state.map_or_else(String::new, show::words),
+            state,
+            at: host.last_update_at,
+            address: format!("{}:{}", host.address, host.port),
+            labels: labels(&host.labels),
+            owner: host.owner.as_deref().map_or_else(String::new, printable),
+            name: host.name,
+        }
+    }
+}
+
+pub(crate) async fn show(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+    params: Params,
+) -> Result<Response, Problem> {
+    let text = |name| params.text(name).map(str::to_owned);
+    let rollout = match params.text("rollout") {
+        Some(id) => Some(find::rollout(&api, id).await?),
+        None => None,
+    };
+    let asked = HostQuery {
+        rollout,
+        status: params.all("status")?,
+        health: params.parsed("health")?,
+        version: text("version"),
+        needs_attention: params.flag("needs_attention")?,
+        owner: text("owner"),
+        search: text("search"),
+        stage: params.parsed("stage")?,
+        after: text("cursor"),
+        limit: PAGE,
+    };
+    let kept: Vec<(String, String)> = FILTERS
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), text(name)?)))
+        .collect();
+    let found = api.store().host_page(asked).await?;
+    html(&Hosts {
+        page: Page::load(&api, &caller, Nav::Hosts, "Hosts").await?,
+        rollout,
+        statuses: statuses(),
+        healths: HealthState::ALL
+            .iter()
+            .map(|health| health.as_str())
+            .collect(),
+        rows: found
+            .items
+            .into_iter()
+            .map(|host| Row::of(host, rollout))
+            .collect(),
+        total: found.total,
+        next: found
+            .next
+            .map(|next| query("/admin/updates/hosts", &kept, "cursor", &next)),
+        form: Typed::of(kept),
+    })
+}
+
+fn statuses() -> Vec<(String, String)> {
+    let one = |status: &AttemptStatus| (status.to_string(), show::words(status.as_str()));
+    let mut all: Vec<(String, String)> = AttemptStatus::ALL.iter().map(one).collect();
+    all.push((
+        "failed,rolled_back".to_owned(),
+        "failed or rolled back".to_owned(),
+    ));
+    all
+}

@@ -1,0 +1,92 @@
+//! Every rollout, the latest first.
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use fleet_store::RolloutRecord;
+use fleet_types::{RolloutId, RolloutKind, Timestamp, printable};
+
+use crate::api::params::Params;
+use crate::identity::Caller;
+use crate::pages::layout::{Nav, Page, html};
+use crate::pages::rollout_shown::state_word;
+use crate::pages::show;
+use crate::problem::Problem;
+use crate::state::AdminApi;
+
+const PAGE: u32 = 50;
+
+#[derive(Template)]
+#[template(path = "rollouts.html")]
+struct Rollouts {
+    page: Page,
+    rows: Vec<Row>,
+    next: Option<String>,
+}
+
+struct Row {
+    id: RolloutId,
+    active: bool,
+    sign: &'static str,
+    word: &'static str,
+    kind: RolloutKind,
+    to: String,
+    hosts: u32,
+    by: String,
+    at: Timestamp,
+    took: String,
+    message: String,
+}
+
+impl From<RolloutRecord> for Row {
+    fn from(record: RolloutRecord) -> Self {
+        let to = record
+            .target
+            .as_ref()
+            .map_or(record.target_ref.as_str(), |commit| commit.short());
+        Self {
+            id: record.id,
+            active: record.state.is_active(),
+            sign: show::rollout_state(record.state),
+            word: state_word(record.state),
+            kind: record.kind,
+            to: match record.kind {
+                RolloutKind::Rollback => "their previous ones".to_owned(),
+                _ => printable(show::short(to)),
+            },
+            hosts: record.hosts,
+            by: printable(&record.started_by),
+            at: record.created_at,
+            took: record.finished_at.map_or_else(String::new, |end| {
+                show::duration(end.since(record.created_at).as_secs_f64())
+            }),
+            message: record
+                .message
+                .as_deref()
+                .map_or_else(String::new, printable),
+        }
+    }
+}
+
+pub(crate) async fn show(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+    params: Params,
+) -> Result<Response, Problem> {
+    let before: Option<RolloutId> = params.parsed("before")?;
+    let page = Page::load(&api, &caller, Nav::Rollouts, "Rollouts").await?;
+    let page = page.listen(&api, None).await?;
+    let mut records = api.store().rollout_list(before, PAGE + 1).await?;
+    let more = records.len() > PAGE as usize;
+    records.truncate(PAGE as usize);
+    let next = records
+        .last()
+        .filter(|_| more)
+        .map(|last| format!("/admin/updates/rollouts?before={}", last.id));
+    html(&Rollouts {
+        page,
+        rows: records.into_iter().map(Row::from).collect(),
+        next,
+    })
+}

@@ -1,0 +1,380 @@
+//! What would be done, and doing it: an update, a retry, a rollback.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use fleet_store::{RequestKey, TriggerError};
+use fleet_types::{RolloutKind, printable, view};
+use rollout_orchestrator::{AgainRequest, Plan, TriggerRefusal};
+use uuid::Uuid;
+
+use crate::api::body::Fields;
+use crate::api::updates::{find, trigger};
+use crate::identity::Caller;
+use crate::pages::form::{self, Typed};
+use crate::pages::layout::{Nav, Page, go, html_with};
+use crate::pages::overview::Defaults;
+use crate::pages::rollout_shown::{gate, pace};
+use crate::pages::show;
+use crate::problem::Problem;
+use crate::state::AdminApi;
+
+/// Names of a stage that are shown.
+const NAMES: usize = 8;
+/// Versions that are named.
+const VERSIONS: usize = 5;
+const ASKED: [&str; 9] = [
+    "which",
+    "on",
+    "to",
+    "message",
+    "stages",
+    "max_failure_percent",
+    "concurrency",
+    "settle_seconds",
+    "order",
+];
+
+#[derive(Template)]
+#[template(path = "start.html")]
+struct Start {
+    page: Page,
+    problem: Option<Problem>,
+    plan: Option<PlanShown>,
+    form: Option<Typed>,
+    defaults: Defaults,
+    open: bool,
+}
+
+struct PlanShown {
+    what: String,
+    from: Vec<(String, u32)>,
+    to: String,
+    pace: String,
+    message: Option<String>,
+    gone: String,
+    stages: Vec<StageRow>,
+    action: String,
+    hidden: Vec<(&'static str, String)>,
+    back: String,
+    button: String,
+    may_force: bool,
+}
+
+struct StageRow {
+    index: u32,
+    percent: u32,
+    hosts: usize,
+    gate: String,
+    names: String,
+}
+
+/// What was asked for in a form, as a program would ask.
+fn fields(typed: &Typed) -> Fields {
+    let on: Vec<String> = form::split(typed.get("on")).map(str::to_owned).collect();
+    let all = typed.get("which") == "all";
+    let mut object = typed
+        .object()
+        .texts(&["to", "message", "order"])
+        .numbers(&["max_failure_percent", "concurrency", "settle_seconds"])
+        .words("stages", form::percent)
+        .with("all", all)
+        .with("force", typed.ticked("force"));
+    if !all {
+        object = object.with("on", on);
+    }
+    object.fields()
+}
+
+async fn plan(api: &AdminApi, caller: &Caller, typed: &Typed) -> Result<Plan, Problem> {
+    let request = trigger::read(&mut fields(typed), caller, &api.settings().policy)?;
+    Ok(api.orchestrator().plan(&request).await?)
+}
+
+/// The plan of an update.
+pub(crate) async fn show(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+    Query(typed): Query<Vec<(String, String)>>,
+) -> Result<Response, Problem> {
+    ask(&api, &caller, Typed::of(typed), None).await
+}
+
+/// The plan again, with what was wrong about starting it.
+async fn ask(
+    api: &AdminApi,
+    caller: &Caller,
+    typed: Typed,
+    problem: Option<Problem>,
+) -> Result<Response, Problem> {
+    let (plan, wrong) = match plan(api, caller, &typed).await {
+        Ok(plan) => (Some(plan), None),
+        Err(problem) if problem.status.is_server_error() => return Err(problem),
+        Err(problem) => (None, Some(problem)),
+    };
+    let problem = problem.or(wrong);
+    let status = problem
+        .as_ref()
+        .map_or(StatusCode::OK, |problem| problem.status);
+    let may_force = problem
+        .as_ref()
+        .is_some_and(|problem| problem.code == "known_bad");
+    let shown = plan.map(|plan| {
+        let mut shown = shown(&plan);
+        shown.action = "/admin/updates/start".to_owned();
+        shown.back = "/admin/updates".to_owned();
+        shown.button = format!("Start: update {}", show::hosts(count(&plan)));
+        shown.may_force = may_force;
+        shown.hidden.extend(
+            ASKED
+                .iter()
+                .map(|name| (*name, typed.get(name).to_owned()))
+                .filter(|(_, value)| !value.is_empty()),
+        );
+        shown
+    });
+    let page = Page::load(api, caller, Nav::Overview, "Start an update?").await?;
+    let start = Start {
+        page,
+        problem,
+        open: ASKED.iter().skip(4).any(|name| !typed.get(name).is_empty()),
+        plan: shown,
+        form: Some(typed),
+        defaults: Defaults::from(&api.settings().policy),
+    };
+    html_with(status, &start)
+}
+
+/// Starts an update.
+pub(crate) async fn start(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+    typed: Typed,
+) -> Result<Response, Problem> {
+    let begun = match plan(&api, &caller, &typed).await {
+        Ok(plan) => begin(&api, &caller, &typed, "start", plan).await,
+        Err(problem) => Err(problem),
+    };
+    match begun {
+        Err(problem) if !problem.status.is_server_error() => {
+            ask(&api, &caller, typed, Some(problem)).await
+        }
+        other => other,
+    }
+}
+
+/// Freezes the plan. The same confirmation sent twice is one rollout.
+async fn begin(
+    api: &AdminApi,
+    caller: &Caller,
+    typed: &Typed,
+    what: &str,
+    mut plan: Plan,
+) -> Result<Response, Problem> {
+    let once: Option<Uuid> = typed.get("once").parse().ok();
+    plan.rollout.request = once.map(|once| {
+        let asked: Vec<String> = ASKED
+            .iter()
+            .map(|name| typed.get(name).to_owned())
+            .collect();
+        RequestKey {
+            key: trigger::digest(&[&caller.scope(), "page", &once.to_string()]),
+            fingerprint: trigger::digest(&[what, &asked.join("\n")]),
+        }
+    });
+    match api.orchestrator().trigger(&plan, None).await {
+        Ok(id) | Err(TriggerRefusal::Refused(TriggerError::Repeated { rollout: id })) => {
+            Ok(go(format!("/admin/updates/rollouts/{id}")))
+        }
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Again {
+    Retry,
+    Rollback,
+}
+
+impl Again {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
+async fn plan_again(
+    api: &AdminApi,
+    caller: &Caller,
+    id: &str,
+    again: Again,
+) -> Result<Plan, Problem> {
+    let request = AgainRequest {
+        source: find::rollout(api, id).await?,
+        policy: None,
+        message: None,
+        actor: caller.actor(),
+    };
+    Ok(match again {
+        Again::Retry => api.orchestrator().plan_retry(&request).await?,
+        Again::Rollback => api.orchestrator().plan_rollback(&request).await?,
+    })
+}
+
+async fn ask_again(
+    api: &AdminApi,
+    caller: &Caller,
+    id: &str,
+    again: Again,
+) -> Result<Response, Problem> {
+    let plan = plan_again(api, caller, id, again).await?;
+    let source = find::rollout(api, id).await?;
+    let (title, button) = match again {
+        Again::Retry => ("Retry", "Start: try again"),
+        Again::Rollback => ("Roll back", "Start: take back"),
+    };
+    let mut shown = shown(&plan);
+    shown.back = format!("/admin/updates/rollouts/{source}");
+    shown.action = format!("{}/{}", shown.back, again.word());
+    shown.button = format!("{button} {}", show::hosts(count(&plan)));
+    let title = format!("{title} rollout {}?", source.short());
+    let start = Start {
+        page: Page::load(api, caller, Nav::Rollouts, title).await?,
+        problem: None,
+        plan: Some(shown),
+        form: None,
+        defaults: Defaults::from(&api.settings().policy),
+        open: false,
+    };
+    html_with(StatusCode::OK, &start)
+}
+
+pub(crate) async fn show_retry(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    ask_again(&api, &caller, &id, Again::Retry).await
+}
+
+pub(crate) async fn show_rollback(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    ask_again(&api, &caller, &id, Again::Rollback).await
+}
+
+pub(crate) async fn retry(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    typed: Typed,
+) -> Result<Response, Problem> {
+    let plan = plan_again(&api, &caller, &id, Again::Retry).await?;
+    begin(&api, &caller, &typed, &format!("retry {id}"), plan).await
+}
+
+pub(crate) async fn rollback(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    typed: Typed,
+) -> Result<Response, Problem> {
+    let plan = plan_again(&api, &caller, &id, Again::Rollback).await?;
+    begin(&api, &caller, &typed, &format!("rollback {id}"), plan).await
+}
+
+fn count(plan: &Plan) -> u32 {
+    u32::try_from(plan.hosts.len()).unwrap_or(u32::MAX)
+}
+
+fn shown(plan: &Plan) -> PlanShown {
+    let rollout = &plan.rollout;
+    let hosts = show::hosts(count(plan));
+    let target = rollout
+        .target
+        .as_ref()
+        .map_or(rollout.target_ref.as_str(), |commit| commit.as_str());
+    let target = printable(show::short(target));
+    let (what, to) = match rollout.kind {
+        RolloutKind::Rollback => (
+            format!("{hosts} go back"),
+            "each host’s own previous version".to_owned(),
+        ),
+        RolloutKind::Retry => (format!("{hosts} are tried again"), target),
+        _ => (format!("{hosts} are updated"), target),
+    };
+    let policy = view::PolicyView {
+        stages: rollout.policy.stages.percents().to_vec(),
+        max_failure_percent: rollout.policy.max_failure_percent.into(),
+        concurrency: rollout.policy.concurrency,
+        max_in_flight: rollout.policy.max_in_flight,
+        settle_seconds: rollout.policy.settle.as_secs_f64(),
+    };
+    let gone: Vec<&str> = plan.gone.iter().map(|name| name.as_str()).collect();
+    PlanShown {
+        what,
+        from: from(plan),
+        to,
+        pace: pace(&policy),
+        message: rollout.message.as_deref().map(printable),
+        gone: gone.join(", "),
+        stages: plan.stages.iter().map(stage).collect(),
+        action: String::new(),
+        hidden: vec![("once", Uuid::new_v4().to_string())],
+        back: String::new(),
+        button: String::new(),
+        may_force: false,
+    }
+}
+
+/// Which versions the hosts of the plan are on, most first.
+fn from(plan: &Plan) -> Vec<(String, u32)> {
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for host in &plan.hosts {
+        let version = host
+            .current_version
+            .as_ref()
+            .map_or("not looked at yet", |v| v.short());
+        *counts.entry(version).or_default() += 1;
+    }
+    let mut all: Vec<(String, u32)> = counts
+        .into_iter()
+        .map(|(version, hosts)| (version.to_owned(), hosts))
+        .collect();
+    all.sort_by_key(|(_, hosts)| std::cmp::Reverse(*hosts));
+    if all.len() > VERSIONS {
+        let rest = all.split_off(VERSIONS).iter().map(|(_, hosts)| hosts).sum();
+        all.push(("others".to_owned(), rest));
+    }
+    all
+}
+
+fn stage(stage: &rollout_orchestrator::PlannedStage) -> StageRow {
+    let some: Vec<&str> = stage
+        .hosts
+        .iter()
+        .take(NAMES)
+        .map(|name| name.as_str())
+        .collect();
+    let more = stage.hosts.len().saturating_sub(some.len());
+    let mut names = some.join(", ");
+    if more > 0 {
+        names.push_str(&format!(" and {more} more"));
+    }
+    let hosts = u32::try_from(stage.hosts.len()).unwrap_or(u32::MAX);
+    StageRow {
+        index: stage.index,
+        percent: stage.percent,
+        hosts: stage.hosts.len(),
+        gate: gate(stage.may_fail, hosts),
+        names,
+    }
+}
