@@ -57,6 +57,8 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn start() -> Self {
+        // The client is built for TLS, although it only speaks to this machine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut child = Command::new("chromedriver")
             .args(["--port=0"])
             .stdin(Stdio::null())
