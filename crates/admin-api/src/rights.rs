@@ -129,6 +129,7 @@ pub const RULES: &[Rule] = &[
     open(Post, "/login"),
     open(Post, "/login/setup"),
     rule(Post, "/logout", Own),
+    rule(Get, "/", Own),
     rule(Get, "/admin", Own),
     rule(Get, "/admin/updates", Read),
     rule(Get, "/admin/updates/start", Operate),

@@ -186,9 +186,9 @@ pub trait Store: Inventory + Rollouts + Attempts + Workers + Feed {
 }
 
 /// A store with everything that the API and the pages need beside the work itself. Health is the checker's part.
-pub trait AdminStore: Store + Access + Audit + Lists {}
+pub trait AdminStore: Store + Access + Audit + Health + Lists {}
 
-impl<T: Store + Access + Audit + Lists> AdminStore for T {}
+impl<T: Store + Access + Audit + Health + Lists> AdminStore for T {}
 
 /// What came of asking for a host to work on.
 #[derive(Clone, Debug)]

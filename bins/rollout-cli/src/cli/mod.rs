@@ -108,6 +108,8 @@ pub(crate) enum Command {
     Rollouts(RolloutsCommand),
     /// What the steps printed on a host
     Logs(Logs),
+    /// Whether services are active; exit 5 when one was given up, 3 when one is not active or cannot be asked
+    Health(Health),
     /// People who may sign in to the server
     #[command(subcommand)]
     Users(UsersCommand),
@@ -196,6 +198,17 @@ pub(crate) enum RolloutsCommand {
     },
     /// One rollout with each host's part
     Show(OneRollout),
+}
+
+/// `health`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Health {
+    /// Which hosts.
+    #[command(flatten)]
+    pub hosts: HostSelection,
+    /// Start services again that are not active, at most 3 times in 10 minutes each
+    #[arg(long)]
+    pub fix: bool,
 }
 
 /// `logs`

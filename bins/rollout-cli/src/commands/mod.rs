@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod demo;
 mod doctor;
+mod health;
 mod hosts;
 mod init;
 mod logs;
@@ -44,6 +45,7 @@ pub(crate) async fn run(cli: Cli, out: Output) -> Result<Exit, Failure> {
         Command::Rollback(arguments) => again::rollback(&arguments, global, out).await,
         Command::Rollouts(command) => rollouts::run(command, global, out).await,
         Command::Logs(arguments) => logs::run(&arguments, global, out).await,
+        Command::Health(arguments) => health::run(&arguments, global, out).await,
         Command::Users(command) => users::run(command, global, out).await,
         Command::Tokens(command) => tokens::run(command, global, out).await,
         Command::Audit(arguments) => audit::run(&arguments, global, out).await,

@@ -6,6 +6,7 @@ mod bad_databases;
 mod bad_input;
 mod crashes;
 mod demo;
+mod health;
 mod inventory;
 mod overlaps;
 mod questions;

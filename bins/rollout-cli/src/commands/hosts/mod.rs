@@ -45,7 +45,10 @@ pub(crate) async fn run(
 }
 
 /// The hosts of the fleet that are meant. A word that hits none is most likely misspelt, and refused.
-async fn chosen(context: &Context, selection: &Selection) -> Result<Vec<HostRecord>, Failure> {
+pub(crate) async fn chosen(
+    context: &Context,
+    selection: &Selection,
+) -> Result<Vec<HostRecord>, Failure> {
     let fleet = context.store.host_list().await?;
     let words = selection.without_hit(fleet.iter().map(|host| (host.name.as_str(), &host.labels)));
     if !words.is_empty() {
