@@ -247,7 +247,7 @@ fn refuse_method(allowed: &[&str]) -> Response {
 
 /// A person who looks at a page is sent to sign in; everybody else is told.
 fn unauthenticated(headers: &HeaderMap, uri: &axum::http::Uri, path: &str) -> Response {
-    let page = path.starts_with("/admin") || path.starts_with("/dashboard");
+    let page = path == "/" || path.starts_with("/admin") || path.starts_with("/dashboard");
     let html = headers
         .get("accept")
         .and_then(|accept| accept.to_str().ok())

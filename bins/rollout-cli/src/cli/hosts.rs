@@ -19,9 +19,9 @@ pub(crate) enum HostsCommand {
     },
     /// Add a host; what isn't said is taken from the configuration
     ///
-    /// It is taken as it is now and kept with the host: a later change of [app] or of the user and port in [ssh] does not
+    /// It is taken as it is now and kept with the host: a later change of the settings under app or of the user and port under ssh does not
     /// change hosts that are in the fleet. `hosts edit NAME --reset-app` takes branch, install, verify and the like of
-    /// [app] over again.
+    /// the settings under app over again.
     Add(Box<AddHost>),
     /// Change an entry; what isn't said stays
     Edit(Box<EditHost>),
