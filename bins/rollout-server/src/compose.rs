@@ -38,6 +38,8 @@ pub(crate) async fn compose(
     let store = Arc::new(open_store(&settings).await.context("the database")?);
     let orchestrator_settings = OrchestratorSettings {
         concurrency: settings.rollout.concurrency,
+        // Without it a busy rollout would keep services from being looked at until it is over.
+        kept_for_checks: 1,
         ssh: ssh_defaults(&settings.ssh, home),
         ..OrchestratorSettings::default()
     };

@@ -10,6 +10,9 @@ use ssh_exec::Identity;
 pub struct OrchestratorSettings {
     /// SSH connections open at once, over all processes on the store, for what is part of no rollout.
     pub concurrency: u32,
+    /// Of the connections that a rollout may have open, so many are left free by this process, for the health checks that
+    /// it makes beside one. A rollout always has one.
+    pub kept_for_checks: u32,
     /// What an entry of the inventory leaves open.
     pub ssh: SshDefaults,
     /// How often a worker with nothing to do looks whether other processes changed something in an active rollout.
@@ -36,6 +39,7 @@ impl Default for OrchestratorSettings {
     fn default() -> Self {
         Self {
             concurrency: 5,
+            kept_for_checks: 0,
             ssh: SshDefaults::default(),
             poll: Duration::from_millis(200),
             idle_poll: Duration::from_secs(1),

@@ -259,6 +259,7 @@ fn stage(v: &view::Stage) -> StageShown {
         StageState::Running => ("now", ""),
         StageState::Passed => ("passed", "ok"),
         StageState::Failed => ("not passed", "bad"),
+        _ if v.counts.pending == 0 => ("never started", "dim"),
         _ => ("later", "dim"),
     };
     StageShown {

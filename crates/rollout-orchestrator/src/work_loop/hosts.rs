@@ -147,6 +147,8 @@ impl WorkLoop {
     pub(super) fn desk(&mut self, rollout: RolloutId, concurrency: u32) -> Arc<RolloutDesk> {
         let slots = &self.registration.slots;
         let ssh = &self.orchestrator.settings().ssh;
+        let kept = self.orchestrator.settings().kept_for_checks;
+        let concurrency = concurrency.saturating_sub(kept).max(1);
         let new = || {
             let freed = Arc::clone(&self.freed);
             Arc::new(RolloutDesk::new(

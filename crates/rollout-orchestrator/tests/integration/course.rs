@@ -60,6 +60,25 @@ async fn the_limit_on_connections_holds_and_settling_hosts_use_none() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_kept_for_checks_no_rollout_uses() {
+    for (concurrency, kept, most) in [(5, 1, 4), (2, 1, 1), (1, 1, 1), (3, 9, 1)] {
+        let world = World::new(12).await;
+        world.takes("pull", Duration::from_secs(3));
+        let settings = rollout_orchestrator::OrchestratorSettings {
+            kept_for_checks: kept,
+            ..rollout_orchestrator::OrchestratorSettings::default()
+        };
+        let policy = Policy {
+            concurrency,
+            ..in_one_go()
+        };
+        let record = run(&world.process_with(settings).1, policy).await;
+        assert_eq!(record.state, RolloutState::Completed);
+        assert_eq!(world.network.most_open(), most, "{concurrency} - {kept}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_bad_host_in_the_second_stage() {
     let world = World::new(20).await;
     world.breaks(&[5], SimRelease::CrashLoops);

@@ -175,6 +175,11 @@ impl World {
 
     /// Another process on the same store and network.
     pub(crate) fn process(&self) -> (Process, Orchestrator) {
+        self.process_with(OrchestratorSettings::default())
+    }
+
+    /// The same, and otherwise as the settings say.
+    pub(crate) fn process_with(&self, settings: OrchestratorSettings) -> (Process, Orchestrator) {
         let process = Process::default();
         let store = ProcessStore::new(&process, Arc::clone(&self.store) as Arc<dyn Store>);
         let transport = ProcessTransport::new(&process, Arc::new(self.network.clone()));
@@ -183,7 +188,7 @@ impl World {
                 identity: Some(Identity::File("/keys/default".into())),
                 ..SshDefaults::default()
             },
-            ..OrchestratorSettings::default()
+            ..settings
         };
         (
             process,
