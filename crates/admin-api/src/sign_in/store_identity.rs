@@ -133,7 +133,7 @@ impl StoreIdentity {
         let user = user.ok_or(SignInError::Wrong)?;
         self.store.sign_in_done(&shown, source).await?;
         self.end_shown(headers).await?;
-        self.open(user.name, user.role, source).await
+        self.open(user, source).await
     }
 
     async fn password_fits(
@@ -156,12 +156,7 @@ impl StoreIdentity {
             .map_err(|error| internal(error.to_string()))
     }
 
-    async fn open(
-        &self,
-        name: LoginName,
-        role: Role,
-        source: &str,
-    ) -> Result<SignedIn, SignInError> {
+    async fn open(&self, user: UserRecord, source: &str) -> Result<SignedIn, SignInError> {
         let secret = secrets::new_secret().map_err(|error| SignInError::Internal {
             cause: error.to_string(),
         })?;
@@ -169,16 +164,17 @@ impl StoreIdentity {
         let session = NewSession {
             id,
             secret: secret.hash,
-            user: name.clone(),
+            user: user.name.clone(),
+            checked: user.password,
             source: source.to_owned(),
         };
         self.store
-            .session_open(session, &Actor::new(name.to_string(), source))
+            .session_open(session, &Actor::new(user.name.to_string(), source))
             .await?;
         Ok(SignedIn {
             set_cookie: self.cookie.set(&secret.text),
-            name,
-            role,
+            name: user.name,
+            role: user.role,
             session: id,
         })
     }
@@ -267,7 +263,7 @@ impl StoreIdentity {
             .setup_claim(&secrets::secret_hash(secret.trim()), user, &actor)
             .await?;
         self.store.sign_in_done("setup", source).await?;
-        self.open(added.name, added.role, source).await
+        self.open(added, source).await
     }
 
     async fn by_token(&self, text: &str, source: String) -> Result<Option<Caller>, StoreError> {

@@ -243,6 +243,7 @@ impl World {
         self.store.user_add(user, &actor()).await.unwrap();
         let secret = secrets::new_secret().unwrap();
         let session = NewSession {
+            checked: None,
             id: SessionId(Uuid::now_v7()),
             secret: secret.hash,
             user: name.parse().unwrap(),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fleet_types::{HostId, WorkerId};
+use fleet_types::{Epoch, HostId, WorkerId};
 
 use crate::error::{LeaseError, StoreError};
 use crate::records::{Due, HealthLease, HealthSeen, RestartLimit, RestartTurn, Turns};
@@ -25,13 +25,15 @@ pub trait Health: fmt::Debug + Send + Sync {
     /// Writes down what was seen, with an event when the state changed. Nothing is written about a host that a rollout
     /// took on since `seen.since`: what was seen is no news then. Says whether it was written.
     async fn health_record(&self, host: HostId, seen: HealthSeen) -> Result<bool, StoreError>;
-    /// Takes the host's lease to restart its service, the epoch one higher. None when somebody holds it (an update, or
+    /// Takes the host's lease to restart its service, the epoch one higher. None when its epoch is not `seen` any more, so
+    /// that what was looked at is out of date, when somebody holds it (an update, or
     /// another checker), when its machine is being worked on, or when it needs attention. A lease that a dead worker
     /// left is taken over, unless a rollout has still to settle the host.
     async fn health_claim(
         &self,
         worker: WorkerId,
         host: HostId,
+        seen: Option<Epoch>,
     ) -> Result<Option<HealthLease>, LeaseError>;
     /// Counts one restart, durable before the command is sent, if fewer than the limit were counted lately.
     async fn health_restart(

@@ -19,6 +19,8 @@ pub(crate) enum Rank {
     Host,
     /// The row of the active rollout, then rows of hosts.
     Rollout,
+    /// Rows of hosts that anybody may hold: after the rollout's row, as everything that locks both.
+    Health,
     /// The row under which slots are counted.
     Slots,
     /// Rows of people, sessions, tokens and tries to sign in.

@@ -69,6 +69,8 @@ pub struct NewSession {
     pub secret: SecretHash,
     /// Whose.
     pub user: LoginName,
+    /// The password that was shown to be known. When it is another one by now, no session begins.
+    pub checked: Option<PasswordHash>,
     /// From which address, as shown.
     pub source: String,
 }

@@ -352,6 +352,7 @@ async fn sessions_hold_while_nothing_can_be_written() {
     };
     store.user_add(anna, &actor()).await.unwrap();
     let session = NewSession {
+        checked: None,
         id: SessionId(uuid::Uuid::now_v7()),
         secret: SecretHash([1; 32]),
         user: "anna".parse().unwrap(),

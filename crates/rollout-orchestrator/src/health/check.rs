@@ -62,7 +62,11 @@ impl Check {
         let observed = only_observed(host, due.since, self.settings.quiet);
         if fix && seen.can_be_restarted && observed.is_none() {
             let worker = self.slots.lease.worker();
-            match self.health.health_claim(worker, host.id).await {
+            match self
+                .health
+                .health_claim(worker, host.id, Some(due.epoch))
+                .await
+            {
                 Ok(Some(lease)) => return self.mend(due, &endpoint, seen, lease).await,
                 Ok(None) => {}
                 Err(error) => return Err(self.trouble(error)),

@@ -212,7 +212,7 @@ impl HealthSweeper {
         let slots = self.registration.borrow().clone();
         match self.orchestrator.store().rollout_active().await {
             Ok(Some(rollout)) if rollout.state != RolloutState::Paused => {
-                usize::from(concurrency > 1)
+                usize::from(concurrency.min(rollout.policy.concurrency) > 1)
             }
             Ok(found) => {
                 // A claim whose answer was lost may hold a host that nobody here knows of. Nothing is in flight without
@@ -247,13 +247,21 @@ impl HealthSweeper {
             slots: slots.clone(),
         };
         async move {
-            let ended = slots.open.spawn(async move { check.host(due, fix).await });
-            ended
-                .await
-                .inspect_err(
-                    |error| tracing::error!(%error, "a check failed by a fault of this program"),
-                )
-                .ok()
+            let lease = Arc::clone(&slots.lease);
+            let ended = slots.open.spawn(async move {
+                tokio::select! {
+                    biased;
+                    // Its connection must be closed before others may take the slot.
+                    () = lease.lost() => None,
+                    checked = check.host(due, fix) => Some(checked),
+                }
+            });
+            ended.await.unwrap_or_else(|error| {
+                tracing::error!(%error, "a check failed by a fault of this program");
+                // It may have left its host held: under a new name that can be taken over.
+                slots.in_doubt.store(true, Ordering::Relaxed);
+                None
+            })
         }
     }
 }

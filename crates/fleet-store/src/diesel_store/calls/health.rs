@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fleet_types::{HostId, WorkerId};
+use fleet_types::{Epoch, HostId, WorkerId};
 
 use super::run;
 use crate::api::Health;
@@ -23,7 +23,7 @@ impl Health for DieselStore {
         limit: u32,
         turns: Turns,
     ) -> Result<Vec<Due>, LeaseError> {
-        run!(self, write Host, |conn, work, q| q::health::health_due(
+        run!(self, write Health, |conn, work, q| q::health::health_due(
             conn,
             work,
             worker,
@@ -34,15 +34,18 @@ impl Health for DieselStore {
     }
 
     async fn health_record(&self, host: HostId, seen: HealthSeen) -> Result<bool, StoreError> {
-        run!(self, write Host, |conn, work, q| q::health::health_record(conn, work, host, &seen))
+        run!(self, write Health, |conn, work, q| q::health::health_record(conn, work, host, &seen))
     }
 
     async fn health_claim(
         &self,
         worker: WorkerId,
         host: HostId,
+        seen: Option<Epoch>,
     ) -> Result<Option<HealthLease>, LeaseError> {
-        run!(self, write Host, |conn, work, q| q::health::health_claim(conn, work, worker, host))
+        run!(self, write Health, |conn, work, q| q::health::health_claim(
+            conn, work, worker, host, seen
+        ))
     }
 
     async fn health_restart(
@@ -51,14 +54,14 @@ impl Health for DieselStore {
         limit: RestartLimit,
     ) -> Result<RestartTurn, LeaseError> {
         let lease = lease.clone();
-        run!(self, write Host, |conn, work, q| q::health::health_restart(
+        run!(self, write Health, |conn, work, q| q::health::health_restart(
             conn, work, &lease, limit
         ))
     }
 
     async fn health_settle(&self, lease: &HealthLease, seen: HealthSeen) -> Result<(), LeaseError> {
         let lease = lease.clone();
-        run!(self, write Host, |conn, work, q| q::health::health_settle(
+        run!(self, write Health, |conn, work, q| q::health::health_settle(
             conn, work, &lease, &seen
         ))
     }

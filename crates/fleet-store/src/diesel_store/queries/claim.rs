@@ -57,18 +57,22 @@ pub(crate) fn attempt_claim(
     if let Some(idle) = idle {
         return Ok(Claim::Nothing(idle));
     }
-    let mut found = next(conn, &stage, except)?;
-    if found.is_none() && health::free_dead(conn, work)? {
-        found = next(conn, &stage, except)?;
+    // A health checker does not lock the rollout's row: it may be faster.
+    loop {
+        let mut found = next(conn, &stage, except)?;
+        if found.is_none() && health::free_dead(conn, work)? {
+            found = next(conn, &stage, except)?;
+        }
+        let Some(attempt) = found else {
+            return Ok(Claim::Nothing(Idle::NoneSuitable));
+        };
+        if attempt.target_version.is_none() {
+            return Ok(Claim::Nothing(Idle::Unresolved));
+        }
+        if let Some(claimed) = take(conn, work, &rollout, attempt, worker)? {
+            return Ok(Claim::Claimed(Box::new(claimed)));
+        }
     }
-    let Some(attempt) = found else {
-        return Ok(Claim::Nothing(Idle::NoneSuitable));
-    };
-    if attempt.target_version.is_none() {
-        return Ok(Claim::Nothing(Idle::Unresolved));
-    }
-    let claimed = take(conn, work, &rollout, attempt, worker)?;
-    Ok(Claim::Claimed(Box::new(claimed)))
 }
 
 /// The next pending attempt of the stage, in order, whose machine nobody works on.
@@ -112,18 +116,21 @@ fn next(
     }
 }
 
-/// Puts the host under the worker's lease and the attempt into `updating`.
+/// Puts the host under the worker's lease and the attempt into `updating`. None when somebody else took the host meanwhile.
 fn take(
     conn: &mut Conn,
     work: &mut Work,
     rollout: &RolloutRow,
     mut attempt: AttemptRow,
     worker: WorkerId,
-) -> Answer<Claimed, LeaseError> {
+) -> Answer<Option<Claimed>, LeaseError> {
     let now = work.now();
-    let host: HostRow = update_returning!(
+    let free = hosts::table
+        .find(&attempt.host)
+        .filter(hosts::lease_worker.is_null());
+    let host: Option<HostRow> = update_returning!(
         conn,
-        diesel::update(hosts::table.find(&attempt.host))
+        diesel::update(free)
             .set((
                 hosts::lease_worker.eq(worker.to_string()),
                 hosts::lease_machine.eq(&attempt.machine),
@@ -131,7 +138,9 @@ fn take(
                 hosts::lease_epoch.eq(hosts::lease_epoch + 1),
             ))
             .returning(HostRow::as_returning()),
-    )?;
+    )
+    .optional()?;
+    let Some(host) = host else { return Ok(None) };
     AttemptStatus::Updating
         .as_str()
         .clone_into(&mut attempt.status);
@@ -153,7 +162,7 @@ fn take(
         from: host.current_version,
         ..about(EventKind::HostStarted, &attempt, work)?
     });
-    Ok(claimed)
+    Ok(Some(claimed))
 }
 
 /// An event about this attempt.

@@ -136,6 +136,16 @@ pub(crate) fn health_record(
     if row.lease_epoch != seen.epoch.0 || row.lease_purpose.as_deref() == Some(UPDATE) {
         return Ok(false);
     }
+    let last: Option<Option<i64>> = health_checks::table
+        .find(&row.id)
+        .select(health_checks::checked_at)
+        .get_result(conn)
+        .optional()?;
+    // Who looked later and was faster knows better. A time ahead of ours was written by a wrong clock.
+    let newer = |at: i64| at > seen.since.0 && at <= work.now().0;
+    if last.flatten().is_some_and(newer) {
+        return Ok(false);
+    }
     write(conn, work, &row, seen)?;
     Ok(true)
 }
@@ -176,6 +186,7 @@ pub(crate) fn health_claim(
     work: &mut Work,
     worker: WorkerId,
     host: HostId,
+    seen: Option<Epoch>,
 ) -> Answer<Option<HealthLease>, LeaseError> {
     let me = worker.to_string();
     workers::require_lease(conn, work, &me)?;
@@ -188,7 +199,8 @@ pub(crate) fn health_claim(
         .filter(hosts::lease_worker.is_not_null())
         .count()
         .get_result(conn)?;
-    if row.lease_worker.is_some() || row.needs_attention || busy > 0 {
+    let changed = seen.is_some_and(|seen| seen.0 != row.lease_epoch);
+    if changed || row.lease_worker.is_some() || row.needs_attention || busy > 0 {
         return Ok(None);
     }
     let epoch: i64 = diesel::update(hosts::table.find(&row.id))

@@ -219,6 +219,11 @@ pub(crate) fn host_edit(
                 hosts::spec.eq(to_json(&new.spec)),
                 hosts::labels.eq(to_json(&new.labels)),
                 hosts::owner.eq(new.owner.as_deref()),
+                // What a health checker saw or holds of the old entry is void; an update's lease was refused above.
+                hosts::lease_epoch.eq(hosts::lease_epoch + 1),
+                hosts::lease_worker.eq(None::<String>),
+                hosts::lease_machine.eq(None::<String>),
+                hosts::lease_purpose.eq(None::<String>),
             ))
             .returning(HostRow::as_returning()),
     )?;

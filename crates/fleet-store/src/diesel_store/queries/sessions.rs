@@ -20,13 +20,18 @@ pub(crate) fn session_open(
     actor: &Actor,
 ) -> Answer<(), AccessError> {
     let now = work.now().0;
-    let signed_in = diesel::update(
-        users::table
-            .filter(users::name.eq(new.user.as_str()))
-            .filter(users::disabled_at.is_null()),
-    )
-    .set(users::last_sign_in_at.eq(now))
-    .execute(conn)?;
+    let theirs = users::table
+        .filter(users::name.eq(new.user.as_str()))
+        .filter(users::disabled_at.is_null());
+    let signed_in = match &new.checked {
+        None => diesel::update(theirs)
+            .set(users::last_sign_in_at.eq(now))
+            .execute(conn)?,
+        // It may have been changed since it was looked at, which ends what it opens.
+        Some(checked) => diesel::update(theirs.filter(users::password.eq(&checked.0)))
+            .set(users::last_sign_in_at.eq(now))
+            .execute(conn)?,
+    };
     if signed_in == 0 {
         return refuse(AccessError::Unknown {
             what: "user",

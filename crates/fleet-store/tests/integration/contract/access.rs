@@ -28,6 +28,7 @@ fn secret(byte: u8) -> SecretHash {
 async fn open(store: &DieselStore, who: &str, byte: u8) -> SessionId {
     let id = SessionId(Uuid::now_v7());
     let session = NewSession {
+        checked: None,
         id,
         secret: secret(byte),
         user: name(who),
@@ -180,6 +181,22 @@ pub(crate) async fn sessions_end_in_every_way(place: &Place) {
         .unwrap();
     assert!(!is_open(&store, 2).await && is_open(&store, 3).await);
 
+    // A password that was right a moment ago opens nothing any more.
+    let late = NewSession {
+        id: SessionId(Uuid::now_v7()),
+        secret: secret(8),
+        user: name("bob"),
+        checked: Some(PasswordHash("$argon2id$one".to_owned())),
+        source: String::new(),
+    };
+    let now = NewSession {
+        checked: Some(PasswordHash("$argon2id$two".to_owned())),
+        ..late.clone()
+    };
+    assert!(store.session_open(late, &actor()).await.is_err());
+    assert!(!is_open(&store, 8).await);
+    store.session_open(now, &actor()).await.unwrap();
+
     open(&store, "bob", 4).await;
     store
         .user_disable(&name("bob"), true, &actor())
@@ -187,6 +204,7 @@ pub(crate) async fn sessions_end_in_every_way(place: &Place) {
         .unwrap();
     assert!(!is_open(&store, 4).await);
     let locked_out = NewSession {
+        checked: None,
         id: SessionId(Uuid::now_v7()),
         secret: secret(5),
         user: name("bob"),

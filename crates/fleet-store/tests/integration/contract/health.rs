@@ -137,7 +137,10 @@ pub(crate) async fn updates_come_first(place: &Place) {
     let old = seen(&before[0], HealthState::Inactive);
     assert!(!store.health_record(hosts[0].id, old.clone()).await.unwrap());
     assert_eq!(
-        store.health_claim(checker, hosts[0].id).await.unwrap(),
+        store
+            .health_claim(checker, hosts[0].id, None)
+            .await
+            .unwrap(),
         None
     );
     update(&store, &claimed.lease).await;
@@ -146,7 +149,7 @@ pub(crate) async fn updates_come_first(place: &Place) {
     assert_eq!(health_of(&store, "h001").await, HealthState::Active);
     assert!(
         store
-            .health_claim(checker, hosts[0].id)
+            .health_claim(checker, hosts[0].id, None)
             .await
             .unwrap()
             .is_some()
@@ -159,13 +162,16 @@ pub(crate) async fn a_restart_keeps_the_updater_waiting(place: &Place) {
     let checker = checker(&store).await;
     let turn = due(&store, checker, 1).await.remove(0);
     let lease = store
-        .health_claim(checker, turn.host.id)
+        .health_claim(checker, turn.host.id, None)
         .await
         .unwrap()
         .unwrap();
     assert!(lease.epoch > turn.epoch);
     assert_eq!(
-        store.health_claim(checker, turn.host.id).await.unwrap(),
+        store
+            .health_claim(checker, turn.host.id, None)
+            .await
+            .unwrap(),
         None,
         "held already"
     );
@@ -199,7 +205,7 @@ pub(crate) async fn a_dead_checker_is_no_obstacle(place: &Place) {
     let hosts = add_hosts(&store, 1).await;
     let dead = checker(&store).await;
     let lease = store
-        .health_claim(dead, hosts[0].id)
+        .health_claim(dead, hosts[0].id, None)
         .await
         .unwrap()
         .unwrap();
@@ -223,14 +229,14 @@ pub(crate) async fn a_dead_checker_is_no_obstacle(place: &Place) {
     unreachable(&store, &claimed.lease).await;
     let (first, second) = (checker(&store).await, checker(&store).await);
     store
-        .health_claim(first, hosts[0].id)
+        .health_claim(first, hosts[0].id, None)
         .await
         .unwrap()
         .unwrap();
     store.worker_leave(first).await.unwrap();
     assert!(
         store
-            .health_claim(second, hosts[0].id)
+            .health_claim(second, hosts[0].id, None)
             .await
             .unwrap()
             .is_some()
@@ -249,7 +255,7 @@ pub(crate) async fn restarts_are_counted(place: &Place) {
             .unwrap()
             .remove(0);
         let lease = store
-            .health_claim(checker, hosts[0].id)
+            .health_claim(checker, hosts[0].id, None)
             .await
             .unwrap()
             .unwrap();
@@ -269,7 +275,7 @@ pub(crate) async fn restarts_are_counted(place: &Place) {
     place.clock.advance(limit.window);
     let checker = self::checker(&store).await;
     let lease = store
-        .health_claim(checker, hosts[0].id)
+        .health_claim(checker, hosts[0].id, None)
         .await
         .unwrap()
         .unwrap();
@@ -302,7 +308,10 @@ pub(crate) async fn who_needs_a_person_is_only_looked_at(place: &Place) {
             .unwrap()
     );
     assert_eq!(
-        store.health_claim(checker, hosts[0].id).await.unwrap(),
+        store
+            .health_claim(checker, hosts[0].id, None)
+            .await
+            .unwrap(),
         None
     );
     store
@@ -311,7 +320,7 @@ pub(crate) async fn who_needs_a_person_is_only_looked_at(place: &Place) {
         .unwrap();
     assert!(
         store
-            .health_claim(checker, hosts[0].id)
+            .health_claim(checker, hosts[0].id, None)
             .await
             .unwrap()
             .is_some()

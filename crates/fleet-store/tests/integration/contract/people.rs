@@ -39,6 +39,7 @@ pub(crate) async fn add(store: &DieselStore, name: &str, role: Role) {
 
 pub(crate) fn new_session(name: &str, number: u8) -> NewSession {
     NewSession {
+        checked: None,
         id: SessionId(Uuid::now_v7()),
         secret: secret(number),
         user: login(name),
