@@ -92,7 +92,7 @@ impl Demo {
         let password: String = new_secret()?.text.chars().take(16).collect();
         let name: LoginName = WHO.parse()?;
         let user = NewUser {
-            name: name.clone(),
+            name,
             role: Role::Admin,
             password: Some(hash_password(password.clone()).await?),
         };
@@ -100,7 +100,7 @@ impl Demo {
         let token = new_token()?;
         let kept = NewToken {
             id: TokenId(Uuid::now_v7()),
-            name,
+            name: "curl".parse()?,
             role: Role::Operator,
             secret: token.hash,
             expires_at: None,

@@ -61,8 +61,12 @@ function say(text) {
 const pending = new Map();
 let frame = 0;
 
+// What is painted while the page is fetched anew is newer than what comes of it.
+let meanwhile = null;
+
 function cell(host, state) {
   pending.set(host, state);
+  meanwhile?.set(host, state);
   frame ||= requestAnimationFrame(paint);
 }
 
@@ -163,15 +167,26 @@ function refresh() {
   refreshDue = setTimeout(swap, 300);
 }
 
+// What is told in words may be a few seconds old, not a whole stage.
+let later = 0;
+
+function refreshLater() {
+  later ||= setTimeout(() => { later = 0; refresh(); }, 4000);
+}
+
 async function swap() {
   refreshDue = 0;
   refreshRuns = true;
   refreshAgain = false;
+  meanwhile = new Map();
   try {
     const reply = await fetch(location.href, { headers: { accept: "text/html" } });
     if (reply.redirected && new URL(reply.url).pathname === "/login") return location.reload();
     if (reply.ok) regions(new DOMParser().parseFromString(await reply.text(), "text/html"));
   } catch { /* the stream says when the server is away */ }
+  const painted = meanwhile;
+  meanwhile = null;
+  for (const [host, state] of painted) cell(host, state);
   setTimeout(() => {
     refreshRuns = false;
     if (refreshAgain) refresh();
@@ -255,13 +270,17 @@ function heard(event) {
   if (type === "host.started" || type === "host.taken_over") {
     if (here) cell(host, "updating");
     askStatus();
+    if (body.dataset.host === host) refresh();
+    else refreshLater();
   } else if (type === "host.finished") {
     const state = event.reason === "unchanged" ? "unchanged" : event.status;
     if (here && (SYMBOLS_KNOWN.has(state) || state === "unchanged")) cell(host, state);
     askStatus();
-    if (event.status !== "success") refresh();
+    if (event.status !== "success" || body.dataset.host === host) refresh();
+    else refreshLater();
   } else if (type.startsWith("host.")) {
     if (type !== "host.step" || body.dataset.host === host) refresh();
+    else if (document.querySelector('[data-region="flight"]')) refreshLater();
   } else {
     refresh();
   }

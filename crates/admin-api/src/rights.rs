@@ -3,7 +3,7 @@
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use fleet_store::{Actor, NewAudit};
@@ -194,7 +194,7 @@ pub(crate) async fn enforce(State(api): State<AdminApi>, request: Request, next:
             let why = "the token is not valid".to_owned();
             note_denial(&api, stranger(&parts), act(&parts), why).await;
         }
-        return unauthenticated(&parts.headers, &parts.uri, &path);
+        return unauthenticated(&parts, &path);
     };
     if !caller.role.may(right) {
         let why = format!("needs the right {right}");
@@ -246,14 +246,21 @@ fn refuse_method(allowed: &[&str]) -> Response {
 }
 
 /// A person who looks at a page is sent to sign in; everybody else is told.
-fn unauthenticated(headers: &HeaderMap, uri: &axum::http::Uri, path: &str) -> Response {
+fn unauthenticated(parts: &Parts, path: &str) -> Response {
     let page = path == "/" || path.starts_with("/admin") || path.starts_with("/dashboard");
-    let html = headers
+    let html = parts
+        .headers
         .get("accept")
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.contains("text/html"));
     if page && html {
-        let next = uri.path_and_query().map_or("/", |path| path.as_str());
+        // What was sent is lost; the page to come back to is the one to send it from.
+        let looks = matches!(
+            parts.method,
+            axum::http::Method::GET | axum::http::Method::HEAD
+        );
+        let next = parts.uri.path_and_query().filter(|_| looks);
+        let next = next.map_or("/", |path| path.as_str());
         return Redirect::to(&format!("/login?next={}", percent(next))).into_response();
     }
     Problem::new(

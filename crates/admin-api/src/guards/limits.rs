@@ -42,7 +42,7 @@ pub(crate) async fn limit(State(api): State<AdminApi>, request: Request, next: N
 fn on_top(path: Option<&str>) -> Duration {
     match path {
         Some("/api/updates/status") => crate::api::LONGEST_WAIT,
-        Some("/api/hosts/{name}/scan") => crate::api::LONGEST_SCAN,
+        Some("/api/hosts/{name}/scan" | "/admin/hosts/{name}/keys") => crate::api::LONGEST_SCAN,
         _ => Duration::ZERO,
     }
 }

@@ -3,7 +3,9 @@
 use std::panic::AssertUnwindSafe;
 
 use axum::extract::{Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING,
+};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
@@ -25,7 +27,8 @@ const HEADERS: [(&str, &str); 6] = [
          base-uri 'none'; frame-ancestors 'none'",
     ),
     ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
+    // With `no-referrer` a browser says `Origin: null` to us as well, and our own forms would look like somebody else's.
+    ("referrer-policy", "same-origin"),
     ("x-frame-options", "DENY"),
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
@@ -109,7 +112,13 @@ fn as_problem(mut response: Response, mut asked: Parts, id: &str) -> Response {
     let mut made = page.unwrap_or_else(|| problem.response(Some((id, &printable(&path)))));
     *made.status_mut() = status;
     for (name, value) in response.headers() {
-        if ![CONTENT_TYPE, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name)
+        if ![
+            CONTENT_TYPE,
+            CONTENT_LENGTH,
+            CONTENT_ENCODING,
+            TRANSFER_ENCODING,
+        ]
+        .contains(name)
             && !made.headers().contains_key(name)
         {
             made.headers_mut().append(name, value.clone());

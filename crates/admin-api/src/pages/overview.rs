@@ -163,6 +163,7 @@ fn truth(status: &view::Status) -> (String, Option<String>, &'static str) {
         return (text, last_words(status), "warn");
     }
     let text = match (fleet.versions.as_slice(), health.unknown) {
+        (_, unknown) if unknown > 0 => format!("{} not looked at yet.", show::hosts(unknown)),
         ([only], _) if only.version.is_some() => format!(
             "All is quiet: {} on {}.",
             show::hosts(fleet.hosts),

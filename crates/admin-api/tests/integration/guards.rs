@@ -196,7 +196,7 @@ async fn every_answer_carries_the_headers() {
         assert_eq!(answer.status.as_u16(), status, "{what}");
         for (name, value) in [
             ("x-content-type-options", "nosniff"),
-            ("referrer-policy", "no-referrer"),
+            ("referrer-policy", "same-origin"),
             ("strict-transport-security", "max-age=31536000"),
             (
                 "content-security-policy",
@@ -262,6 +262,29 @@ async fn long_answers_are_compressed_for_those_who_can_read_it() {
         .await
         .unwrap();
     assert!(!response.headers().contains_key("content-encoding"));
+}
+
+#[tokio::test]
+async fn refusals_can_be_read_by_those_who_take_compressed_answers() {
+    let world = World::new(1).await;
+    let viewer = world.token(Role::Viewer).await;
+    for (call, status) in [
+        (Call::new("GET", "/api/hosts"), 401),
+        (Call::new("GET", "/api/users").token(&viewer), 403),
+        (Call::new("GET", "/api/nothing").token(&viewer), 404),
+        (
+            Call::new("GET", "/admin/users")
+                .token(&viewer)
+                .header("accept", "text/html"),
+            403,
+        ),
+    ] {
+        let answer = world.send(call.header("accept-encoding", "gzip")).await;
+        assert_eq!(answer.status, status);
+        assert!(!answer.headers.contains_key("content-encoding"));
+        let readable = std::str::from_utf8(&answer.body).is_ok();
+        assert!(readable, "{status}");
+    }
 }
 
 trait LatestId {

@@ -1,7 +1,7 @@
 //! Tokens of programs.
 
 use diesel::prelude::*;
-use fleet_types::TokenId;
+use fleet_types::{Role, TokenId};
 
 use super::{Conn, audit};
 use crate::diesel_store::access_rows::{TokenRow, hex};
@@ -28,6 +28,18 @@ pub(crate) fn token_create(
     if in_force > 0 {
         return refuse(AccessError::Duplicate {
             what: "token",
+            name: token.name.to_string(),
+        });
+    }
+    // Whoever changes things is known by name, so a program must not pass for a person. An owner's token bears the name of
+    // the owner, and can change nothing.
+    let person: i64 = users::table
+        .filter(users::name.eq(token.name.as_str()))
+        .count()
+        .get_result(conn)?;
+    if person > 0 && token.role != Role::Owner {
+        return refuse(AccessError::Duplicate {
+            what: "user",
             name: token.name.to_string(),
         });
     }

@@ -5,7 +5,7 @@ use fleet_types::{Invalid, LoginName, Role, Timestamp};
 
 use super::{Conn, audit};
 use crate::diesel_store::access_rows::{UserRow, hex};
-use crate::diesel_store::schema::{sessions, setup, users};
+use crate::diesel_store::schema::{sessions, setup, tokens, users};
 use crate::diesel_store::work::{Answer, Work, refuse};
 use crate::error::AccessError;
 use crate::records::{Actor, NewUser, PasswordHash, SecretHash, UserRecord};
@@ -40,6 +40,18 @@ fn insert(
     if there > 0 {
         return refuse(AccessError::Duplicate {
             what: "user",
+            name: user.name.to_string(),
+        });
+    }
+    let programs: i64 = tokens::table
+        .filter(tokens::name.eq(user.name.as_str()))
+        .filter(tokens::role.ne(Role::Owner.as_str()))
+        .filter(tokens::revoked_at.is_null())
+        .count()
+        .get_result(conn)?;
+    if programs > 0 {
+        return refuse(AccessError::Duplicate {
+            what: "token",
             name: user.name.to_string(),
         });
     }

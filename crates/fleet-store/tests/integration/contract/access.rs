@@ -548,3 +548,34 @@ pub(crate) async fn one_request_made_by_many_is_one_rollout(place: &Place) {
     assert!(ids.iter().all(|id| *id == ids[0]));
     assert_eq!(store.rollout_list(None, 10).await.unwrap().len(), 1);
 }
+
+pub(crate) async fn programs_do_not_pass_for_people(place: &Place) {
+    let store = place.store().await;
+    store
+        .user_add(user("bob", Role::Viewer), &actor())
+        .await
+        .unwrap();
+    let taken = store.token_create(token("bob", 1), &actor()).await;
+    assert!(
+        matches!(taken, Err(AccessError::Duplicate { .. })),
+        "{taken:?}"
+    );
+    // An owner's token bears the owner's name, and changes nothing.
+    let own = NewToken {
+        role: Role::Owner,
+        ..token("bob", 2)
+    };
+    store.token_create(own, &actor()).await.unwrap();
+    let ci = token("ci", 3);
+    store.token_create(ci.clone(), &actor()).await.unwrap();
+    let taken = store.user_add(user("ci", Role::Admin), &actor()).await;
+    assert!(
+        matches!(taken, Err(AccessError::Duplicate { .. })),
+        "{taken:?}"
+    );
+    store.token_revoke(ci.id, &actor()).await.unwrap();
+    store
+        .user_add(user("ci", Role::Admin), &actor())
+        .await
+        .unwrap();
+}

@@ -87,7 +87,7 @@ cases! {
         success_is_not_held_against_the_source;
     trail: each_change_and_nothing_else texts_are_bounded_lines;
     requests: bad_keys_are_refused known_before_the_plan_is_looked_at forgotten_in_time;
-    access: people sessions_end_in_every_way tokens_end_in_every_way the_first_admin_comes_in_once
+    access: people programs_do_not_pass_for_people sessions_end_in_every_way tokens_end_in_every_way the_first_admin_comes_in_once
         a_late_first_admin_is_none         guessing_gets_slower_and_locks_nobody_out every_change_leaves_one_row a_request_is_carried_out_once;
     health: turns_are_taken_once findings_are_written_with_their_event updates_come_first
         a_restart_keeps_the_updater_waiting a_dead_checker_is_no_obstacle restarts_are_counted
