@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use axum::middleware::from_fn;
+use axum::response::Redirect;
+use axum::routing::get;
 use rollout_settings::Settings;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -81,7 +83,10 @@ async fn serve(
         );
     };
     let serving = async {
-        let router = parts.api.router().layer(from_fn(metrics::requests::count));
+        // The bare address is this program's own: a service that embeds the router has something else there.
+        let entrance = get(|| async { Redirect::to("/admin/updates") });
+        let router = parts.api.router().route("/", entrance);
+        let router = router.layer(from_fn(metrics::requests::count));
         let server = Server::start(listener, router, parts.settings.server.max_connections);
         let why = match prepared.and_then(|()| announce(cli, address, talk)) {
             Ok(()) => until_end(&parts, signals).await,

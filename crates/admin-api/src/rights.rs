@@ -129,7 +129,6 @@ pub const RULES: &[Rule] = &[
     open(Post, "/login"),
     open(Post, "/login/setup"),
     rule(Post, "/logout", Own),
-    rule(Get, "/", Own),
     rule(Get, "/admin", Own),
     rule(Get, "/admin/updates", Read),
     rule(Get, "/admin/updates/start", Operate),
@@ -247,7 +246,7 @@ fn refuse_method(allowed: &[&str]) -> Response {
 
 /// A person who looks at a page is sent to sign in; everybody else is told.
 fn unauthenticated(parts: &Parts, path: &str) -> Response {
-    let page = path == "/" || path.starts_with("/admin") || path.starts_with("/dashboard");
+    let page = path.starts_with("/admin") || path.starts_with("/dashboard");
     let html = parts
         .headers
         .get("accept")

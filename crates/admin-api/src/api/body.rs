@@ -101,7 +101,10 @@ impl Fields {
 
     /// The object as a whole in one form, whatever the order of its fields.
     pub(crate) fn canonical(&self) -> String {
-        Value::Object(self.map.clone()).to_string()
+        let mut whole = Value::Object(self.map.clone());
+        // serde_json keeps the order it saw where any crate of the program asks for that.
+        whole.sort_all_objects();
+        whole.to_string()
     }
 
     /// A field's value. Null counts as nothing.

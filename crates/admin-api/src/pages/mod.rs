@@ -36,7 +36,6 @@ pub(crate) fn routes() -> Router<AdminApi> {
         .route("/login", get(login::show).post(login::sign_in))
         .route("/login/setup", post(login::setup))
         .route("/logout", post(login::sign_out))
-        .route("/", get(overview::entrance))
         .route("/admin", get(overview::entrance))
         .route("/admin/updates", get(overview::show))
         .route("/admin/updates/start", get(start::show).post(start::start))
