@@ -18,7 +18,7 @@ pub(crate) const PASSWORD: &str = "a long enough password";
 pub(crate) struct Site {
     pub(crate) url: String,
     pub(crate) fleet: LocalFleet,
-    server: Option<Child>,
+    server: Option<Server>,
     folder: tempfile::TempDir,
 }
 
@@ -29,6 +29,16 @@ const PEOPLE: [(&str, Role); 4] = [
     ("vera", Role::Viewer),
     ("carla", Role::Owner),
 ];
+
+/// The program; killed when it is dropped, as after a test that failed.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 impl Site {
     /// Hosts, people and a server; `release` is what they may be updated to.
@@ -154,7 +164,7 @@ impl Site {
             .spawn()
             .unwrap();
         let err = BufReader::new(child.stderr.take().expect("piped"));
-        self.server = Some(child);
+        self.server = Some(Server(child));
         self.url.clear();
         let (mut secret, mut said) = (None, String::new());
         let mut lines = err.lines().map_while(Result::ok);
@@ -184,7 +194,8 @@ impl Site {
     }
 
     fn end_server(&mut self, signal: Signal) {
-        if let Some(mut child) = self.server.take() {
+        if let Some(mut server) = self.server.take() {
+            let child = &mut server.0;
             let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
             let _ = kill_process(pid.unwrap(), signal);
             let begun = Instant::now();
