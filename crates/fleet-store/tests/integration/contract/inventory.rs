@@ -49,7 +49,7 @@ pub(crate) async fn bad_values_are_refused(place: &Place) {
         (|host: &mut NewHost| host.spec.port = 0) as fn(&mut NewHost),
         |host| host.owner = Some("a\0b".to_owned()),
         |host| host.owner = Some(String::new()),
-        |host| host.spec.key = Some("/root/\n".to_owned()),
+        |host| host.spec.key = Some("keys/\n".to_owned()),
         |host| host.spec.jump = vec!["\u{1b}[2J".to_owned()],
         |host| host.spec.app.install = String::new(),
         |host| host.spec.app.timeouts.pull = 0,
