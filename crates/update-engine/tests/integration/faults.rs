@@ -1,9 +1,9 @@
 //! Every step of the attempt × every fault, on a simulated host whose truth is compared with the outcome.
 
 use fleet_types::{AttemptStatus, Outcome, Reason};
-use update_engine::testing::{MemoryJournal, SimHost, SimRelease, SimWhat};
+use update_engine::testing::{SimHost, SimRelease, SimWhat};
 
-use crate::support::{HOST, Scene, TracingJournal};
+use crate::support::{HOST, Scene, TracingJournal, assert_ended};
 
 fn faults() -> Vec<(&'static str, SimWhat)> {
     vec![
@@ -129,15 +129,8 @@ async fn every_release_that_fails_is_taken_back() {
         (SimRelease::VerifyFails, Reason::Unhealthy),
     ] {
         let scene = Scene::new(release);
-        let outcome = scene
-            .run(scene.spec(), &mut MemoryJournal::default())
-            .await
-            .unwrap();
-        assert_eq!(
-            (outcome.status, outcome.reason),
-            (AttemptStatus::RolledBack, reason),
-            "{outcome:?}"
-        );
+        let outcome = scene.attempt(scene.spec()).await;
+        assert_ended(&outcome, AttemptStatus::RolledBack, reason);
         assert_true(reason.as_str(), &scene, &outcome);
     }
 }

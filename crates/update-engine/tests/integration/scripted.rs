@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use update_engine::testing::{MemoryJournal, SimFleet, SimRelease};
 use update_engine::{AttemptSpec, Goal, ResolveError, resolve_target, run_attempt};
 
-use crate::support::{HOST, Scene, told};
+use crate::support::{HOST, Scene, assert_ended, told};
 
 #[tokio::test(start_paused = true)]
 async fn a_good_release_is_told_in_this_order() {
@@ -51,12 +51,7 @@ async fn a_release_that_does_not_stay_up_is_taken_back() {
     let scene = Scene::new(SimRelease::CrashLoops);
     let mut journal = MemoryJournal::default();
     let outcome = scene.run(scene.spec(), &mut journal).await.unwrap();
-    assert_eq!(
-        (outcome.status, outcome.reason),
-        (AttemptStatus::RolledBack, Reason::CrashLoop),
-        "{}",
-        outcome.message
-    );
+    assert_ended(&outcome, AttemptStatus::RolledBack, Reason::CrashLoop);
     assert!(scene.host().is_wholly_on(&scene.old));
     let expected = format!(
         "connect? connect. inspect? inspect. previous {} pull? pull. install? install. restart? restart. \
@@ -92,10 +87,7 @@ async fn a_first_connection_is_tried_three_times_when_the_network_fails() {
             .fleet
             .change(HOST, |host| host.refuses_connections = refusals);
         let begun = Instant::now();
-        let outcome = scene
-            .run(scene.spec(), &mut MemoryJournal::default())
-            .await
-            .unwrap();
+        let outcome = scene.attempt(scene.spec()).await;
         assert_eq!(
             (outcome.reason, begun.elapsed().as_secs()),
             (reason, seconds),
@@ -210,15 +202,8 @@ async fn a_service_that_was_down_before_is_not_told_louder_than_it_was() {
             host.releases
                 .insert(scene.old.clone(), SimRelease::StartFails);
         });
-        let outcome = scene
-            .run(scene.spec(), &mut MemoryJournal::default())
-            .await
-            .unwrap();
-        assert_eq!(
-            (outcome.status, outcome.reason),
-            (status, reason),
-            "{outcome:?}"
-        );
+        let outcome = scene.attempt(scene.spec()).await;
+        assert_ended(&outcome, status, reason);
         assert!(outcome.touched && !outcome.needs_attention, "{outcome:?}");
         let host = scene.host();
         let end = if status == AttemptStatus::Success {
@@ -248,15 +233,8 @@ async fn a_host_on_the_target_whose_service_is_down_gets_one_more_restart_and_no
             host.known.insert(scene.new.clone());
             host.running = None;
         });
-        let outcome = scene
-            .run(scene.spec(), &mut MemoryJournal::default())
-            .await
-            .unwrap();
-        assert_eq!(
-            (outcome.status, outcome.reason),
-            (status, reason),
-            "{outcome:?}"
-        );
+        let outcome = scene.attempt(scene.spec()).await;
+        assert_ended(&outcome, status, reason);
         assert!(outcome.touched && !outcome.needs_attention, "{outcome:?}");
         let received = scene.host().received;
         let count = |name: &str| {
@@ -275,10 +253,7 @@ async fn a_host_on_the_target_whose_service_is_down_gets_one_more_restart_and_no
 #[tokio::test(start_paused = true)]
 async fn a_rollout_taken_back_host_by_host() {
     let scene = Scene::new(SimRelease::Good);
-    scene
-        .run(scene.spec(), &mut MemoryJournal::default())
-        .await
-        .unwrap();
+    scene.attempt(scene.spec()).await;
     let back = || AttemptSpec {
         goal: Goal::Back {
             from: scene.new.clone(),
@@ -286,53 +261,32 @@ async fn a_rollout_taken_back_host_by_host() {
         },
         ..scene.spec()
     };
-    let outcome = scene
-        .run(back(), &mut MemoryJournal::default())
-        .await
-        .unwrap();
+    let outcome = scene.attempt(back()).await;
     assert_eq!(
         (outcome.status, outcome.version),
         (AttemptStatus::Success, Some(scene.old.clone()))
     );
     assert!(scene.host().is_wholly_on(&scene.old));
-    let outcome = scene
-        .run(back(), &mut MemoryJournal::default())
-        .await
-        .unwrap();
+    let outcome = scene.attempt(back()).await;
     assert_eq!(
         (outcome.reason, outcome.touched),
         (Reason::Unchanged, false)
     );
     // The old version does not run any more: the host ends where it began.
-    scene
-        .run(scene.spec(), &mut MemoryJournal::default())
-        .await
-        .unwrap();
+    scene.attempt(scene.spec()).await;
     scene.fleet.change(HOST, |host| {
         host.releases
             .insert(scene.old.clone(), SimRelease::InstallFails);
     });
-    let outcome = scene
-        .run(back(), &mut MemoryJournal::default())
-        .await
-        .unwrap();
-    assert_eq!(
-        (outcome.status, outcome.reason),
-        (AttemptStatus::RolledBack, Reason::InstallFailed)
-    );
+    let outcome = scene.attempt(back()).await;
+    assert_ended(&outcome, AttemptStatus::RolledBack, Reason::InstallFailed);
     assert!(scene.host().is_wholly_on(&scene.new));
     scene
         .fleet
         .change(HOST, |host| host.head = scene.old.clone());
     scene.fleet.change(HOST, |host| host.running = None);
-    let outcome = scene
-        .run(back(), &mut MemoryJournal::default())
-        .await
-        .unwrap();
-    assert_eq!(
-        (outcome.status, outcome.reason),
-        (AttemptStatus::Skipped, Reason::MovedOn)
-    );
+    let outcome = scene.attempt(back()).await;
+    assert_ended(&outcome, AttemptStatus::Skipped, Reason::MovedOn);
 }
 
 #[tokio::test(start_paused = true)]

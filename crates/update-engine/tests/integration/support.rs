@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fleet_types::{AppSettings, CommitHash, Epoch, HostEvent, Outcome, Progress};
+use fleet_types::{
+    AppSettings, AttemptStatus, CommitHash, Epoch, HostEvent, Outcome, Progress, Reason,
+};
 use ssh_exec::{Endpoint, ScriptedTransport};
 use update_engine::testing::{MemoryJournal, SimFleet, SimHost, SimOrigin, SimRelease};
 use update_engine::{AttemptSpec, Goal, GuardSpec, Journal, Stopped, run_attempt};
@@ -65,6 +67,20 @@ impl Scene {
         spec.progress = journal.progress.clone();
         run_attempt(spec, &self.fleet.transport(), journal).await
     }
+
+    /// One attempt that nothing stops, from its beginning.
+    pub(crate) async fn attempt(&self, spec: AttemptSpec) -> Outcome {
+        self.run(spec, &mut MemoryJournal::default()).await.unwrap()
+    }
+}
+
+#[track_caller]
+pub(crate) fn assert_ended(outcome: &Outcome, status: AttemptStatus, reason: Reason) {
+    assert_eq!(
+        (outcome.status, outcome.reason),
+        (status, reason),
+        "{outcome:?}"
+    );
 }
 
 /// One word an event, for snapshots.

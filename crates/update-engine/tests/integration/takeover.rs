@@ -6,7 +6,7 @@ use fleet_types::{AttemptStatus, HostEvent, Outcome, Phase, Previous, Progress, 
 use update_engine::testing::{MemoryJournal, SimRelease};
 
 use crate::faults::assert_true;
-use crate::support::{HOST, Scene, told};
+use crate::support::{HOST, Scene, assert_ended, told};
 
 const RELEASES: [SimRelease; 6] = [
     SimRelease::Good,
@@ -245,10 +245,7 @@ async fn a_touched_host_that_cannot_be_reached_needs_attention_after_the_window(
         let mut journal = MemoryJournal::with_progress(on_record(&scene, StepId::Install, phase));
         let begun = tokio::time::Instant::now();
         let outcome = scene.run(scene.spec(), &mut journal).await.unwrap();
-        assert_eq!(
-            (outcome.status, outcome.reason),
-            (AttemptStatus::Failed, Reason::OutcomeUnknown)
-        );
+        assert_ended(&outcome, AttemptStatus::Failed, Reason::OutcomeUnknown);
         assert!(outcome.touched && outcome.needs_attention);
         let waited = begun.elapsed().as_secs();
         assert!(
@@ -275,11 +272,7 @@ async fn somebody_elses_commit_is_not_thrown_away() {
     ] {
         let mut journal = MemoryJournal::with_progress(on_record(&scene, StepId::Pull, phase));
         let outcome = scene.run(scene.spec(), &mut journal).await.unwrap();
-        assert_eq!(
-            (outcome.status, outcome.reason),
-            (AttemptStatus::Failed, reason),
-            "{outcome:?}"
-        );
+        assert_ended(&outcome, AttemptStatus::Failed, reason);
         assert!(outcome.touched && outcome.needs_attention);
         assert_eq!(scene.host().head, theirs);
     }
@@ -410,11 +403,7 @@ async fn a_host_that_cannot_be_asked_on_takeover_is_not_taken_back() {
         scene.fleet.change(HOST, |host| host.locked = true);
         let mut journal = MemoryJournal::with_progress(on_record(&scene, step, Phase::Forward));
         let outcome = scene.run(scene.spec(), &mut journal).await.unwrap();
-        assert_eq!(
-            (outcome.status, outcome.reason),
-            (AttemptStatus::Failed, Reason::HostBusy),
-            "{outcome:?}"
-        );
+        assert_ended(&outcome, AttemptStatus::Failed, Reason::HostBusy);
         assert!(outcome.touched && outcome.needs_attention, "{outcome:?}");
         let back = |event: &HostEvent| matches!(event, HostEvent::RollbackStarted { .. });
         assert!(!journal.events.iter().any(back), "{step}");

@@ -4,22 +4,13 @@ use std::fs;
 use std::io::Read as _;
 use std::time::{Duration, Instant};
 
-use fleet_types::{AttemptStatus, Outcome, Reason, StepId};
+use fleet_types::{AttemptStatus, Reason, StepId};
 use update_engine::testing::MemoryJournal;
 use update_engine::{AttemptSpec, Stopped, run_attempt};
 
+use super::assert_untouched;
 use super::place::Place;
-
-#[track_caller]
-fn assert_refused(place: &Place, outcome: &Outcome, reason: Reason) {
-    assert_eq!(
-        (outcome.status, outcome.reason),
-        (AttemptStatus::Failed, reason),
-        "{outcome:?}"
-    );
-    assert!(!outcome.touched && !outcome.needs_attention, "{outcome:?}");
-    assert!(place.acts().is_empty());
-}
+use crate::support::assert_ended;
 
 #[tokio::test]
 async fn a_shell_that_runs_nothing_is_no_success() {
@@ -34,8 +25,7 @@ async fn a_shell_that_runs_nothing_is_no_success() {
         let place = Place::new().with_login_shell(login_shell);
         let new = place.release("two", "service=ok\n");
         let outcome = place.update(&new).await;
-        assert_refused(&place, &outcome, Reason::ShellBroken);
-        assert!(outcome.message.contains(said), "{outcome:?}");
+        assert_untouched(&place, &outcome, Reason::ShellBroken, said);
     }
 }
 
@@ -55,34 +45,28 @@ async fn what_is_missing_is_found_before_anything_is_touched() {
     let mut spec = place.spec(&new);
     spec.app.install = "no-such-installer install".to_owned();
     let outcome = place.attempt(spec).await;
-    assert_refused(&place, &outcome, Reason::NoInstallCommand);
+    assert_untouched(&place, &outcome, Reason::NoInstallCommand, "");
 
     place.write("state/no-sudo", "");
     let outcome = place.update(&new).await;
-    assert_refused(&place, &outcome, Reason::NoSudo);
-    assert!(
-        outcome.message.contains("a password is required"),
-        "{outcome:?}"
-    );
+    assert_untouched(&place, &outcome, Reason::NoSudo, "a password is required");
     fs::remove_file(place.path("state/no-sudo")).unwrap();
 
     for state in ["not-found", "masked"] {
         place.write("state/load", state);
         let outcome = place.update(&new).await;
-        assert_refused(&place, &outcome, Reason::UnitMissing);
-        assert!(outcome.message.contains(state), "{outcome:?}");
+        assert_untouched(&place, &outcome, Reason::UnitMissing, state);
     }
     fs::remove_file(place.path("state/load")).unwrap();
 
     let mut spec = place.spec(&new);
     spec.app.min_free_mib = u32::MAX;
-    assert_refused(&place, &place.attempt(spec).await, Reason::NoSpace);
+    assert_untouched(&place, &place.attempt(spec).await, Reason::NoSpace, "");
 
     let inodes = "case $1 in -Pi) echo '/dev/x 1000 999 1 99% /' ;; *) echo '/dev/x 9999999 1 9999998 1% /' ;; esac";
     place.write_tool("df", inodes);
     let outcome = place.update(&new).await;
-    assert_refused(&place, &outcome, Reason::NoSpace);
-    assert!(outcome.message.contains("1 inodes"), "{outcome:?}");
+    assert_untouched(&place, &outcome, Reason::NoSpace, "1 inodes");
 }
 
 #[tokio::test]
@@ -113,11 +97,7 @@ async fn every_way_in_which_an_install_fails_is_told_and_taken_back() {
         let mut spec = place.spec(&new);
         spec.app.timeouts.install = if behaviour == "hang" { 1 } else { 60 };
         let outcome = place.attempt(spec).await;
-        assert_eq!(
-            (outcome.status, outcome.reason),
-            (AttemptStatus::RolledBack, reason),
-            "{outcome:?}"
-        );
+        assert_ended(&outcome, AttemptStatus::RolledBack, reason);
         assert_eq!(outcome.step, Some(StepId::Install));
         assert!(outcome.message.contains(said), "{behaviour}: {outcome:?}");
         place.assert_on(&old, "one");
@@ -146,11 +126,7 @@ async fn every_way_in_which_a_service_fails_is_told_and_taken_back() {
             let outcome = run_attempt(place.spec(&new), &place.transport(), &mut journal)
                 .await
                 .unwrap();
-            assert_eq!(
-                (outcome.status, outcome.reason),
-                (AttemptStatus::RolledBack, reason),
-                "{outcome:?}"
-            );
+            assert_ended(&outcome, AttemptStatus::RolledBack, reason);
             place.assert_on(&old, "one");
             let printed = format!("{:?}", journal.events);
             assert!(
@@ -177,11 +153,7 @@ async fn the_verify_command_has_its_say_and_its_limit() {
         spec.app.verify = Some(verify.to_owned());
         spec.app.timeouts.verify = 1;
         let outcome = place.attempt(spec).await;
-        assert_eq!(
-            (outcome.status, outcome.reason),
-            (AttemptStatus::RolledBack, reason),
-            "{outcome:?}"
-        );
+        assert_ended(&outcome, AttemptStatus::RolledBack, reason);
         place.assert_on(&old, "one");
     }
 }
@@ -210,11 +182,7 @@ async fn a_restart_that_did_not_happen_is_seen() {
     place.write("state/idle-sudo", "");
     let new = place.release("two", "service=ok\n");
     let outcome = place.update(&new).await;
-    assert_eq!(
-        (outcome.status, outcome.reason),
-        (AttemptStatus::Failed, Reason::RollbackFailed),
-        "{outcome:?}"
-    );
+    assert_ended(&outcome, AttemptStatus::Failed, Reason::RollbackFailed);
     assert!(
         outcome.message.contains("still runs as before") && outcome.needs_attention,
         "{outcome:?}"
@@ -238,20 +206,12 @@ async fn a_service_that_was_down_before() {
     place.write("state/unit", down);
     let worse = place.release("three", "service=loop\n");
     let outcome = place.update(&worse).await;
-    assert_eq!(
-        (outcome.status, outcome.reason),
-        (AttemptStatus::Failed, Reason::Unhealthy),
-        "{outcome:?}"
-    );
+    assert_ended(&outcome, AttemptStatus::Failed, Reason::Unhealthy);
     assert!(outcome.touched && !outcome.needs_attention, "{outcome:?}");
     assert_eq!((place.head(), place.status().as_str()), (bad.clone(), ""));
     // On the target already, and it does not start: one more restart, then a person.
     let outcome = place.update(&bad).await;
-    assert_eq!(
-        (outcome.status, outcome.reason),
-        (AttemptStatus::Failed, Reason::NoPrevious),
-        "{outcome:?}"
-    );
+    assert_ended(&outcome, AttemptStatus::Failed, Reason::NoPrevious);
     assert!(outcome.touched && !outcome.needs_attention, "{outcome:?}");
 }
 
@@ -354,7 +314,7 @@ async fn a_lock_that_stays_taken_is_a_busy_host() {
     let outcome = place.attempt(spec).await;
     holder.kill().unwrap();
     holder.wait().unwrap();
-    assert_refused(&place, &outcome, Reason::HostBusy);
+    assert_untouched(&place, &outcome, Reason::HostBusy, "");
 }
 
 #[tokio::test]
@@ -376,11 +336,7 @@ async fn an_install_that_rewrites_tracked_files_is_no_success_unless_they_are_na
             assert_eq!(outcome.reason, Reason::Updated, "{outcome:?}");
             continue;
         }
-        assert_eq!(
-            (outcome.status, outcome.reason),
-            (AttemptStatus::RolledBack, Reason::WrongHead),
-            "{outcome:?}"
-        );
+        assert_ended(&outcome, AttemptStatus::RolledBack, Reason::WrongHead);
         assert!(outcome.message.contains("generated.txt"), "{outcome:?}");
         place.assert_on(&old, "one");
     }

@@ -16,6 +16,7 @@ use update_engine::run_attempt;
 use update_engine::testing::MemoryJournal;
 
 use super::place::Place;
+use crate::support::assert_ended;
 
 /// Sends every command twice, the second time as one whose first answer was lost, and compares the host after each.
 #[derive(Debug)]
@@ -160,11 +161,7 @@ async fn forward() {
 #[tokio::test]
 async fn back() {
     let (place, outcome, names) = twice("service=dies\n").await;
-    assert_eq!(
-        (outcome.status, outcome.reason),
-        (AttemptStatus::RolledBack, Reason::Unhealthy),
-        "{outcome:?}"
-    );
+    assert_ended(&outcome, AttemptStatus::RolledBack, Reason::Unhealthy);
     place.assert_on(&place.head(), "one");
     assert_eq!(
         names[5..],
