@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 mod access;
 mod health;
 mod lists;
+mod shown;
 
 pub use access::*;
 pub use health::*;

@@ -1,5 +1,10 @@
 //! The JSON that people and programs see: the same on the command line and over HTTP. Fields are only ever added.
 
+mod access;
+mod inventory;
+mod plan;
+mod steps;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +12,13 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{RolloutId, Seq};
 use crate::status::{AttemptStatus, HealthState, RolloutKind, RolloutState, StageState};
 use crate::time::Timestamp;
+
+pub use access::{AuditEntry, NewToken, Token, User};
+pub use inventory::{
+    CheckDone, EnrolledHost, HealthCheck, HostCheck, HostEntry, HostKey, HostProblem, HostSeen,
+};
+pub use plan::{Plan, PlannedStage};
+pub use steps::StepOutput;
 
 /// A rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,9 +1,21 @@
 use fleet_types::{
-    AppSettings, BranchName, Invalid, RemoteName, RepoPath, ServiceName, StepTimeouts,
+    AppSettings, BranchName, Invalid, RemoteName, RepoPath, ServiceName, StepTimeouts, UserName,
 };
+use serde::{Deserialize, Serialize};
+
+/// What a host gets that says nothing else. A server tells it to the command line, which adds hosts there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostDefaults {
+    /// Port of sshd.
+    pub port: u16,
+    /// User to sign in as; none when every host has to name its own.
+    pub user: Option<UserName>,
+    /// How the service is updated.
+    pub app: AppDefaults,
+}
 
 /// `[app]` with its defaults: how the service is updated on hosts that say nothing else.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppDefaults {
     /// The git clone on the host; there is no default.
     pub repo: Option<RepoPath>,

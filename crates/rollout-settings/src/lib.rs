@@ -32,7 +32,7 @@ mod server;
 mod settings;
 mod subnet;
 
-pub use app::{AppDefaults, AppOverrides, MissingSetting};
+pub use app::{AppDefaults, AppOverrides, HostDefaults, MissingSetting};
 pub use error::SettingsError;
 pub use layer::{
     AppLayer, HealthLayer, Layer, LeaseLayer, RolloutLayer, ServerLayer, SshLayer, TimeoutsLayer,
