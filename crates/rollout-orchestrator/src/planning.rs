@@ -1,12 +1,13 @@
 //! Which hosts, in which order, in which stages. Pure: the same fleet and request always give the same plan.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use fleet_store::{Actor, HostRecord, NewRollout, PlannedHost, StoreError};
 use fleet_types::{
     GateCounts, HostName, HostOrder, Invalid, Policy, RolloutId, RolloutKind, RolloutState,
-    Selection, TargetRef,
+    Selection, TargetRef, view,
 };
 
 use crate::endpoint::EndpointError;
@@ -39,6 +40,66 @@ pub struct Plan {
     pub stages: Vec<PlannedStage>,
     /// Hosts that a retry or rollback would have taken in, but which are no longer in the fleet.
     pub gone: Vec<HostName>,
+}
+
+impl Plan {
+    /// The plan as people and programs see it.
+    #[must_use]
+    pub fn view(&self) -> view::Plan {
+        let policy = &self.rollout.policy;
+        view::Plan {
+            kind: self.rollout.kind,
+            target: view::Target {
+                version: self.rollout.target.clone().map(String::from),
+                reference: self.rollout.target_ref.clone(),
+            },
+            policy: view::PolicyView {
+                stages: policy.stages.percents().to_vec(),
+                max_failure_percent: policy.max_failure_percent.into(),
+                concurrency: policy.concurrency,
+                max_in_flight: policy.max_in_flight,
+                settle_seconds: policy.settle.as_secs_f64(),
+            },
+            hosts: count(self.hosts.len()),
+            stages: self.stages.iter().map(PlannedStage::view).collect(),
+            gone: self.gone.iter().map(ToString::to_string).collect(),
+            versions: self.versions(),
+        }
+    }
+
+    /// What its hosts run as last seen, most first.
+    fn versions(&self) -> Vec<view::VersionCount> {
+        let mut counts = BTreeMap::<Option<&str>, u32>::new();
+        for host in &self.hosts {
+            let version = host
+                .current_version
+                .as_ref()
+                .map(|version| version.as_str());
+            *counts.entry(version).or_default() += 1;
+        }
+        let mut counts: Vec<_> = counts.into_iter().collect();
+        counts.sort_by_key(|(version, hosts)| (Reverse(*hosts), *version));
+        let shown = |(version, hosts): (Option<&str>, u32)| view::VersionCount {
+            version: version.map(str::to_owned),
+            hosts,
+        };
+        counts.into_iter().map(shown).collect()
+    }
+}
+
+impl PlannedStage {
+    fn view(&self) -> view::PlannedStage {
+        view::PlannedStage {
+            index: self.index,
+            percent: self.percent,
+            hosts: self.hosts.iter().map(ToString::to_string).collect(),
+            may_fail: self.may_fail,
+        }
+    }
+}
+
+fn count(hosts: usize) -> u32 {
+    u32::try_from(hosts).unwrap_or(u32::MAX)
 }
 
 /// One stage of a plan.
