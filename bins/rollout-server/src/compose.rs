@@ -55,7 +55,12 @@ pub(crate) async fn compose(
         Arc::clone(&store) as Arc<dyn Health>,
         sweep_settings(&settings),
     );
-    let process = Arc::new(Process::new(worker, &settings.database_url, numbers));
+    let process = Arc::new(Process::new(
+        worker,
+        sweeper.clone(),
+        &settings.database_url,
+        numbers,
+    ));
     let api = AdminApi::new(
         orchestrator,
         Arc::clone(&store) as Arc<dyn AdminStore>,

@@ -1,5 +1,6 @@
 //! This process as the API sees it.
 
+use std::error::Error;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -7,9 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use admin_api::HostProcess;
-use fleet_types::WorkerId;
+use async_trait::async_trait;
+use fleet_types::{HostId, WorkerId, view};
 use metrics_exporter_prometheus::PrometheusHandle;
-use rollout_orchestrator::{SlotTransport, Worker, WorkerStatus};
+use rollout_orchestrator::{HealthSweeper, SlotTransport, Worker, WorkerStatus};
 use tokio::sync::watch;
 
 /// What the store said of us this long ago says nothing of now.
@@ -19,6 +21,7 @@ const FRESH: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Process {
     worker: Mutex<Option<Worker>>,
+    sweeper: HealthSweeper,
     status: watch::Receiver<WorkerStatus>,
     database: Option<DatabaseFile>,
     seen: Mutex<Seen>,
@@ -35,10 +38,16 @@ struct Seen {
 }
 
 impl Process {
-    pub(crate) fn new(worker: Worker, database_url: &str, numbers: PrometheusHandle) -> Self {
+    pub(crate) fn new(
+        worker: Worker,
+        sweeper: HealthSweeper,
+        database_url: &str,
+        numbers: PrometheusHandle,
+    ) -> Self {
         Self {
             status: worker.watch(),
             worker: Mutex::new(Some(worker)),
+            sweeper,
             database: DatabaseFile::of(database_url),
             seen: Mutex::new(Seen {
                 at: None,
@@ -79,6 +88,7 @@ impl Process {
     }
 }
 
+#[async_trait]
 impl HostProcess for Process {
     fn ready(&self) -> Result<(), String> {
         if let Some(database) = &self.database {
@@ -97,6 +107,15 @@ impl HostProcess for Process {
 
     fn transport(&self) -> Option<SlotTransport> {
         lock(&self.worker).as_ref().map(Worker::transport)
+    }
+
+    async fn check_health(
+        &self,
+        host: HostId,
+        fix: bool,
+    ) -> Result<Option<view::HealthCheck>, Box<dyn Error + Send + Sync>> {
+        let checked = self.sweeper.sweep_once(fix, Some(vec![host])).await?;
+        Ok(checked.into_iter().next().map(view::HealthCheck::from))
     }
 }
 

@@ -108,8 +108,11 @@ pub const RULES: &[Rule] = &[
     rule(Delete, "/api/hosts/{name}", Manage),
     rule(Put, "/api/hosts/{name}/keys", Manage),
     rule(Post, "/api/hosts/{name}/scan", Manage),
+    rule(Post, "/api/hosts/{name}/check", Operate),
+    rule(Post, "/api/hosts/{name}/health", Operate),
     rule(Post, "/api/hosts/{name}/clear", Operate),
     rule(Get, "/api/hosts/{name}/history", Read),
+    rule(Get, "/api/inventory", Manage),
     // One's own.
     rule(Get, "/api/me", Own),
     rule(Get, "/api/me/instances", Own),
@@ -262,12 +265,7 @@ fn unauthenticated(parts: &Parts, path: &str) -> Response {
         let next = next.map_or("/", |path| path.as_str());
         return Redirect::to(&format!("/login?next={}", percent(next))).into_response();
     }
-    Problem::new(
-        StatusCode::UNAUTHORIZED,
-        "unauthenticated",
-        "sign in, or send a token",
-    )
-    .into_response()
+    crate::api::unauthenticated().into_response()
 }
 
 /// Percent-encodes all but what is plain in a query.

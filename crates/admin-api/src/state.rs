@@ -1,12 +1,14 @@
 //! The handle that every handler gets, and what can be set.
 
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::Router;
 use fleet_store::{AdminStore, SessionTimes};
-use fleet_types::{Policy, UserName};
+use fleet_types::{HostId, Policy, UserName, view};
 use rollout_orchestrator::{Orchestrator, SlotTransport};
 use rollout_settings::{AppDefaults, Entry, Subnet};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +39,7 @@ struct Inner {
 }
 
 /// What the API asks of the process that it runs in.
+#[async_trait]
 pub trait HostProcess: fmt::Debug + Send + Sync {
     /// Whether a worker of this process is registered as alive, so that what is triggered here is carried out. The error
     /// is for the log.
@@ -48,6 +51,17 @@ pub trait HostProcess: fmt::Debug + Send + Sync {
     /// The way to hosts for what is part of no rollout: fetching host keys. None when it reaches no hosts.
     fn transport(&self) -> Option<SlotTransport> {
         None
+    }
+    /// Looks whether the service of a host is active, and with `fix` starts it again when it is not, within the limits of
+    /// the health checker. None when a rollout is working on the host. The error is for the log. Asked only where there
+    /// is a [`transport`](Self::transport).
+    async fn check_health(
+        &self,
+        host: HostId,
+        fix: bool,
+    ) -> Result<Option<view::HealthCheck>, Box<dyn Error + Send + Sync>> {
+        let _ = (host, fix);
+        Err("this process checks no health".into())
     }
 }
 

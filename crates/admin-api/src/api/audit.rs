@@ -3,8 +3,8 @@
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use fleet_store::{AuditId, AuditQuery, AuditRecord};
-use fleet_types::{AuditResult, Timestamp};
+use fleet_store::{AuditId, AuditQuery};
+use fleet_types::{Timestamp, view};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -19,42 +19,9 @@ pub(crate) fn routes() -> Router<AdminApi> {
 /// A part of the audit trail, the newest first.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AuditBody {
-    entries: Vec<AuditView>,
+    entries: Vec<view::AuditEntry>,
     /// The `cursor` of the next page; null at the end.
     next: Option<String>,
-}
-
-/// A row of the audit trail.
-#[derive(Serialize, ToSchema)]
-#[schema(as = AuditEntry)]
-pub(crate) struct AuditView {
-    id: i64,
-    at: Timestamp,
-    /// Who.
-    actor: String,
-    /// From where.
-    source: String,
-    /// What: `rollout.pause`, `host.edit`.
-    action: String,
-    /// On what.
-    subject: Option<String>,
-    result: AuditResult,
-    detail: Option<String>,
-}
-
-impl From<AuditRecord> for AuditView {
-    fn from(record: AuditRecord) -> Self {
-        Self {
-            id: record.id.0,
-            at: record.at,
-            actor: record.actor.name,
-            source: record.actor.source,
-            action: record.action,
-            subject: record.subject,
-            result: record.result,
-            detail: record.detail,
-        }
-    }
 }
 
 /// A moment in a query.
@@ -94,7 +61,7 @@ pub(crate) async fn list(
     rows.truncate(wanted);
     let next = rows.last().filter(|_| more).map(|row| row.id.0.to_string());
     Ok(Json(AuditBody {
-        entries: rows.into_iter().map(AuditView::from).collect(),
+        entries: rows.into_iter().map(view::AuditEntry::from).collect(),
         next,
     }))
 }

@@ -4,6 +4,7 @@ mod audit;
 pub(crate) mod body;
 mod health;
 pub(crate) mod hosts;
+pub(crate) mod inventory;
 pub(crate) mod me;
 pub(crate) mod openapi;
 pub(crate) mod params;
@@ -23,8 +24,8 @@ use crate::state::AdminApi;
 
 /// How long a status request may wait for news.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How long fetching the keys of a host may take: a slot has to come free first.
-pub(crate) const LONGEST_SCAN: Duration = Duration::from_secs(90);
+/// How long looking at a host may take: a slot has to come free first.
+pub(crate) const LONGEST_LOOK: Duration = Duration::from_secs(90);
 
 /// Every JSON route. Each is in `rights::RULES` too.
 pub(crate) fn routes() -> Router<AdminApi> {
@@ -35,6 +36,7 @@ pub(crate) fn routes() -> Router<AdminApi> {
         .route("/api/openapi.json", get(openapi::serve))
         .merge(updates::routes())
         .merge(hosts::routes())
+        .merge(inventory::routes())
         .merge(me::routes())
         .merge(users::routes())
         .merge(tokens::routes())
@@ -49,6 +51,15 @@ pub(crate) fn too_many_streams() -> Problem {
         "as many streams are open as this process bears, or as one caller may have",
     )
     .after(5)
+}
+
+/// Nobody is known to be asking.
+pub(crate) fn unauthenticated() -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "unauthenticated",
+        "sign in, or send a token",
+    )
 }
 
 /// By the wall clock.

@@ -5,8 +5,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use axum::{Extension, Json, Router};
-use fleet_store::{NewToken, TokenRecord};
-use fleet_types::{LoginName, Role, Timestamp, TokenId, printable};
+use fleet_store::NewToken;
+use fleet_types::{LoginName, Role, Timestamp, TokenId, printable, view};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -31,21 +31,7 @@ pub(crate) fn routes() -> Router<AdminApi> {
 /// Every token.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TokensBody {
-    tokens: Vec<TokenView>,
-}
-
-/// A token, without its secret.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Token)]
-pub(crate) struct TokenView {
-    id: TokenId,
-    name: String,
-    role: Role,
-    created_by: String,
-    created_at: Timestamp,
-    expires_at: Option<Timestamp>,
-    last_used_at: Option<Timestamp>,
-    revoked_at: Option<Timestamp>,
+    tokens: Vec<view::Token>,
 }
 
 /// A token to make.
@@ -64,41 +50,18 @@ pub(crate) struct NewTokenBody {
     expires_in_days: Option<i64>,
 }
 
-/// A token that was made. This is the only time that it is shown.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct NewTokenView {
-    id: TokenId,
-    pub(crate) token: String,
-    expires_at: Option<Timestamp>,
-}
-
-impl From<TokenRecord> for TokenView {
-    fn from(record: TokenRecord) -> Self {
-        Self {
-            id: record.id,
-            name: record.name.into(),
-            role: record.role,
-            created_by: record.created_by,
-            created_at: record.created_at,
-            expires_at: record.expires_at,
-            last_used_at: record.last_used_at,
-            revoked_at: record.revoked_at,
-        }
-    }
-}
-
 /// Every token, the latest first, those that are over too.
 #[utoipa::path(get, path = "/api/tokens", tag = "access", responses((status = 200, body = TokensBody)))]
 pub(crate) async fn list(State(api): State<AdminApi>) -> Result<Json<TokensBody>, Problem> {
     let tokens = api.store().token_list().await?;
     Ok(Json(TokensBody {
-        tokens: tokens.into_iter().map(TokenView::from).collect(),
+        tokens: tokens.into_iter().map(view::Token::from).collect(),
     }))
 }
 
 /// Makes a token.
 #[utoipa::path(post, path = "/api/tokens", tag = "access", request_body = NewTokenBody,
-    responses((status = 201, body = NewTokenView), (status = 409, description = "`duplicate_name`", body = ProblemBody, content_type = "application/problem+json"),
+    responses((status = 201, body = view::NewToken), (status = 409, description = "`duplicate_name`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn create(
     State(api): State<AdminApi>,
@@ -114,7 +77,7 @@ pub(crate) async fn make(
     api: &AdminApi,
     caller: &Caller,
     fields: &mut Fields,
-) -> Result<NewTokenView, Problem> {
+) -> Result<view::NewToken, Problem> {
     let name: Option<LoginName> = fields.required("name");
     let role: Option<Role> = fields.required("role");
     let expires_at = expiry(fields);
@@ -132,7 +95,7 @@ pub(crate) async fn make(
         expires_at,
     };
     let made = api.store().token_create(token, &caller.actor()).await?;
-    Ok(NewTokenView {
+    Ok(view::NewToken {
         id: made.id,
         token: secret.text,
         expires_at: made.expires_at,

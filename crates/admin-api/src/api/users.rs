@@ -5,8 +5,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Extension, Json, Router};
-use fleet_store::{NewUser, UserRecord};
-use fleet_types::{LoginName, Role, Timestamp, printable};
+use fleet_store::NewUser;
+use fleet_types::{LoginName, Role, printable, view};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -28,27 +28,13 @@ pub(crate) fn routes() -> Router<AdminApi> {
 /// Everybody.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct UsersBody {
-    users: Vec<UserView>,
+    users: Vec<view::User>,
 }
 
 /// One person.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct UserBody {
-    user: UserView,
-}
-
-/// A person.
-#[derive(Serialize, ToSchema)]
-#[schema(as = User)]
-pub(crate) struct UserView {
-    name: String,
-    role: Role,
-    created_at: Timestamp,
-    last_sign_in_at: Option<Timestamp>,
-    /// When they were locked out; null when they are not.
-    disabled_at: Option<Timestamp>,
-    /// Whether they have a password.
-    has_password: bool,
+    user: view::User,
 }
 
 /// A person to add.
@@ -74,19 +60,6 @@ pub(crate) struct PasswordBody {
     password: String,
 }
 
-impl From<UserRecord> for UserView {
-    fn from(record: UserRecord) -> Self {
-        Self {
-            name: record.name.into(),
-            role: record.role,
-            created_at: record.created_at,
-            last_sign_in_at: record.last_sign_in_at,
-            disabled_at: record.disabled_at,
-            has_password: record.password.is_some(),
-        }
-    }
-}
-
 fn login_name(text: &str) -> Result<LoginName, Problem> {
     let shown: String = printable(text).chars().take(64).collect();
     text.parse()
@@ -98,7 +71,7 @@ fn login_name(text: &str) -> Result<LoginName, Problem> {
 pub(crate) async fn list(State(api): State<AdminApi>) -> Result<Json<UsersBody>, Problem> {
     let users = api.store().user_list().await?;
     Ok(Json(UsersBody {
-        users: users.into_iter().map(UserView::from).collect(),
+        users: users.into_iter().map(view::User::from).collect(),
     }))
 }
 

@@ -41,8 +41,13 @@ pub(crate) async fn limit(State(api): State<AdminApi>, request: Request, next: N
 /// What requests that wait on purpose get on top.
 fn on_top(path: Option<&str>) -> Duration {
     match path {
-        Some("/api/updates/status") => crate::api::LONGEST_WAIT,
-        Some("/api/hosts/{name}/scan" | "/admin/hosts/{name}/keys") => crate::api::LONGEST_SCAN,
+        Some("/api/updates/status" | "/api/updates/events") => crate::api::LONGEST_WAIT,
+        Some(
+            "/api/hosts/{name}/scan"
+            | "/api/hosts/{name}/check"
+            | "/api/hosts/{name}/health"
+            | "/admin/hosts/{name}/keys",
+        ) => crate::api::LONGEST_LOOK,
         _ => Duration::ZERO,
     }
 }

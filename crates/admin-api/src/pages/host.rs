@@ -7,7 +7,7 @@ use axum::response::Response;
 use fleet_store::{PastAttempt, StepRecord};
 use fleet_types::{RolloutId, Timestamp, printable, view};
 
-use crate::api::hosts::{KeyView, host_name, record};
+use crate::api::hosts::{host_name, pinned_key, record};
 use crate::api::params::Params;
 use crate::api::updates::find;
 use crate::identity::Caller;
@@ -37,7 +37,7 @@ struct HostPage {
     repo: String,
     follows: String,
     service: String,
-    keys: Vec<KeyView>,
+    keys: Vec<view::HostKey>,
     attempt: Option<AttemptShown>,
     steps: Vec<StepRow>,
     history: Vec<PastRow>,
@@ -147,7 +147,7 @@ pub(crate) async fn show(
         keys: known
             .host_keys
             .iter()
-            .map(|line| KeyView::of(line))
+            .map(|line| pinned_key(line))
             .collect(),
         attempt: host
             .attempt

@@ -4,8 +4,9 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::{Extension, Json};
+use fleet_types::view;
 
-use crate::api::hosts::{self, KeyView, ScanBody, record};
+use crate::api::hosts::{self, ScanBody, pinned_key, record};
 use crate::identity::Caller;
 use crate::pages::form::Typed;
 use crate::pages::layout::{Nav, Page, go, html_with};
@@ -18,7 +19,7 @@ struct Keys {
     page: Page,
     problem: Option<Problem>,
     name: String,
-    pinned: Vec<KeyView>,
+    pinned: Vec<view::HostKey>,
     scan: Option<ScanBody>,
     finding: &'static str,
     finding_tone: &'static str,
@@ -55,7 +56,7 @@ async fn page(
         pinned: known
             .host_keys
             .iter()
-            .map(|line| KeyView::of(line))
+            .map(|line| pinned_key(line))
             .collect(),
         scan,
         finding,

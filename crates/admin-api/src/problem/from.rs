@@ -6,7 +6,7 @@ use std::error::Error;
 use axum::http::StatusCode;
 use fleet_store::{AccessError, HostError, StoreError, TriggerError, VerbError};
 use fleet_types::{Invalid, printable};
-use rollout_orchestrator::{AgainError, EndpointError, PlanError, TriggerRefusal};
+use rollout_orchestrator::{AgainError, EndpointError, FindError, PlanError, TriggerRefusal};
 
 use crate::identity::IdentifyError;
 use crate::problem::Problem;
@@ -76,8 +76,12 @@ impl From<HostError> for Problem {
     fn from(error: HostError) -> Self {
         match &error {
             HostError::Unknown { .. } => Self::not_found(printable(&error.to_string())),
-            HostError::DuplicateName { .. } => conflict("duplicate_name", &error),
-            HostError::DuplicateRepository { .. } => conflict("duplicate_repository", &error),
+            HostError::DuplicateName { name } => {
+                conflict("duplicate_name", &error).with("name", printable(name))
+            }
+            HostError::DuplicateRepository { other, .. } => {
+                conflict("duplicate_repository", &error).with("other", printable(other))
+            }
             HostError::Updating { rollout, .. } => {
                 conflict("host_updating", &error).with("rollout", rollout.to_string())
             }
@@ -158,9 +162,22 @@ impl From<PlanError> for Problem {
             PlanError::Endpoint(endpoint) => endpoint.clone().into(),
             PlanError::Invalid(invalid) => invalid.clone().into(),
             PlanError::UnknownRollout { .. } => Self::not_found(error.to_string()),
-            PlanError::NotOver { .. } => conflict("wrong_state", &error),
+            PlanError::NotOver { .. } => conflict("not_over", &error),
             PlanError::NothingLeft { .. } => conflict("nothing_left", &error),
             PlanError::Store(store) => store.clone().into(),
+            _ => internal(&error),
+        }
+    }
+}
+
+impl From<FindError> for Problem {
+    fn from(error: FindError) -> Self {
+        match &error {
+            FindError::Unknown { .. } => Self::not_found(error.to_string()),
+            FindError::Several { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "ambiguous", error.to_string())
+            }
+            FindError::Store(store) => store.clone().into(),
             _ => internal(&error),
         }
     }

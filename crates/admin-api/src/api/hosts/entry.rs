@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use fleet_store::{HostRecord, HostSpec, NewHost};
 use fleet_types::{Address, AppSettings, HostName, Label, StepTimeouts, UserName};
 use rollout_settings::AppDefaults;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::body::{Fields, Said};
@@ -61,55 +61,6 @@ pub(crate) struct EntryBody {
 )]
 pub(crate) struct ImportBody {
     hosts: Vec<EntryBody>,
-}
-
-/// The whole entry of a host.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct EntryView {
-    name: String,
-    address: String,
-    port: u16,
-    user: String,
-    key: Option<String>,
-    jump: Vec<String>,
-    labels: BTreeMap<String, String>,
-    owner: Option<String>,
-    repo: String,
-    remote: String,
-    branch: String,
-    service: String,
-    install: String,
-    verify: Option<String>,
-    generated: Vec<String>,
-    min_free_mib: u32,
-    #[schema(value_type = Object)]
-    timeouts: StepTimeouts,
-}
-
-impl From<HostRecord> for EntryView {
-    fn from(record: HostRecord) -> Self {
-        let (spec, app) = (record.spec, record.labels);
-        let settings = spec.app;
-        Self {
-            name: record.name.into(),
-            address: spec.address.into(),
-            port: spec.port,
-            user: spec.user.into(),
-            key: spec.key,
-            jump: spec.jump,
-            labels: app,
-            owner: record.owner,
-            repo: settings.repo.into(),
-            remote: settings.remote.into(),
-            branch: settings.branch.into(),
-            service: settings.service.into(),
-            install: settings.install,
-            verify: settings.verify,
-            generated: settings.generated,
-            min_free_mib: settings.min_free_mib,
-            timeouts: settings.timeouts,
-        }
-    }
 }
 
 /// The host that a body means, for an entry that may be known. What is wrong is noted in `fields`.
@@ -195,6 +146,7 @@ fn app(
         Said::Nothing => defaults.verify.clone(),
         Said::No => was.map_or_else(|| defaults.verify.clone(), |app| app.verify.clone()),
     };
+    let verify = verify.filter(|command: &String| !command.is_empty());
     let app = AppSettings {
         remote: or(fields, "remote", was.map(|app| app.remote.clone()), || {
             defaults.remote.clone()

@@ -6,11 +6,11 @@ use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use fleet_store::NewAudit;
-use fleet_types::{AuditResult, HostName, printable};
-use rollout_orchestrator::{SshDefaults, endpoint};
+use fleet_types::{AuditResult, HostName, printable, view};
+use rollout_orchestrator::{KeysError, SlotTransport, host_keys};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use ssh_exec::{ConnectError, HostKey, Identity, Transport};
+use ssh_exec::{ConnectError, HostKey};
 use utoipa::ToSchema;
 
 use crate::api::body::Fields;
@@ -46,48 +46,35 @@ pub(crate) struct KeysBody {
     keys: Vec<String>,
 }
 
-/// A host key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = HostKey)]
-pub(crate) struct KeyView {
-    pub(crate) algorithm: String,
-    /// `SHA256:…`, to compare with what the host itself says.
-    pub(crate) fingerprint: String,
-    /// The line to pin.
-    pub(crate) openssh: String,
-}
-
 /// What a host shows now.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ScanBody {
-    pub(crate) keys: Vec<KeyView>,
+    pub(crate) keys: Vec<view::HostKey>,
     /// Compared with what is pinned: `new`, `unchanged`, `rotated` (one is still shown) or `changed`.
     pub(crate) finding: &'static str,
 }
 
-impl KeyView {
-    /// A pinned line.
-    pub(crate) fn of(line: &str) -> Self {
-        let mut words = line.split_whitespace();
-        let algorithm = words.next().unwrap_or_default().to_owned();
-        let blob = words
-            .next()
-            .and_then(|text| STANDARD.decode(text).ok())
-            .unwrap_or_default();
-        let fingerprint = format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(&blob)));
-        Self {
-            algorithm,
-            fingerprint,
-            openssh: line.to_owned(),
-        }
+/// A pinned line.
+pub(crate) fn pinned_key(line: &str) -> view::HostKey {
+    let mut words = line.split_whitespace();
+    let algorithm = words.next().unwrap_or_default().to_owned();
+    let blob = words
+        .next()
+        .and_then(|text| STANDARD.decode(text).ok())
+        .unwrap_or_default();
+    let fingerprint = format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(&blob)));
+    view::HostKey {
+        algorithm,
+        fingerprint,
+        openssh: line.to_owned(),
     }
+}
 
-    fn shown(key: HostKey) -> Self {
-        Self {
-            algorithm: key.algorithm,
-            fingerprint: key.fingerprint,
-            openssh: key.openssh,
-        }
+fn shown(key: HostKey) -> view::HostKey {
+    view::HostKey {
+        algorithm: key.algorithm,
+        fingerprint: key.fingerprint,
+        openssh: key.openssh,
     }
 }
 
@@ -149,41 +136,41 @@ pub(crate) async fn scan(
     _: Fields,
 ) -> Result<Json<ScanBody>, Problem> {
     let host = record(&api, &name).await?;
-    let transport = api.process().transport().ok_or_else(|| {
+    let transport = transport(&api)?;
+    let defaults = &api.orchestrator().settings().ssh;
+    let shown_keys = host_keys(&transport, &host, defaults).await;
+    note(&api, &caller, "host.scan", &host.name, shown_keys.is_ok()).await?;
+    let keys = shown_keys.map_err(|error| unreachable(&host.name, error))?;
+    let finding = finding(&host.host_keys, &keys);
+    Ok(Json(ScanBody {
+        keys: keys.into_iter().map(shown).collect(),
+        finding,
+    }))
+}
+
+/// The way to the hosts from here.
+pub(crate) fn transport(api: &AdminApi) -> Result<SlotTransport, Problem> {
+    api.process().transport().ok_or_else(|| {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "no_transport",
             "this process reaches no hosts now",
         )
         .after(5)
-    })?;
-    let mut defaults: SshDefaults = api.orchestrator().settings().ssh.clone();
-    // No credential is offered to the host itself, so it does not matter that there is none.
-    defaults
-        .identity
-        .get_or_insert(Identity::Agent(std::path::PathBuf::new()));
-    let endpoint = endpoint(&host.name, &host.spec, &host.host_keys, &defaults)?;
-    let shown = transport.host_keys(&endpoint).await;
-    note(&api, &caller, &host.name, shown.is_ok()).await?;
-    let keys = shown.map_err(|error| unreachable(&host.name, &error))?;
-    if keys.is_empty() {
-        return Err(Problem::new(
-            StatusCode::BAD_GATEWAY,
-            "unreachable",
-            format!("{} showed no key", host.name),
-        ));
-    }
-    let finding = finding(&host.host_keys, &keys);
-    Ok(Json(ScanBody {
-        keys: keys.into_iter().map(KeyView::shown).collect(),
-        finding,
-    }))
+    })
 }
 
-async fn note(api: &AdminApi, caller: &Caller, host: &HostName, done: bool) -> Result<(), Problem> {
+/// Puts on record that a host was looked at.
+pub(crate) async fn note(
+    api: &AdminApi,
+    caller: &Caller,
+    action: &str,
+    host: &HostName,
+    done: bool,
+) -> Result<(), Problem> {
     let entry = NewAudit {
         actor: caller.actor(),
-        action: "host.scan".to_owned(),
+        action: action.to_owned(),
         subject: Some(host.to_string()),
         result: if done {
             AuditResult::Done
@@ -196,12 +183,15 @@ async fn note(api: &AdminApi, caller: &Caller, host: &HostName, done: bool) -> R
     Ok(())
 }
 
-fn unreachable(host: &HostName, error: &ConnectError) -> Problem {
+fn unreachable(host: &HostName, error: KeysError) -> Problem {
     let bad_gateway = |detail: String| Problem::new(StatusCode::BAD_GATEWAY, "unreachable", detail);
     match error {
+        KeysError::Endpoint(error) => error.into(),
         // These name files of this machine.
-        ConnectError::Identity(_) | ConnectError::KnownHostsUnreadable { .. } => {
-            log_cause("host keys could not be fetched", error);
+        KeysError::Connect(
+            error @ (ConnectError::Identity(_) | ConnectError::KnownHostsUnreadable { .. }),
+        ) => {
+            log_cause("host keys could not be fetched", &error);
             bad_gateway(format!(
                 "{host} could not be asked; the log of this server says why"
             ))
@@ -249,13 +239,13 @@ mod tests {
 
     #[test]
     fn a_fingerprint_is_of_the_key_alone() {
-        let plain = KeyView::of(KEY);
+        let plain = pinned_key(KEY);
         assert!(
             plain.fingerprint.starts_with("SHA256:") && plain.fingerprint.len() == 50,
             "{plain:?}"
         );
         assert_eq!(
-            KeyView::of(&format!("{KEY} comment")).fingerprint,
+            pinned_key(&format!("{KEY} comment")).fingerprint,
             plain.fingerprint
         );
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod entry;
 pub(crate) mod keys;
+pub(crate) mod look;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -14,8 +15,8 @@ use fleet_types::{HostName, Role, RolloutId, Timestamp, printable, view};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-pub(crate) use entry::{EntryBody, EntryView, ImportBody};
-pub(crate) use keys::{__path_pin, __path_scan, KeyView, ScanBody, pin, scan};
+pub(crate) use entry::{EntryBody, ImportBody};
+pub(crate) use keys::{__path_pin, __path_scan, ScanBody, pin, pinned_key, scan};
 
 use crate::api::body::Fields;
 use crate::api::openapi::ProblemBody;
@@ -31,6 +32,8 @@ pub(crate) fn routes() -> Router<AdminApi> {
         .route("/api/hosts/{name}", get(show).put(edit).delete(remove))
         .route("/api/hosts/{name}/keys", put(pin))
         .route("/api/hosts/{name}/scan", post(scan))
+        .route("/api/hosts/{name}/check", post(look::check))
+        .route("/api/hosts/{name}/health", post(look::health))
         .route("/api/hosts/{name}/clear", post(clear))
         .route("/api/hosts/{name}/history", get(history))
 }
@@ -60,10 +63,10 @@ impl From<Page<view::Host>> for HostsBody {
 pub(crate) struct HostBody {
     host: view::Host,
     /// Its pinned host keys.
-    host_keys: Vec<KeyView>,
+    host_keys: Vec<view::HostKey>,
     /// The whole entry, as it can be sent back; for those who may change it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    entry: Option<EntryView>,
+    entry: Option<view::HostEntry>,
 }
 
 /// Hosts that were added.
@@ -130,9 +133,9 @@ async fn body(api: &AdminApi, caller: &Caller, record: HostRecord) -> Result<Hos
         host_keys: record
             .host_keys
             .iter()
-            .map(|line| KeyView::of(line))
+            .map(|line| pinned_key(line))
             .collect(),
-        entry: (caller.role == Role::Admin).then(|| EntryView::from(record)),
+        entry: (caller.role == Role::Admin).then(|| view::EnrolledHost::from(record).entry),
     })
 }
 

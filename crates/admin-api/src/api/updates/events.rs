@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header::ACCEPT;
@@ -18,15 +19,15 @@ use utoipa::ToSchema;
 
 use crate::api::openapi::ProblemBody;
 use crate::api::params::Params;
-use crate::api::too_many_streams;
 use crate::api::updates::find;
+use crate::api::{LONGEST_WAIT, too_many_streams, unauthenticated};
 use crate::identity::Caller;
 use crate::problem::{Problem, log_cause};
 use crate::state::AdminApi;
 use crate::streams::StreamPlace;
 
 /// A browser that lost the stream comes back after this long.
-const RETRY: std::time::Duration = std::time::Duration::from_secs(3);
+const RETRY: Duration = Duration::from_secs(3);
 /// Events read from the store at once.
 const BATCH: u32 = 200;
 
@@ -50,6 +51,7 @@ pub(crate) struct EventsBody {
         ("after" = Option<i64>, Query, description = "Only events after this `seq`."),
         ("rollout" = Option<String>, Query, description = "Only those of this rollout."),
         ("limit" = Option<u32>, Query, description = "Of a page: 1 to 1000; 100."),
+        ("wait" = Option<u32>, Query, description = "Of a page: seconds to wait for events when there are none yet, at most 60."),
         ("Last-Event-ID" = Option<i64>, Header, description = "Where a stream goes on; comes before `after`."),
     ),
     responses(
@@ -74,9 +76,13 @@ pub(crate) async fn events(
         .and_then(|accept| accept.to_str().ok());
     if !streams.is_some_and(|accept| accept.contains("text/event-stream")) {
         let limit = params.limit(100, 1000)?;
-        return Ok(
-            Json(page(&api, after.unwrap_or_default(), rollout, limit).await?).into_response(),
-        );
+        let wait =
+            Duration::from_secs(params.parsed::<u64>("wait")?.unwrap_or(0)).min(LONGEST_WAIT);
+        let mut page = page(&api, after.unwrap_or_default(), rollout, limit).await?;
+        if page.events.is_empty() && !page.reset && !wait.is_zero() {
+            page = wait_for_page(&api, &caller, &parts, page.next, rollout, (limit, wait)).await?;
+        }
+        return Ok(Json(page).into_response());
     }
     let place = api
         .streams()
@@ -136,6 +142,37 @@ async fn page(
         next,
         reset: false,
     })
+}
+
+/// A page that has events, or the empty one that there is when the time is over.
+async fn wait_for_page(
+    api: &AdminApi,
+    caller: &Caller,
+    parts: &Parts,
+    mut after: Seq,
+    rollout: Option<RolloutId>,
+    (limit, wait): (u32, Duration),
+) -> Result<EventsBody, Problem> {
+    let place = api.streams().take(caller.scope());
+    let _place = place.ok_or_else(too_many_streams)?;
+    let deadline = Instant::now() + wait;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        tokio::select! {
+            seen = api.store().events_wait(after, left) => seen?,
+            () = api.stop().cancelled() => {}
+        }
+        // They may have been locked out meanwhile.
+        if api.identify().identify(parts).await?.is_none() {
+            return Err(unauthenticated());
+        }
+        let found = page(api, after, rollout, limit).await?;
+        let over = Instant::now() >= deadline || api.stop().is_cancelled();
+        if over || found.reset || !found.events.is_empty() {
+            return Ok(found);
+        }
+        after = found.next;
+    }
 }
 
 /// How far the feed was read. `head` was read before the events: when they are fewer than asked for, there are none left

@@ -48,18 +48,7 @@ pub(crate) struct StepFailure {
 /// What steps printed.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct OutputBody {
-    steps: Vec<OutputView>,
-}
-
-/// What one step printed: the last 64 KiB of each stream, control characters shown escaped.
-#[derive(Serialize, ToSchema)]
-#[schema(as = StepOutput)]
-pub(crate) struct OutputView {
-    step: StepId,
-    exit: Option<i32>,
-    stdout: String,
-    stderr: String,
-    total_bytes: u64,
+    steps: Vec<view::StepOutput>,
 }
 
 /// The hosts of a rollout, in plan order.
@@ -140,7 +129,7 @@ pub(crate) async fn output(
         .into_iter()
         .filter(|record| only.is_none_or(|step| record.step == step));
     Ok(Json(OutputBody {
-        steps: steps.map(OutputView::from).collect(),
+        steps: steps.map(view::StepOutput::from).collect(),
     }))
 }
 
@@ -167,18 +156,6 @@ impl From<StepRecord> for StepView {
                 .map(|(reason, message)| StepFailure { reason, message }),
             exit: record.output.exit,
             output_bytes: record.output.total_bytes,
-        }
-    }
-}
-
-impl From<StepRecord> for OutputView {
-    fn from(record: StepRecord) -> Self {
-        Self {
-            step: record.step,
-            exit: record.output.exit,
-            stdout: record.output.stdout,
-            stderr: record.output.stderr,
-            total_bytes: record.output.total_bytes,
         }
     }
 }

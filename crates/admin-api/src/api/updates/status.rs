@@ -12,7 +12,7 @@ use fleet_types::{Seq, view};
 use tokio::time::Instant;
 
 use crate::api::params::Params;
-use crate::api::{LONGEST_WAIT, too_many_streams};
+use crate::api::{LONGEST_WAIT, too_many_streams, unauthenticated};
 use crate::identity::Caller;
 use crate::problem::Problem;
 use crate::state::AdminApi;
@@ -44,11 +44,7 @@ pub(crate) async fn status(
         wait_for_news(&api, &caller, after, wait).await?;
         // They may have been locked out meanwhile.
         if api.identify().identify(&parts).await?.is_none() {
-            return Err(Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "unauthenticated",
-                "sign in, or send a token",
-            ));
+            return Err(unauthenticated());
         }
     }
     let status = api.store().status().await?;

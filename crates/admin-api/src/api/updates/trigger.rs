@@ -8,10 +8,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use fleet_store::{RequestKey, TriggerError};
 use fleet_types::{
-    HostName, HostOrder, Percent, Policy, RolloutId, RolloutKind, Selection, Selector,
-    StagePercents, TargetRef, view,
+    HostOrder, Percent, Policy, RolloutId, RolloutKind, Selection, Selector, StagePercents,
+    TargetRef, printable, view,
 };
-use rollout_orchestrator::{Plan, PlanRequest, TriggerRefusal};
+use rollout_orchestrator::{Plan, PlanRequest, TargetAnswer, TriggerRefusal, ask_target};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -60,37 +60,40 @@ pub(crate) struct TriggerBody {
     dry_run: Option<bool>,
 }
 
+/// What to do differently than in the rollout that is retried or taken back.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Again)]
+#[expect(
+    dead_code,
+    reason = "says what the body holds; it is read field by field"
+)]
+pub(crate) struct AgainBody {
+    /// Cumulative percentages.
+    stages: Option<Vec<u32>>,
+    /// More failures than this in a stage halt the rollout.
+    max_failure_percent: Option<u32>,
+    /// SSH connections at once.
+    concurrency: Option<u32>,
+    /// Hosts in `updating` at once.
+    max_in_flight: Option<u32>,
+    /// How long a service is watched after its restart.
+    settle_seconds: Option<f64>,
+    /// `name` or `random`.
+    order: Option<String>,
+    /// What this is about, for people.
+    message: Option<String>,
+    /// Only say what would be done.
+    dry_run: Option<bool>,
+}
+
 /// What would be done.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PlanBody {
-    plan: PlanView,
-}
-
-/// A plan.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Plan)]
-pub(crate) struct PlanView {
-    kind: RolloutKind,
-    target: view::Target,
-    policy: view::PolicyView,
-    /// How many hosts.
-    hosts: usize,
-    stages: Vec<PlannedStageView>,
-    /// Hosts that a retry or rollback would have taken in, but which are no longer in the fleet.
-    #[schema(value_type = Vec<String>)]
-    gone: Vec<HostName>,
-}
-
-/// One stage of a plan.
-#[derive(Serialize, ToSchema)]
-#[schema(as = PlannedStage)]
-struct PlannedStageView {
-    index: u32,
-    percent: u32,
-    /// Names, in the order of their turn.
-    #[schema(value_type = Vec<String>)]
-    hosts: Vec<HostName>,
-    may_fail: u32,
+    plan: view::Plan,
+    /// Why the target's commit is not known: no host could be asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    unresolved: Option<String>,
 }
 
 /// Starts an update. It goes on by itself; the answer comes at once.
@@ -100,7 +103,7 @@ struct PlannedStageView {
         (status = 202, description = "Started.", body = RolloutBody, headers(("Location" = String, description = "The rollout."))),
         (status = 200, description = "With `dry_run`: what would be done.", body = PlanBody),
         (status = 409, description = "`rollout_active`: another rollout is active; `active` is its id.", body = crate::api::openapi::ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`no_selection`, `no_hosts`, `invalid`, `known_bad`, `idempotency_mismatch`, `no_credential`.", body = crate::api::openapi::ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`no_selection`, `no_hosts`, `invalid`, `known_bad`, `idempotency_mismatch`, `no_credential`; with `dry_run` also `no_target`.", body = crate::api::openapi::ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn trigger(
     State(api): State<AdminApi>,
@@ -116,13 +119,37 @@ pub(crate) async fn trigger(
     }
     let mut plan = api.orchestrator().plan(&request).await?;
     if dry_run {
-        return Ok(Json(PlanBody {
-            plan: plan_view(plan),
-        })
-        .into_response());
+        return planned(&api, plan).await;
     }
     plan.rollout.request = key;
     start(&api, &plan).await
+}
+
+/// What would be done, and to which commit. Hosts are asked for that, and nothing is changed on them.
+pub(crate) async fn planned(api: &AdminApi, mut plan: Plan) -> Result<Response, Problem> {
+    api.orchestrator().check_identities(&plan).await?;
+    let mut unresolved = None;
+    if plan.rollout.kind == RolloutKind::Update {
+        match ask(api, &plan).await? {
+            TargetAnswer::Commit(commit) => plan.rollout.target = Some(commit),
+            TargetAnswer::Missing(why) => {
+                let what = format!("{} cannot be found", plan.rollout.target_ref);
+                return Err(Problem::field("no_target", "to", what).with("why", printable(&why)));
+            }
+            TargetAnswer::Nothing(why) => unresolved = Some(printable(&why)),
+        }
+    }
+    let plan = plan.view();
+    Ok(Json(PlanBody { plan, unresolved }).into_response())
+}
+
+async fn ask(api: &AdminApi, plan: &Plan) -> Result<TargetAnswer, Problem> {
+    let Some(transport) = api.process().transport() else {
+        let why = "this process reaches no hosts now".to_owned();
+        return Ok(TargetAnswer::Nothing(why));
+    };
+    let defaults = &api.orchestrator().settings().ssh;
+    Ok(ask_target(&transport, plan, defaults).await?)
 }
 
 /// The key of a request that may be sent again. It is the caller's own, and stands for what was asked for.
@@ -293,34 +320,4 @@ pub(crate) fn policy(fields: &mut Fields, default: &Policy) -> Policy {
 /// Any number does, so that without random numbers the order is still one.
 fn seed() -> u64 {
     getrandom::u64().unwrap_or(0)
-}
-
-fn plan_view(plan: Plan) -> PlanView {
-    let policy = &plan.rollout.policy;
-    PlanView {
-        kind: plan.rollout.kind,
-        target: view::Target {
-            version: plan.rollout.target.clone().map(String::from),
-            reference: plan.rollout.target_ref.clone(),
-        },
-        policy: view::PolicyView {
-            stages: policy.stages.percents().to_vec(),
-            max_failure_percent: policy.max_failure_percent.into(),
-            concurrency: policy.concurrency,
-            max_in_flight: policy.max_in_flight,
-            settle_seconds: policy.settle.as_secs_f64(),
-        },
-        hosts: plan.hosts.len(),
-        stages: plan
-            .stages
-            .into_iter()
-            .map(|stage| PlannedStageView {
-                index: stage.index,
-                percent: stage.percent,
-                hosts: stage.hosts,
-                may_fail: stage.may_fail,
-            })
-            .collect(),
-        gone: plan.gone,
-    }
 }

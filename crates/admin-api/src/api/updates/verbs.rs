@@ -4,12 +4,13 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use fleet_types::RolloutId;
 use rollout_orchestrator::{AgainRequest, Plan, PlanError};
 
 use crate::api::body::Fields;
 use crate::api::openapi::ProblemBody;
-use crate::api::updates::trigger::{accepted, repeated, request_key, start};
+use crate::api::updates::trigger::{
+    AgainBody, PlanBody, accepted, planned, policy, repeated, request_key, start,
+};
 use crate::api::updates::{RolloutBody, find};
 use crate::identity::Caller;
 use crate::problem::Problem;
@@ -59,8 +60,8 @@ pub(crate) async fn abort(
 
 /// A new rollout over the failed and never started hosts of this one, to the same target. The answer is the new one.
 #[utoipa::path(post, path = "/api/updates/rollouts/{id}/retry", tag = "updates",
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 202, body = RolloutBody), (status = 409, description = "`wrong_state`, `nothing_left`, `rollout_active`", body = ProblemBody, content_type = "application/problem+json")))]
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = AgainBody,
+    responses((status = 202, body = RolloutBody), (status = 200, description = "With `dry_run`: what would be done.", body = PlanBody), (status = 409, description = "`not_over`, `nothing_left`, `rollout_active`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn retry(
     State(api): State<AdminApi>,
     Extension(caller): Extension<Caller>,
@@ -73,8 +74,8 @@ pub(crate) async fn retry(
 
 /// A new rollout that takes every host that this one changed back to its own previous version. The answer is the new one.
 #[utoipa::path(post, path = "/api/updates/rollouts/{id}/rollback", tag = "updates",
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 202, body = RolloutBody), (status = 409, description = "`wrong_state`, `nothing_left`, `rollout_active`", body = ProblemBody, content_type = "application/problem+json")))]
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = AgainBody,
+    responses((status = 202, body = RolloutBody), (status = 200, description = "With `dry_run`: what would be done.", body = PlanBody), (status = 409, description = "`not_over`, `nothing_left`, `rollout_active`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn rollback(
     State(api): State<AdminApi>,
     Extension(caller): Extension<Caller>,
@@ -105,31 +106,30 @@ async fn again(
         Again::Rollback => format!("rollback {source}"),
     };
     let key = request_key(headers, caller, &what, &fields)?;
-    let message = fields.message("message", 500);
+    let dry_run = fields.optional("dry_run").unwrap_or(false);
+    let record = api.store().rollout_get(source).await?;
+    let record = record.ok_or(PlanError::UnknownRollout { id: source })?;
+    let request = AgainRequest {
+        source,
+        message: fields.message("message", 500),
+        policy: Some(policy(&mut fields, &record.policy)),
+        actor: caller.actor(),
+    };
     fields.check()?;
-    if let Some(rollout) = repeated(api, key.as_ref()).await? {
+    if !dry_run && let Some(rollout) = repeated(api, key.as_ref()).await? {
         return accepted(api, rollout).await;
     }
-    let mut plan = plan(api, caller, source, message, again).await?;
+    let mut plan = plan(api, &request, again).await?;
+    if dry_run {
+        return planned(api, plan).await;
+    }
     plan.rollout.request = key;
     start(api, &plan).await
 }
 
-async fn plan(
-    api: &AdminApi,
-    caller: &Caller,
-    source: RolloutId,
-    message: Option<String>,
-    again: Again,
-) -> Result<Plan, PlanError> {
-    let request = AgainRequest {
-        source,
-        policy: None,
-        message,
-        actor: caller.actor(),
-    };
+async fn plan(api: &AdminApi, request: &AgainRequest, again: Again) -> Result<Plan, PlanError> {
     match again {
-        Again::Retry => api.orchestrator().plan_retry(&request).await,
-        Again::Rollback => api.orchestrator().plan_rollback(&request).await,
+        Again::Retry => api.orchestrator().plan_retry(request).await,
+        Again::Rollback => api.orchestrator().plan_rollback(request).await,
     }
 }
