@@ -9,6 +9,7 @@ use rollout_settings::{Layer, Origin, Places, RolloutLayer, Settings, load};
 
 use crate::cli::Global;
 use crate::failure::Failure;
+use crate::fleet::{Login, TokenSource};
 
 /// A variable's value; one that is empty is as good as not set.
 fn variable(name: &str) -> Option<String> {
@@ -48,6 +49,32 @@ pub(crate) fn settings(global: &Global, rollout: RolloutLayer) -> Result<Setting
     };
     let said = vec![(Origin::Environment, environment), (Origin::Flag, flags)];
     Ok(load(&places(global), said)?)
+}
+
+/// The server to ask, if one was said; without one the database is worked on here.
+pub(crate) fn server(global: &Global) -> Result<Option<Login>, Failure> {
+    let from_environment = || match (variable("ROLLOUT_SERVER"), variable("ROLLOUT_DATABASE_URL")) {
+        (Some(_), _) if global.database_url.is_some() => Ok(None),
+        (Some(_), Some(_)) => Err(Failure::usage(
+            "ROLLOUT_SERVER and ROLLOUT_DATABASE_URL are both set",
+        )
+        .why("either a server works on the hosts, or this program does")
+        .help("say --server URL or --database-url URL, or take one of the two away")),
+        (server, _) => Ok(server),
+    };
+    let server = match &global.server {
+        Some(server) => Some(server.clone()),
+        None => from_environment()?,
+    };
+    let Some(server) = server else {
+        return Ok(None);
+    };
+    let file = global.token_file.clone();
+    let token = file
+        .map(TokenSource::File)
+        .or_else(|| variable("ROLLOUT_TOKEN").map(TokenSource::Variable))
+        .or_else(|| folder("ROLLOUT_TOKEN_FILE").map(TokenSource::File));
+    Login::new(&server, token).map(Some)
 }
 
 /// What to log, if it was said.

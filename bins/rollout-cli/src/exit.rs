@@ -18,6 +18,8 @@ pub(crate) enum Exit {
     Halted,
     /// A host needs attention.
     Attention,
+    /// The server cannot be reached, or refuses the login.
+    Unreached,
     /// Another rollout is active.
     Active,
     /// Refused after looking, before any host was touched.
@@ -27,7 +29,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// The number. 6 is kept for a server that cannot be reached or refuses the login.
+    /// The number.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -36,6 +38,7 @@ impl Exit {
             Self::SomeFailed => 3,
             Self::Halted => 4,
             Self::Attention => 5,
+            Self::Unreached => 6,
             Self::Active => 7,
             Self::Refused => 8,
             Self::Interrupted => 130,
@@ -82,6 +85,7 @@ Exit codes:
     3  finished; some hosts rolled back or were refused untouched
     4  halted or aborted
     5  a host needs attention
+    6  the server cannot be reached, or refuses the login
     7  another rollout is active
     8  refused after looking, before any host was touched
   130  interrupted; the message says what still runs

@@ -3,7 +3,7 @@
 use fleet_store::{AccessError, HostError, StoreError, TriggerError, VerbError};
 use fleet_types::{Invalid, RolloutId, Timestamp};
 use rollout_orchestrator::{
-    AgainError, EndpointError, PlanError, SettleError, TriggerRefusal, WorkError,
+    AgainError, EndpointError, FindError, PlanError, SettleError, TriggerRefusal, WorkError,
 };
 use rollout_parts::demo::DemoError;
 use rollout_parts::{OpenError, PassphraseError};
@@ -13,6 +13,19 @@ use ssh_exec::IdentityError;
 
 use crate::display::words::ago;
 use crate::exit::Exit;
+
+/// What to do when it is not clear which rollout is meant.
+pub(crate) const SEVERAL_HELP: &str =
+    "give more of it; rollout-cli rollouts list --json shows whole ids";
+/// What to do when a rollout is not there.
+pub(crate) const ROLLOUTS_HELP: &str = "rollout-cli rollouts list shows them";
+/// What to do about a host that a rollout is working on.
+pub(crate) const UPDATING_HELP: &str =
+    "wait until it is done: rollout-cli watch; or end it: rollout-cli abort";
+/// Why a commit that halted a rollout is not started again.
+pub(crate) const KNOWN_BAD_WHY: &str = "it would most likely fail again; nothing was changed";
+/// What to do about it.
+pub(crate) const KNOWN_BAD_HELP: &str = "name another commit with --to, or say --force";
 
 /// A command that did not do what it was asked for.
 #[derive(Debug)]
@@ -60,6 +73,11 @@ impl Failure {
     pub(crate) fn help(mut self, help: impl ToString) -> Self {
         self.help = Some(help.to_string());
         self
+    }
+
+    /// The first line, without mark.
+    pub(crate) fn what(&self) -> String {
+        one_line(&self.what)
     }
 
     /// At most three lines, each of printable text.
@@ -196,16 +214,16 @@ impl From<HostError> for Failure {
             error => {
                 let failure = Self::refused(&error);
                 match error {
-                    HostError::Unknown { .. } => failure.help("rollout-cli hosts list shows the names"),
-                    HostError::DuplicateName { name } => failure
-                        .why("nothing was changed")
-                        .help(format!("rollout-cli hosts edit {name} changes it, hosts import takes changes from a file")),
-                    HostError::DuplicateRepository { other, .. } => failure
-                        .why("two entries for one repository would be updated at the same time; nothing was changed")
-                        .help(format!("use {other}, or give this host its own --repo")),
-                    HostError::Updating { .. } => {
-                        failure.help("wait until it is done: rollout-cli watch; or end it: rollout-cli abort")
+                    HostError::Unknown { .. } => {
+                        failure.help("rollout-cli hosts list shows the names")
                     }
+                    HostError::DuplicateName { ref name } => {
+                        duplicate_host(&error.to_string(), name)
+                    }
+                    HostError::DuplicateRepository { ref other, .. } => {
+                        duplicate_repository(&error.to_string(), other)
+                    }
+                    HostError::Updating { .. } => failure.help(UPDATING_HELP),
                     _ => failure,
                 }
             }
@@ -237,6 +255,16 @@ impl From<AccessError> for Failure {
     }
 }
 
+impl From<FindError> for Failure {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Store(error) => error.into(),
+            FindError::Several { .. } => Self::refused(&error).help(SEVERAL_HELP),
+            error => Self::refused(&error).help(ROLLOUTS_HELP),
+        }
+    }
+}
+
 impl From<VerbError> for Failure {
     fn from(error: VerbError) -> Self {
         match error {
@@ -259,14 +287,38 @@ impl From<TriggerError> for Failure {
                 paused,
             } => active(id, &started_by, created_at, attended, paused),
             TriggerError::KnownBad { .. } => Self::refused(&error)
-                .why("it would most likely fail again; nothing was changed")
-                .help("name another commit with --to, or say --force"),
+                .why(KNOWN_BAD_WHY)
+                .help(KNOWN_BAD_HELP),
             TriggerError::NoHosts => {
                 Self::refused(&error).help("rollout-cli hosts list shows the fleet")
             }
             error => Self::refused(&error).help("run the command again"),
         }
     }
+}
+
+/// There is a host of this name.
+pub(crate) fn duplicate_host(what: &str, name: &str) -> Failure {
+    Failure::refused(what)
+        .why("nothing was changed")
+        .help(format!(
+            "rollout-cli hosts edit {name} changes it, hosts import takes changes from a file"
+        ))
+}
+
+/// There is a host with this repository.
+pub(crate) fn duplicate_repository(what: &str, other: &str) -> Failure {
+    Failure::refused(what)
+        .why(
+            "two entries for one repository would be updated at the same time; nothing was changed",
+        )
+        .help(format!("use {other}, or give this host its own --repo"))
+}
+
+/// What a rollout is to go to is not there.
+pub(crate) fn no_target(reference: &str) -> Failure {
+    Failure::refused(format!("{reference} cannot be found"))
+        .help("name a commit in full, or a branch of the remote, with --to")
 }
 
 /// Another rollout has the one place: which, whose, how old, and what can be done about it.

@@ -4,63 +4,96 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_store::Store;
-use fleet_types::view;
 use fleet_types::{Event, RolloutId, Seq};
 
-use crate::display::{Display, Model};
-use crate::failure::Failure;
+use tokio::time::{Instant, sleep};
 
-/// How long a wait for events lasts at most.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// Events read at once.
-const BATCH: u32 = 500;
+use crate::display::{Display, Model};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::fleet::Fleet;
+
+/// For so long a server that does not answer is waited for.
+const LONGEST_SILENCE: Duration = Duration::from_secs(300);
+/// Before it is asked again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Reads a rollout's events in order, from its first one on, and shows them.
 pub(crate) struct Follower {
-    store: Arc<dyn Store>,
+    fleet: Arc<dyn Fleet>,
     id: RolloutId,
     after: Seq,
     /// What is known so far.
     pub model: Model,
     display: Box<dyn Display>,
+    /// Since when the server has not answered.
+    silent_since: Option<Instant>,
 }
 
 impl Follower {
     /// Begins at the rollout's first event.
     pub(crate) async fn new(
-        store: &Arc<dyn Store>,
+        fleet: Arc<dyn Fleet>,
         id: RolloutId,
         display: Box<dyn Display>,
     ) -> Result<Self, Failure> {
-        let rollout = rollout_view(store, id).await?;
+        let rollout = fleet.rollout(id).await?;
         Ok(Self {
-            store: Arc::clone(store),
+            fleet,
             id,
             after: Seq(0),
             model: Model::new(rollout),
             display,
+            silent_since: None,
         })
     }
 
     /// What comes next, once there is any. The future is its own, so that it can be kept over other things that happen:
     /// one that is dropped and made anew all the time may never come to an end on a slow database.
     pub(crate) fn next(&self) -> Next {
-        Box::pin(next(Arc::clone(&self.store), self.id, self.after))
+        let (fleet, id, after) = (Arc::clone(&self.fleet), self.id, self.after);
+        Box::pin(async move { fleet.next_events(id, after).await })
     }
 
     /// Shows all that is there now.
     pub(crate) async fn catch_up(&mut self) -> Result<(), Failure> {
         loop {
-            let events = self
-                .store
-                .events_after(self.after, Some(self.id), BATCH)
-                .await?;
+            let events = self.fleet.events(self.id, self.after).await?;
             if events.is_empty() {
                 return Ok(());
             }
             self.take(&events)?;
         }
+    }
+
+    /// Shows what [`Follower::next`] came with. A server that cannot be reached is waited for, since what it works on goes
+    /// on, but not for ever.
+    pub(crate) async fn heard(
+        &mut self,
+        events: Result<Vec<Event>, Failure>,
+    ) -> Result<(), Failure> {
+        let failure = match events {
+            Ok(events) => {
+                if self.silent_since.take().is_some() {
+                    self.display.note("the server answers again");
+                }
+                return self.take(&events);
+            }
+            Err(failure) => failure,
+        };
+        if failure.exit != Exit::Unreached {
+            return Err(failure);
+        }
+        if self.silent_since.is_none() {
+            self.display
+                .note(&format!("{}; waiting for it", failure.what()));
+        }
+        let since = *self.silent_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= LONGEST_SILENCE {
+            return Err(failure);
+        }
+        sleep(RETRY).await;
+        Ok(())
     }
 
     /// Shows events that [`Follower::next`] came with.
@@ -91,49 +124,3 @@ impl Follower {
 
 /// Events that come next.
 pub(crate) type Next = Pin<Box<dyn Future<Output = Result<Vec<Event>, Failure>> + Send>>;
-
-async fn next(store: Arc<dyn Store>, id: RolloutId, after: Seq) -> Result<Vec<Event>, Failure> {
-    let events = store.events_after(after, Some(id), BATCH).await?;
-    if !events.is_empty() {
-        return Ok(events);
-    }
-    // From here on all events are read, so that the wait begins after those of others as well: waiting from an older number
-    // would not wait at all.
-    let mut seen = after;
-    loop {
-        let mut events = store.events_after(seen, None, BATCH).await?;
-        match events.last() {
-            Some(last) => seen = last.seq,
-            None => store.events_wait(seen, PATIENCE).await?,
-        }
-        events.retain(|event| event.rollout == Some(id));
-        if !events.is_empty() {
-            return Ok(events);
-        }
-    }
-}
-
-/// A rollout that must be there.
-pub(crate) async fn rollout_view(
-    store: &Arc<dyn Store>,
-    id: RolloutId,
-) -> Result<view::Rollout, Failure> {
-    store
-        .rollout_view(id)
-        .await?
-        .ok_or_else(|| Failure::refused(format!("there is no rollout {id}")))
-}
-
-/// The hosts that have a part in the rollout, each with it.
-pub(crate) async fn rollout_hosts(
-    store: &Arc<dyn Store>,
-    id: RolloutId,
-) -> Result<Vec<view::Host>, Failure> {
-    let mut hosts = store.host_views(Some(id)).await?;
-    hosts.retain(|host| {
-        host.attempt
-            .as_ref()
-            .is_some_and(|attempt| attempt.rollout == id)
-    });
-    Ok(hosts)
-}

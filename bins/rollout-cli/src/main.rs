@@ -3,11 +3,11 @@
 mod ask;
 mod cli;
 mod commands;
-mod context;
 mod display;
 mod environment;
 mod exit;
 mod failure;
+mod fleet;
 mod fleet_file;
 mod follow;
 mod output;

@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use fleet_types::{HostName, RolloutId, StepId, view};
-use rollout_orchestrator::{Finished, Orchestrator, Worker, WorkerStatus};
+use rollout_orchestrator::{Finished, Worker, WorkerStatus};
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use crate::context::Context;
 use crate::display::live::TICK;
 use crate::display::summary::{Details, summary, worth_a_look};
 use crate::display::{for_output, words};
 use crate::exit::Exit;
 use crate::failure::{Failure, one_line};
-use crate::follow::{Follower, rollout_hosts, rollout_view};
+use crate::fleet::{DatabaseFleet, Fleet, Rollouts};
+use crate::follow::Follower;
+use crate::output::Output;
 
 /// How long the hosts in flight may take after SIGTERM; the rest of the 30 s is for leaving.
 const TERM_GRACE: Duration = Duration::from_secs(25);
@@ -41,12 +42,11 @@ pub(crate) struct Ended {
 /// Works on the rollout until it is over or a signal ends it. The first Ctrl-C pauses it and lets the hosts in flight
 /// finish; the second leaves at once.
 pub(crate) async fn work(
-    context: &Context,
-    orchestrator: &Orchestrator,
+    database: &DatabaseFleet,
     id: RolloutId,
     mut worker: Worker,
 ) -> Result<Ended, Failure> {
-    let mut follower = Follower::new(&context.store, id, for_output(context.out)).await?;
+    let mut follower = Follower::new(database.fleet(), id, for_output(database.out)).await?;
     let mut signals = Signals::new()?;
     let mut status = worker.watch();
     let mut ticks = interval(TICK);
@@ -77,7 +77,7 @@ pub(crate) async fn work(
             }
             _ = ticks.tick() => follower.tick(),
             signal = signals.next() => {
-                let leave = interrupted(context, orchestrator, id, &worker, &mut follower, signal).await;
+                let leave = interrupted(database, id, &worker, &mut follower, signal).await;
                 if leave {
                     break leave_now(&mut worker).await;
                 }
@@ -99,8 +99,8 @@ pub(crate) async fn work(
         return Err(failure);
     }
     Ok(Ended {
-        rollout: rollout_view(&context.store, id).await?,
-        hosts: rollout_hosts(&context.store, id).await?,
+        rollout: database.rollout(id).await?,
+        hosts: database.rollout_hosts(id).await?,
         unfinished: finished.unfinished,
         why: follower.model.why.take(),
         interrupted: signals.came_before,
@@ -109,8 +109,7 @@ pub(crate) async fn work(
 
 /// What to do on a signal. True: leave at once.
 async fn interrupted(
-    context: &Context,
-    orchestrator: &Orchestrator,
+    database: &DatabaseFleet,
     id: RolloutId,
     worker: &Worker,
     follower: &mut Follower,
@@ -125,7 +124,7 @@ async fn interrupted(
     } else {
         Duration::MAX
     });
-    let paused = orchestrator.pause(id, &context.actor).await;
+    let paused = database.pause(id).await;
     let waits = match worker.status().in_flight.len() {
         0 => "nothing is in flight".to_owned(),
         count => format!(
@@ -136,7 +135,7 @@ async fn interrupted(
     let what = match paused {
         Ok(()) => format!("paused: no further host is started, {waits}"),
         // It is ending by itself, or cannot be reached; what is in flight finishes all the same.
-        Err(error) => format!("stopping ({}): {waits}", one_line(&error.to_string())),
+        Err(failure) => format!("stopping ({}): {waits}", failure.what()),
     };
     let how = if signal == Caught::Terminate {
         ""
@@ -176,21 +175,23 @@ fn tell_trouble(status: &WorkerStatus, known: &mut Option<String>, follower: &mu
 
 /// Which signal came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Caught {
+pub(crate) enum Caught {
     Interrupt,
     Terminate,
     /// A second one of either kind.
     Again,
 }
 
-struct Signals {
+/// Listens for Ctrl-C and SIGTERM.
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    came_before: bool,
+    /// Whether one came already.
+    pub came_before: bool,
 }
 
 impl Signals {
-    fn new() -> Result<Self, Failure> {
+    pub(crate) fn new() -> Result<Self, Failure> {
         let listen = |kind| {
             signal(kind)
                 .map_err(|error| Failure::unexpected("signals cannot be listened to").why(error))
@@ -202,7 +203,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Caught {
+    pub(crate) async fn next(&mut self) -> Caught {
         let caught = tokio::select! {
             _ = self.interrupt.recv() => Caught::Interrupt,
             _ = self.terminate.recv() => Caught::Terminate,
@@ -225,30 +226,42 @@ struct SummaryLine<'a> {
 }
 
 /// Writes the summary and says how the program ends.
-pub(crate) async fn conclude(context: &Context, ended: &Ended) -> Result<Exit, Failure> {
+pub(crate) async fn conclude(
+    fleet: &dyn Fleet,
+    out: Output,
+    ended: &Ended,
+) -> Result<Exit, Failure> {
+    let exit = summarize(fleet, out, ended).await?;
+    if exit == Exit::Interrupted {
+        tell_what_runs(out, ended);
+    }
+    Ok(exit)
+}
+
+/// Writes the summary.
+pub(crate) async fn summarize(
+    fleet: &dyn Fleet,
+    out: Output,
+    ended: &Ended,
+) -> Result<Exit, Failure> {
     let exit = Exit::of_rollout(&ended.rollout, &ended.hosts);
     let exit = if ended.rollout.state.is_active() {
         Exit::Interrupted
     } else {
         exit
     };
-    if context.out.json {
-        summary_line(context, ended)?;
+    if out.json {
+        summary_line(out, ended)?;
     } else {
-        let details = details(context, ended).await?;
-        context
-            .out
-            .data(&summary(&ended.rollout, &ended.hosts, exit, &details))?;
-    }
-    if exit == Exit::Interrupted {
-        tell_what_runs(context, ended);
+        let details = details(fleet, ended).await?;
+        out.data(&summary(&ended.rollout, &ended.hosts, exit, &details))?;
     }
     Ok(exit)
 }
 
 /// Writes the last line of the stream of events.
-pub(crate) fn summary_line(context: &Context, ended: &Ended) -> Result<(), Failure> {
-    context.out.object(&SummaryLine {
+pub(crate) fn summary_line(out: Output, ended: &Ended) -> Result<(), Failure> {
+    out.object(&SummaryLine {
         kind: "summary",
         rollout: &ended.rollout,
         hosts: &ended.hosts,
@@ -256,7 +269,7 @@ pub(crate) fn summary_line(context: &Context, ended: &Ended) -> Result<(), Failu
 }
 
 /// What the summary says beyond rollout and hosts.
-pub(crate) async fn details(context: &Context, ended: &Ended) -> Result<Details, Failure> {
+pub(crate) async fn details(fleet: &dyn Fleet, ended: &Ended) -> Result<Details, Failure> {
     let mut details = Details {
         why: ended.why.clone(),
         ..Details::default()
@@ -269,20 +282,23 @@ pub(crate) async fn details(context: &Context, ended: &Ended) -> Result<Details,
             .attempt
             .as_ref()
             .and_then(|attempt| attempt.step.clone());
-        let steps = context.store.attempt_steps(ended.rollout.id, &name).await?;
+        let steps = fleet
+            .steps(ended.rollout.id, &name)
+            .await?
+            .unwrap_or_default();
         let step: Option<StepId> = step.and_then(|step| step.parse().ok());
         let deciding = steps
             .iter()
             .rev()
             .find(|record| step.is_none_or(|step| record.step == step));
-        if let Some(line) = deciding.and_then(|record| last_line(&record.output)) {
+        if let Some(line) = deciding.and_then(last_line) {
             details.output.insert(host.name.clone(), line);
         }
     }
     Ok(details)
 }
 
-fn last_line(output: &fleet_types::StepOutput) -> Option<String> {
+fn last_line(output: &view::StepOutput) -> Option<String> {
     let lines = |text: &str| {
         text.lines()
             .rev()
@@ -293,10 +309,10 @@ fn last_line(output: &fleet_types::StepOutput) -> Option<String> {
     lines(&output.stderr).or_else(|| lines(&output.stdout))
 }
 
-fn tell_what_runs(context: &Context, ended: &Ended) {
+fn tell_what_runs(out: Output, ended: &Ended) {
     let id = ended.rollout.id.short();
     if ended.unfinished.is_empty() {
-        context.out.shout(format!(
+        out.shout(format!(
             "interrupted: rollout {id} is {}, nothing runs",
             words::state(ended.rollout.state)
         ));
@@ -314,7 +330,7 @@ fn tell_what_runs(context: &Context, ended: &Ended) {
     } else {
         String::new()
     };
-    context.out.shout(format!(
+    out.shout(format!(
         "interrupted: a step may still run on {}{more}; the next process settles them: rollout-cli resume {id}",
         names.join(", ")
     ));

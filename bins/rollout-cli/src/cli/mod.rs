@@ -15,7 +15,7 @@ pub(crate) use hosts::{
     AddHost, EditHost, ExportHosts, HostSelection, HostsCommand, ImportHosts, ListFormat,
     ListHosts, RemoveHosts, TrustHosts,
 };
-pub(crate) use rollout::{Again, Update};
+pub(crate) use rollout::{Again, PolicyFlags, Update};
 
 use crate::output::Color;
 
@@ -50,6 +50,23 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub database_url: Option<String>,
+    /// Server to ask instead of working on a database, https://… [env: ROLLOUT_SERVER]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        conflicts_with = "database_url",
+        help_heading = "Global options"
+    )]
+    pub server: Option<String>,
+    /// File with the token for the server, readable by you alone [env: ROLLOUT_TOKEN_FILE, or the token itself in ROLLOUT_TOKEN]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    pub token_file: Option<PathBuf>,
     /// Print data as JSON
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,

@@ -1,15 +1,15 @@
 //! `retry` and `rollback`
 
-use fleet_types::RolloutKind;
+use fleet_types::{RolloutId, RolloutKind, view};
 use rollout_orchestrator::{AgainRequest, Orchestrator, Plan, PlanError};
 
 use super::update::{Started, detach, start};
-use super::{plan, verbs};
+use super::{on_server, plan, verbs};
 use crate::cli::{Again, Global};
-use crate::context::Context;
 use crate::display::words::hosts;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::fleet::{self, Asked, DatabaseFleet, Fleet, Place};
 use crate::output::Output;
 
 /// `retry`
@@ -36,42 +36,62 @@ async fn run(
     out: Output,
     kind: RolloutKind,
 ) -> Result<Exit, Failure> {
-    let context = Context::open(global, out, arguments.policy.layer()).await?;
-    let orchestrator = context.orchestrator()?;
-    let request = request(&context, arguments, kind).await?;
+    let place = Place::open(global, out, arguments.policy.layer()).await?;
+    let source = source(&*place.fleet(), arguments, kind).await?;
+    match &place {
+        Place::Database(database) => on_database(database, arguments, kind, source).await,
+        Place::Server(server) => {
+            let asked = Asked::again(kind, source, arguments);
+            if arguments.dry_run {
+                plan::show(out, &server.plan(&asked).await?.plan)?;
+                return Ok(Exit::Done);
+            }
+            let sure = arguments.yes || !out.can_ask();
+            let options = (sure, arguments.detach);
+            on_server::carry_out(server, &asked, options, question).await
+        }
+    }
+}
+
+async fn on_database(
+    database: &DatabaseFleet,
+    arguments: &Again,
+    kind: RolloutKind,
+    source: RolloutId,
+) -> Result<Exit, Failure> {
+    let orchestrator = database.orchestrator()?;
+    let request = request(database, arguments, source).await?;
     let plan = planned(&orchestrator, &request, kind).await?;
     orchestrator.check_identities(&plan).await?;
     if arguments.dry_run {
-        plan::show(&context, &plan)?;
+        plan::show(database.out, &plan.view())?;
         return Ok(Exit::Done);
     }
-    if !arguments.yes && context.out.can_ask() && !confirm(&context, &plan, kind) {
+    if !arguments.yes && database.out.can_ask() && !confirm(database.out, &plan.view()) {
         return Ok(Exit::Refused);
     }
     if arguments.detach {
-        return detach(&context, &orchestrator, &plan, true).await;
+        return detach(database, &orchestrator, &plan, true).await;
     }
-    match start(&context, &orchestrator, &plan).await {
+    match start(database, &orchestrator, &plan).await {
         Ok(exit) => Ok(exit),
         Err(Started::Failed(failure)) => Err(failure),
         Err(Started::Taken) => Err(verbs::conflict(&orchestrator).await?),
     }
 }
 
-async fn request(
-    context: &Context,
+/// Which rollout is retried or taken back.
+async fn source(
+    fleet: &dyn Fleet,
     arguments: &Again,
     kind: RolloutKind,
-) -> Result<AgainRequest, Failure> {
-    let source = context.rollout(&arguments.which).await?;
-    let record = context
-        .store
-        .rollout_get(source)
-        .await?
-        .ok_or(PlanError::UnknownRollout { id: source })?;
+) -> Result<RolloutId, Failure> {
+    let source = fleet::which(fleet, &arguments.which).await?;
     // Said twice by a script, it must not bring the bad release back.
-    let twice = kind == RolloutKind::Rollback && record.kind == RolloutKind::Rollback;
-    if twice && arguments.which.rollout.is_none() {
+    if kind == RolloutKind::Rollback
+        && arguments.which.rollout.is_none()
+        && fleet.rollout(source).await?.kind == RolloutKind::Rollback
+    {
         let short = source.short();
         return Err(
             Failure::refused(format!("the latest rollout, {short}, is a rollback itself")).help(
@@ -79,11 +99,21 @@ async fn request(
             ),
         );
     }
+    Ok(source)
+}
+
+async fn request(
+    database: &DatabaseFleet,
+    arguments: &Again,
+    source: RolloutId,
+) -> Result<AgainRequest, Failure> {
+    let record = database.store.rollout_get(source).await?;
+    let record = record.ok_or(PlanError::UnknownRollout { id: source })?;
     Ok(AgainRequest {
         source,
         policy: Some(arguments.policy.over(record.policy)),
         message: arguments.message.clone(),
-        actor: context.actor.clone(),
+        actor: database.actor.clone(),
     })
 }
 
@@ -98,16 +128,19 @@ async fn planned(
     }
 }
 
-fn confirm(context: &Context, plan: &Plan, kind: RolloutKind) -> bool {
-    let count = hosts(u32::try_from(plan.hosts.len()).unwrap_or(u32::MAX));
-    context.out.say(plan::text(plan));
-    let question = match kind {
-        RolloutKind::Rollback => format!("Bring {count} back, each to its own previous version?"),
-        _ => format!("Try {count} again, to {}?", plan.rollout.target_ref),
-    };
-    let sure = context.out.ask(&question);
+fn confirm(out: Output, plan: &view::Plan) -> bool {
+    out.say(plan::text(plan));
+    let sure = out.ask(&question(plan));
     if !sure {
-        context.out.say("nothing was changed");
+        out.say("nothing was changed");
     }
     sure
+}
+
+fn question(plan: &view::Plan) -> String {
+    let count = hosts(plan.hosts);
+    match plan.kind {
+        RolloutKind::Rollback => format!("Bring {count} back, each to its own previous version?"),
+        _ => format!("Try {count} again, to {}?", plan.target.reference),
+    }
 }

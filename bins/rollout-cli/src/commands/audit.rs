@@ -1,49 +1,21 @@
 //! `audit`
 
-use fleet_store::{AuditQuery, AuditRecord};
+use fleet_store::AuditQuery;
+use fleet_types::view::AuditEntry;
 use fleet_types::{AuditResult, Timestamp};
-use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::{Audit, Global};
-use crate::context::Context;
 use crate::display::table::Table;
 use crate::display::words;
 use crate::exit::Exit;
 use crate::failure::{Failure, one_line};
+use crate::fleet::Place;
 use crate::output::{Output, Paint};
-
-/// A row of the audit trail as JSON shows it, here and over HTTP.
-#[derive(Debug, Serialize)]
-struct AuditView {
-    id: i64,
-    at: Timestamp,
-    actor: String,
-    source: String,
-    action: String,
-    subject: Option<String>,
-    result: AuditResult,
-    detail: Option<String>,
-}
-
-impl From<AuditRecord> for AuditView {
-    fn from(record: AuditRecord) -> Self {
-        Self {
-            id: record.id.0,
-            at: record.at,
-            actor: record.actor.name,
-            source: record.actor.source,
-            action: record.action,
-            subject: record.subject,
-            result: record.result,
-            detail: record.detail,
-        }
-    }
-}
 
 /// Who did what, the newest first.
 pub(crate) async fn run(arguments: &Audit, global: &Global, out: Output) -> Result<Exit, Failure> {
-    let context = Context::open(global, out, Default::default()).await?;
+    let place = Place::open(global, out, Default::default()).await?;
     let since = arguments.since.map(|time| {
         let time = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         Timestamp(words::now().0.saturating_sub(time))
@@ -55,8 +27,7 @@ pub(crate) async fn run(arguments: &Audit, global: &Global, out: Output) -> Resu
         since,
         limit: arguments.limit,
     };
-    let rows = context.admin.audit_list(query).await?;
-    let rows: Vec<AuditView> = rows.into_iter().map(AuditView::from).collect();
+    let rows = place.fleet().audit(query).await?;
     if out.json {
         out.object(&json!({ "entries": rows }))?;
         return Ok(Exit::Done);
@@ -73,7 +44,7 @@ pub(crate) async fn run(arguments: &Audit, global: &Global, out: Output) -> Resu
     Ok(Exit::Done)
 }
 
-fn cells(row: &AuditView) -> Vec<String> {
+fn cells(row: &AuditEntry) -> Vec<String> {
     let text = |text: &Option<String>| one_line(text.as_deref().unwrap_or_default());
     let result = match row.result {
         AuditResult::Done => format!("{} done", Paint::Green.on("✓")),

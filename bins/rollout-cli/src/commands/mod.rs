@@ -10,6 +10,7 @@ mod health;
 mod hosts;
 mod init;
 mod logs;
+mod on_server;
 mod password;
 mod plan;
 mod rollouts;
@@ -19,6 +20,8 @@ mod update;
 mod users;
 mod verbs;
 mod watch;
+
+pub(crate) use plan::Planned;
 
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;

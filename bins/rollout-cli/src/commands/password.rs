@@ -2,8 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use access_secrets::{PASSWORD_LEAST, PASSWORD_MOST, check_password, hash_password};
-use fleet_store::PasswordHash;
+use access_secrets::{PASSWORD_LEAST, PASSWORD_MOST, check_password};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::cli::PasswordSource;
@@ -11,15 +10,15 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// The hash of a new password.
-pub(crate) async fn new_hash(source: PasswordSource, out: Output) -> Result<PasswordHash, Failure> {
+/// A new password that may be taken.
+pub(crate) fn new_password(source: PasswordSource, out: Output) -> Result<String, Failure> {
     let password = if source.password_stdin {
         from_stdin()?
     } else {
         asked_for(out)?
     };
     check_password(&password).map_err(Failure::usage)?;
-    hash_password(password).await.map_err(Failure::unexpected)
+    Ok(password)
 }
 
 fn from_stdin() -> Result<String, Failure> {

@@ -5,12 +5,11 @@ use fleet_types::{AttemptStatus, RolloutKind};
 use serde_json::json;
 
 use crate::cli::{Global, RolloutsCommand, Which};
-use crate::context::Context;
 use crate::display::table::Table;
 use crate::display::words::{self, Mark};
 use crate::exit::{Exit, needs_attention};
 use crate::failure::{Failure, one_line};
-use crate::follow::{rollout_hosts, rollout_view};
+use crate::fleet::{self, Fleet, Place};
 use crate::output::{Output, Paint};
 
 /// Runs one of them.
@@ -19,26 +18,23 @@ pub(crate) async fn run(
     global: &Global,
     out: Output,
 ) -> Result<Exit, Failure> {
-    let context = Context::open(global, out, Default::default()).await?;
+    let place = Place::open(global, out, Default::default()).await?;
+    let fleet = place.fleet();
     match command {
-        RolloutsCommand::List { limit } => list(&context, limit).await,
-        RolloutsCommand::Show(arguments) => show(&context, &arguments.which).await,
+        RolloutsCommand::List { limit } => list(&*fleet, out, limit).await,
+        RolloutsCommand::Show(arguments) => show(&*fleet, out, &arguments.which).await,
     }
 }
 
-async fn list(context: &Context, limit: u32) -> Result<Exit, Failure> {
-    let records = context.store.rollout_list(None, limit).await?;
-    let mut rollouts = Vec::with_capacity(records.len());
-    for record in &records {
-        rollouts.push(rollout_view(&context.store, record.id).await?);
-    }
-    if context.out.json {
-        context.out.object(&json!({ "rollouts": rollouts }))?;
+async fn list(fleet: &dyn Fleet, out: Output, limit: u32) -> Result<Exit, Failure> {
+    let rollouts = fleet.rollouts(limit).await?;
+    if out.json {
+        out.object(&json!({ "rollouts": rollouts }))?;
         return Ok(Exit::Done);
     }
     if rollouts.is_empty() {
-        context.out.say("there was no rollout yet");
-        context.out.next(&[(
+        out.say("there was no rollout yet");
+        out.next(&[(
             "rollout-cli plan --all".to_owned(),
             "what an update would do",
         )]);
@@ -58,21 +54,19 @@ async fn list(context: &Context, limit: u32) -> Result<Exit, Failure> {
             words::counts(&rollout.counts),
         ]);
     }
-    context.out.data(&table.to_string())?;
+    out.data(&table.to_string())?;
     Ok(Exit::Done)
 }
 
-async fn show(context: &Context, which: &Which) -> Result<Exit, Failure> {
-    let id = context.rollout(which).await?;
-    let rollout = rollout_view(&context.store, id).await?;
-    let hosts = rollout_hosts(&context.store, id).await?;
-    if context.out.json {
-        context
-            .out
-            .object(&json!({ "rollout": rollout, "hosts": hosts }))?;
+async fn show(fleet: &dyn Fleet, out: Output, which: &Which) -> Result<Exit, Failure> {
+    let id = fleet::which(fleet, which).await?;
+    let rollout = fleet.rollout(id).await?;
+    let hosts = fleet.rollout_hosts(id).await?;
+    if out.json {
+        out.object(&json!({ "rollout": rollout, "hosts": hosts }))?;
         return Ok(Exit::Done);
     }
-    context.out.data(&format!(
+    out.data(&format!(
         "{}\n{}",
         head(&rollout),
         parts(rollout.kind, &hosts)
@@ -85,7 +79,7 @@ async fn show(context: &Context, which: &Which) -> Result<Exit, Failure> {
         )
     });
     if let Some(host) = bad {
-        context.out.next(&[(
+        out.next(&[(
             format!("rollout-cli logs {} --host {}", id.short(), host.name),
             "what the steps printed on a host",
         )]);

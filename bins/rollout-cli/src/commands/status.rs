@@ -4,12 +4,11 @@ use fleet_types::view::{Fleet, InFlight, Rollout, Stage, Status, VersionCount};
 use fleet_types::{RolloutKind, RolloutState};
 
 use crate::cli::{Global, Which};
-use crate::context::Context;
 use crate::display::table::Table;
 use crate::display::words;
 use crate::exit::Exit;
 use crate::failure::{Failure, one_line};
-use crate::follow::rollout_view;
+use crate::fleet::{self, Place};
 use crate::output::{Output, Paint, next_lines};
 
 /// How wide the largest bar of the versions is.
@@ -17,11 +16,12 @@ const BAR: u32 = 30;
 
 /// One screen: what is going on, and why nothing moves.
 pub(crate) async fn run(which: &Which, global: &Global, out: Output) -> Result<Exit, Failure> {
-    let context = Context::open(global, out, Default::default()).await?;
-    let mut status = context.store.status().await?;
+    let place = Place::open(global, out, Default::default()).await?;
+    let fleet = place.fleet();
+    let mut status = fleet.status().await?;
     if which.rollout.is_some() {
-        let id = context.rollout(which).await?;
-        status.rollout = Some(rollout_view(&context.store, id).await?);
+        let id = fleet::which(&*fleet, which).await?;
+        status.rollout = Some(fleet.rollout(id).await?);
     }
     if out.json {
         out.object(&status)?;

@@ -3,16 +3,16 @@
 use std::collections::HashSet;
 
 use fleet_store::RolloutRecord;
-use fleet_types::{HostId, RolloutKind};
+use fleet_types::{HostId, RolloutKind, view};
 use rollout_orchestrator::{Orchestrator, Plan, Standing, TriggerRefusal, WorkMode, Worker};
 
-use super::plan;
+use super::{on_server, plan};
 use crate::ask::{Answer, ask};
 use crate::cli::{Global, Update};
-use crate::context::{Context, new_worker};
 use crate::display::words::{self, hosts};
 use crate::exit::Exit;
 use crate::failure::{Failure, active};
+use crate::fleet::{Asked, DatabaseFleet, Place, Rollouts as _, new_worker};
 use crate::output::Output;
 use crate::run::{Ended, conclude, work};
 
@@ -27,12 +27,23 @@ pub(crate) async fn run(arguments: &Update, global: &Global, out: Output) -> Res
                 .help("say -y; --dry-run shows the plan"),
         );
     }
-    let context = Context::open(global, out, arguments.policy.layer()).await?;
-    let orchestrator = context.orchestrator()?;
-    let request = plan::request(&context, arguments);
+    let place = Place::open(global, out, arguments.policy.layer()).await?;
+    match &place {
+        Place::Database(database) => on_database(database, arguments).await,
+        Place::Server(server) => {
+            let asked = Asked::update(arguments);
+            let options = (arguments.yes, arguments.detach);
+            on_server::carry_out(server, &asked, options, question).await
+        }
+    }
+}
+
+async fn on_database(database: &DatabaseFleet, arguments: &Update) -> Result<Exit, Failure> {
+    let orchestrator = database.orchestrator()?;
+    let request = plan::request(database, arguments);
     let first = orchestrator.plan(&request).await?;
     if arguments.detach {
-        return detach(&context, &orchestrator, &first, arguments.yes).await;
+        return detach(database, &orchestrator, &first, arguments.yes).await;
     }
     orchestrator.check_identities(&first).await?;
     let mut asked = arguments.yes;
@@ -43,40 +54,40 @@ pub(crate) async fn run(arguments: &Update, global: &Global, out: Output) -> Res
             Standing::Attended(record) => return Err(conflict(&record, true, false)),
             Standing::Paused(record) => return Err(conflict(&record, false, true)),
             Standing::Interrupted(record) if is_same_target(&record, &first) => {
-                match covers(&context, &record, &first).await? {
+                match covers(database, &record, &first).await? {
                     Coverage::All => {
-                        return take_over(&context, &orchestrator, &record, asked, &mut before)
+                        return take_over(database, &orchestrator, &record, asked, &mut before)
                             .await;
                     }
                     // It is finished first; then the chosen hosts that have no part in it have their turn.
                     Coverage::Some => {
                         let exit =
-                            take_over(&context, &orchestrator, &record, asked, &mut before).await?;
+                            take_over(database, &orchestrator, &record, asked, &mut before).await?;
                         if !matches!(exit, Exit::Done | Exit::SomeFailed) {
                             return Ok(exit);
                         }
                         before.go_on()?;
                     }
                     Coverage::None => {
-                        if !settle(&context, &orchestrator, &record, asked, &mut before).await? {
+                        if !settle(database, &record, asked, &mut before).await? {
                             return Ok(Exit::Refused);
                         }
                     }
                 }
             }
             Standing::Interrupted(record) => {
-                if !settle(&context, &orchestrator, &record, asked, &mut before).await? {
+                if !settle(database, &record, asked, &mut before).await? {
                     return Ok(Exit::Refused);
                 }
             }
         }
         // What is frozen is the fleet as it is now, not as it was before others were settled.
         let plan = orchestrator.plan(&request).await?;
-        if !asked && !confirm(&context, &plan, &before).await? {
+        if !asked && !confirm(database, &plan, &before).await? {
             return Ok(Exit::Refused);
         }
         asked = true;
-        match start(&context, &orchestrator, &plan).await {
+        match start(database, &orchestrator, &plan).await {
             Err(Started::Taken) => {}
             Err(Started::Failed(failure)) => return Err(failure),
             Ok(exit) => return Ok(exit),
@@ -124,11 +135,11 @@ enum Coverage {
 }
 
 async fn covers(
-    context: &Context,
+    database: &DatabaseFleet,
     record: &RolloutRecord,
     plan: &Plan,
 ) -> Result<Coverage, Failure> {
-    let attempts = context.store.attempt_list(record.id).await?;
+    let attempts = database.store.attempt_list(record.id).await?;
     let part: HashSet<HostId> = attempts.iter().map(|attempt| attempt.host).collect();
     let chosen = &plan.rollout.hosts;
     let covered = chosen
@@ -144,14 +155,14 @@ async fn covers(
 
 /// Finishes what a dead process began.
 async fn take_over(
-    context: &Context,
+    database: &DatabaseFleet,
     orchestrator: &Orchestrator,
     record: &RolloutRecord,
     asked: bool,
     before: &mut Before,
 ) -> Result<Exit, Failure> {
     let id = record.id.short();
-    context.out.say(format!(
+    database.out.say(format!(
         "rollout {id} to {} was interrupted ({}, {}); it is taken over as it was planned then",
         record.target_ref,
         record.started_by,
@@ -159,46 +170,52 @@ async fn take_over(
     ));
     if !asked
         && !before
-            .agrees(context, "Take it over and finish it?".to_owned())
+            .agrees(database, "Take it over and finish it?".to_owned())
             .await?
     {
         return Ok(Exit::Refused);
     }
     let worker = Worker::start(orchestrator, new_worker(), WorkMode::One(record.id)).await?;
-    let ended = work(context, orchestrator, record.id, worker).await?;
+    let ended = work(database, record.id, worker).await?;
     before.note(&ended);
-    conclude(context, &ended).await
+    conclude(database, database.out, &ended).await
 }
 
 /// Ends what a dead process began with another target. False: the person did not want that.
 async fn settle(
-    context: &Context,
-    orchestrator: &Orchestrator,
+    database: &DatabaseFleet,
     record: &RolloutRecord,
     asked: bool,
     before: &mut Before,
 ) -> Result<bool, Failure> {
     let id = record.id.short();
-    context.out.say(format!(
+    database.out.say(format!(
         "rollout {id} to {} was interrupted ({}, {}); its hosts in flight are settled, and it is ended first",
         record.target_ref,
         record.started_by,
         words::ago(record.created_at)
     ));
-    if !asked && !before.agrees(context, format!("End rollout {id}?")).await? {
+    if !asked
+        && !before
+            .agrees(database, format!("End rollout {id}?"))
+            .await?
+    {
         return Ok(false);
     }
-    let ended = super::verbs::settle_interrupted(context, orchestrator, record.id).await?;
+    let ended = super::verbs::settle_interrupted(database, record.id).await?;
     before.note(&ended);
     before.go_on()?;
     Ok(true)
 }
 
-async fn confirm(context: &Context, plan: &Plan, before: &Before) -> Result<bool, Failure> {
-    let count = u32::try_from(plan.hosts.len()).unwrap_or(u32::MAX);
-    context.out.say(plan::text(plan));
-    let question = format!("Update {} to {}?", hosts(count), plan.rollout.target_ref);
-    before.agrees(context, question).await
+async fn confirm(database: &DatabaseFleet, plan: &Plan, before: &Before) -> Result<bool, Failure> {
+    let plan = plan.view();
+    database.out.say(plan::text(&plan));
+    before.agrees(database, question(&plan)).await
+}
+
+fn question(plan: &view::Plan) -> String {
+    format!("Update {} to {}?", hosts(plan.hosts), plan.target.reference)
 }
 
 /// What this command did before the rollout that it is about.
@@ -229,23 +246,23 @@ impl Before {
     }
 
     /// Asks. False was said to the person already.
-    async fn agrees(&self, context: &Context, question: String) -> Result<bool, Failure> {
-        match ask(context.out, question).await? {
+    async fn agrees(&self, database: &DatabaseFleet, question: String) -> Result<bool, Failure> {
+        match ask(database.out, question).await? {
             Answer::Yes => Ok(true),
             Answer::No if self.settled.is_empty() => {
-                context.out.say("nothing was changed");
+                database.out.say("nothing was changed");
                 Ok(false)
             }
             Answer::No => {
                 let settled = self.settled.join(", ");
-                context
+                database
                     .out
                     .say(format!("{settled}; nothing new was started"));
                 Ok(false)
             }
             Answer::Interrupted => {
                 // The question's line has no end yet.
-                context.out.shout("");
+                database.out.shout("");
                 Err(self.stopped())
             }
         }
@@ -276,7 +293,7 @@ impl<E: Into<Failure>> From<E> for Started {
 
 /// Freezes the plan and works on it to its end.
 pub(crate) async fn start(
-    context: &Context,
+    database: &DatabaseFleet,
     orchestrator: &Orchestrator,
     plan: &Plan,
 ) -> Result<Exit, Started> {
@@ -293,34 +310,20 @@ pub(crate) async fn start(
         Err(refusal) => return Err(refusal.into()),
     };
     let worker = Worker::start_registered(orchestrator, who, WorkMode::One(id)).await?;
-    let ended = work(context, orchestrator, id, worker).await?;
-    Ok(conclude(context, &ended).await?)
+    let ended = work(database, id, worker).await?;
+    Ok(conclude(database, database.out, &ended).await?)
 }
 
 /// Leaves the work to a server.
 pub(crate) async fn detach(
-    context: &Context,
+    database: &DatabaseFleet,
     orchestrator: &Orchestrator,
     plan: &Plan,
     asked: bool,
 ) -> Result<Exit, Failure> {
-    if !asked && !confirm(context, plan, &Before::default()).await? {
+    if !asked && !confirm(database, plan, &Before::default()).await? {
         return Ok(Exit::Refused);
     }
     let id = orchestrator.trigger_detached(plan).await?;
-    if context.out.json {
-        let rollout = crate::follow::rollout_view(&context.store, id).await?;
-        context
-            .out
-            .object(&serde_json::json!({ "rollout": rollout }))?;
-    }
-    context.out.say(format!(
-        "rollout {} is started; a server does the work",
-        id.short()
-    ));
-    context.out.next(&[(
-        format!("rollout-cli watch {}", id.short()),
-        "follow it to its end",
-    )]);
-    Ok(Exit::Done)
+    on_server::handed_over(database.out, &database.rollout(id).await?)
 }

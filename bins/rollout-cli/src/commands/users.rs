@@ -1,42 +1,17 @@
 //! `users`
 
-use fleet_store::{NewUser, UserRecord};
-use fleet_types::{LoginName, Role, Timestamp};
-use serde::Serialize;
+use fleet_types::view::User;
+use fleet_types::{LoginName, Role};
 use serde_json::json;
 
-use super::password::new_hash;
+use super::password::new_password;
 use crate::cli::{Global, PasswordSource, UsersCommand};
-use crate::context::Context;
 use crate::display::table::Table;
 use crate::display::words;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::fleet::{Fleet, Place};
 use crate::output::{Output, Paint};
-
-/// A person as JSON shows them, here and over HTTP.
-#[derive(Debug, Serialize)]
-struct UserView {
-    name: String,
-    role: Role,
-    created_at: Timestamp,
-    last_sign_in_at: Option<Timestamp>,
-    disabled_at: Option<Timestamp>,
-    has_password: bool,
-}
-
-impl From<UserRecord> for UserView {
-    fn from(record: UserRecord) -> Self {
-        Self {
-            name: record.name.into(),
-            role: record.role,
-            created_at: record.created_at,
-            last_sign_in_at: record.last_sign_in_at,
-            disabled_at: record.disabled_at,
-            has_password: record.password.is_some(),
-        }
-    }
-}
 
 /// Runs one of them.
 pub(crate) async fn run(
@@ -44,27 +19,29 @@ pub(crate) async fn run(
     global: &Global,
     out: Output,
 ) -> Result<Exit, Failure> {
-    let context = Context::open(global, out, Default::default()).await?;
+    let place = Place::open(global, out, Default::default()).await?;
+    let fleet = &*place.fleet();
     match command {
         UsersCommand::Add {
             name,
             role,
             password,
-        } => add(&context, name, role, password).await,
-        UsersCommand::List => list(&context).await,
-        UsersCommand::Passwd { name, password } => passwd(&context, &name, password).await,
-        UsersCommand::Disable { name } => disable(&context, &name, true).await,
-        UsersCommand::Enable { name } => disable(&context, &name, false).await,
+        } => add(fleet, out, name, role, password).await,
+        UsersCommand::List => list(fleet, out).await,
+        UsersCommand::Passwd { name, password } => passwd(fleet, out, &name, password).await,
+        UsersCommand::Disable { name } => disable(fleet, out, &name, true).await,
+        UsersCommand::Enable { name } => disable(fleet, out, &name, false).await,
     }
 }
 
 async fn add(
-    context: &Context,
+    fleet: &dyn Fleet,
+    out: Output,
     name: LoginName,
     role: Role,
     source: PasswordSource,
 ) -> Result<Exit, Failure> {
-    if context.admin.user_get(&name).await?.is_some() {
+    if user(fleet, &name).await?.is_some() {
         // Nobody types a password for nothing; the store decides all the same.
         return Err(
             Failure::refused(format!("there is a user {name} already")).help(format!(
@@ -72,46 +49,40 @@ async fn add(
             )),
         );
     }
-    let user = NewUser {
-        name,
-        role,
-        password: Some(new_hash(source, context.out).await?),
-    };
-    let user = context.admin.user_add(user, &context.actor).await?;
+    let password = new_password(source, out)?;
+    let user = fleet.add_user(name, role, password).await?;
     let said = format!("added {}, {}", user.name, user.role);
-    shown(context, user.into())?;
-    context.out.say(said);
-    context
-        .out
-        .next(&[("rollout-cli users list".to_owned(), "everybody")]);
+    shown(out, &user)?;
+    out.say(said);
+    out.next(&[("rollout-cli users list".to_owned(), "everybody")]);
     Ok(Exit::Done)
 }
 
 async fn passwd(
-    context: &Context,
+    fleet: &dyn Fleet,
+    out: Output,
     name: &LoginName,
     source: PasswordSource,
 ) -> Result<Exit, Failure> {
-    known(context, name).await?;
-    let hash = new_hash(source, context.out).await?;
-    context
-        .admin
-        .user_set_password(name, hash, &context.actor)
-        .await?;
-    shown(context, known(context, name).await?)?;
-    context.out.say(format!(
+    known(fleet, name).await?;
+    let password = new_password(source, out)?;
+    fleet.set_password(name, password).await?;
+    shown(out, &known(fleet, name).await?)?;
+    out.say(format!(
         "{name} has a new password; sessions that were open are ended"
     ));
     Ok(Exit::Done)
 }
 
-async fn disable(context: &Context, name: &LoginName, disabled: bool) -> Result<Exit, Failure> {
-    context
-        .admin
-        .user_disable(name, disabled, &context.actor)
-        .await?;
-    shown(context, known(context, name).await?)?;
-    context.out.say(if disabled {
+async fn disable(
+    fleet: &dyn Fleet,
+    out: Output,
+    name: &LoginName,
+    disabled: bool,
+) -> Result<Exit, Failure> {
+    fleet.disable(name, disabled).await?;
+    shown(out, &known(fleet, name).await?)?;
+    out.say(if disabled {
         format!("{name} is locked out: no session, no sign-in, no token that {name} made")
     } else {
         format!("{name} may sign in again")
@@ -119,31 +90,34 @@ async fn disable(context: &Context, name: &LoginName, disabled: bool) -> Result<
     Ok(Exit::Done)
 }
 
-async fn known(context: &Context, name: &LoginName) -> Result<UserView, Failure> {
-    let user = context.admin.user_get(name).await?;
-    user.map(UserView::from).ok_or_else(|| {
+async fn user(fleet: &dyn Fleet, name: &LoginName) -> Result<Option<User>, Failure> {
+    let users = fleet.users().await?;
+    Ok(users.into_iter().find(|user| user.name == name.as_str()))
+}
+
+async fn known(fleet: &dyn Fleet, name: &LoginName) -> Result<User, Failure> {
+    user(fleet, name).await?.ok_or_else(|| {
         Failure::refused(format!("there is no user {name}"))
             .help("rollout-cli users list shows everybody")
     })
 }
 
-fn shown(context: &Context, user: UserView) -> Result<(), Failure> {
-    if context.out.json {
-        context.out.object(&json!({ "user": user }))?;
+fn shown(out: Output, user: &User) -> Result<(), Failure> {
+    if out.json {
+        out.object(&json!({ "user": user }))?;
     }
     Ok(())
 }
 
-async fn list(context: &Context) -> Result<Exit, Failure> {
-    let users = context.admin.user_list().await?;
-    let users: Vec<UserView> = users.into_iter().map(UserView::from).collect();
-    if context.out.json {
-        context.out.object(&json!({ "users": users }))?;
+async fn list(fleet: &dyn Fleet, out: Output) -> Result<Exit, Failure> {
+    let users = fleet.users().await?;
+    if out.json {
+        out.object(&json!({ "users": users }))?;
         return Ok(Exit::Done);
     }
     if users.is_empty() {
-        context.out.say("nobody can sign in yet");
-        context.out.next(&[(
+        out.say("nobody can sign in yet");
+        out.next(&[(
             "rollout-cli users add NAME --role admin".to_owned(),
             "add the first admin",
         )]);
@@ -165,6 +139,6 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
             state,
         ]);
     }
-    context.out.data(&table.to_string())?;
+    out.data(&table.to_string())?;
     Ok(Exit::Done)
 }

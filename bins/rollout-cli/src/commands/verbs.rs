@@ -5,27 +5,27 @@ use rollout_orchestrator::{Orchestrator, Standing, WorkMode, Worker};
 use serde_json::json;
 
 use crate::cli::{Global, Which};
-use crate::context::{Context, new_worker};
 use crate::display::words;
 use crate::exit::{Exit, needs_attention};
 use crate::failure::{Failure, active};
-use crate::follow::rollout_view;
+use crate::fleet::{self, DatabaseFleet, Fleet, Place, Rollouts as _, new_worker};
 use crate::output::Output;
 use crate::run::{Ended, conclude, work};
 
 /// `pause`
 pub(crate) async fn pause(which: &Which, global: &Global, out: Output) -> Result<Exit, Failure> {
-    let (context, orchestrator, id) = open(which, global, out).await?;
-    orchestrator.pause(id, &context.actor).await?;
-    let rollout = shown(&context, id).await?;
+    let (place, id) = open(which, global, out).await?;
+    let fleet = place.fleet();
+    fleet.pause(id).await?;
+    let rollout = shown(&*fleet, out, id).await?;
     let id = id.short();
     let in_flight = words::hosts(rollout.counts.updating);
-    context.out.say(match (rollout.counts.updating, rollout.attended) {
+    out.say(match (rollout.counts.updating, rollout.attended) {
         (0, _) => format!("rollout {id} is paused"),
         (_, true) => format!("rollout {id} is paused; {in_flight} in flight finish"),
         (_, false) => format!("rollout {id} is paused; {in_flight} in flight are settled when it is resumed or aborted"),
     });
-    context.out.next(&[
+    out.next(&[
         (format!("rollout-cli resume {id}"), "go on"),
         (
             format!("rollout-cli abort {id}"),
@@ -37,67 +37,63 @@ pub(crate) async fn pause(which: &Which, global: &Global, out: Output) -> Result
 
 /// `resume`: does the work here unless a live process does.
 pub(crate) async fn resume(which: &Which, global: &Global, out: Output) -> Result<Exit, Failure> {
-    let (context, orchestrator, id) = open(which, global, out).await?;
-    let before = rollout_view(&context.store, id).await?;
+    let (place, id) = open(which, global, out).await?;
+    let fleet = place.fleet();
+    let before = fleet.rollout(id).await?;
     // One that is ending has only to be finished.
     if !matches!(before.state, RolloutState::Halting | RolloutState::Aborting) {
-        orchestrator.resume(id, &context.actor).await?;
+        fleet.resume(id).await?;
     }
-    // A process that was told to stop still counts as live until it has left. So whoever resumes a paused rollout works on
-    // it as well, unless a server does: two share it.
-    let works_on = if before.state == RolloutState::Paused {
-        let alive = context.store.worker_alive().await?;
-        alive.iter().any(|worker| worker.serves)
-    } else {
-        rollout_view(&context.store, id).await?.attended
-    };
-    if works_on {
-        shown(&context, id).await?;
-        context.out.say(format!(
-            "rollout {} goes on; a live process works on it",
-            id.short()
-        ));
-        context.out.next(&[(
-            format!("rollout-cli watch {}", id.short()),
-            "follow it to its end",
-        )]);
-        return Ok(Exit::Done);
+    if let Place::Database(database) = &place
+        && !is_worked_on(database, &before).await?
+    {
+        let ended = finish(database, id).await?;
+        return conclude(&**database, out, &ended).await;
     }
-    let worker = Worker::start(&orchestrator, new_worker(), WorkMode::One(id)).await?;
-    let ended = work(&context, &orchestrator, id, worker).await?;
-    conclude(&context, &ended).await
+    shown(&*fleet, out, id).await?;
+    let id = id.short();
+    out.say(format!("rollout {id} goes on; a live process works on it"));
+    out.next(&[(format!("rollout-cli watch {id}"), "follow it to its end")]);
+    Ok(Exit::Done)
+}
+
+/// Whether somebody else works on a rollout that was just resumed. A process that was told to stop still counts as live
+/// until it has left. So whoever resumes a paused rollout works on it as well, unless a server does: two share it.
+async fn is_worked_on(database: &DatabaseFleet, before: &view::Rollout) -> Result<bool, Failure> {
+    if before.state == RolloutState::Paused {
+        let alive = database.store.worker_alive().await?;
+        return Ok(alive.iter().any(|worker| worker.serves));
+    }
+    Ok(database.rollout(before.id).await?.attended)
 }
 
 /// `abort`: settles the hosts in flight here unless a live process does.
 pub(crate) async fn abort(which: &Which, global: &Global, out: Output) -> Result<Exit, Failure> {
-    let (context, orchestrator, id) = open(which, global, out).await?;
-    let before = rollout_view(&context.store, id).await?;
-    orchestrator.abort(id, &context.actor).await?;
-    let short = id.short();
-    if before.attended {
-        let rollout = shown(&context, id).await?;
-        let in_flight = words::hosts(rollout.counts.updating);
-        context.out.say(format!(
-            "rollout {short} is {}; {in_flight} in flight finish",
-            words::state(rollout.state)
-        ));
-        context
-            .out
-            .next(&[(format!("rollout-cli watch {short}"), "follow it to its end")]);
-        return Ok(Exit::Done);
-    }
-    if before.state.is_active() {
-        let ended = finish(&context, &orchestrator, id).await?;
+    let (place, id) = open(which, global, out).await?;
+    let fleet = place.fleet();
+    let before = fleet.rollout(id).await?;
+    fleet.abort(id).await?;
+    if let Place::Database(database) = &place
+        && before.state.is_active()
+        && !before.attended
+    {
+        let ended = finish(database, id).await?;
         if ended.rollout.state.is_active() || ended.hosts.iter().any(needs_attention) {
-            return conclude(&context, &ended).await;
+            return conclude(&**database, out, &ended).await;
         }
     }
-    let rollout = shown(&context, id).await?;
-    context.out.say(format!(
-        "rollout {short} is {}",
-        words::state(rollout.state)
-    ));
-    context.out.next(&[
+    let rollout = shown(&*fleet, out, id).await?;
+    let (short, state) = (id.short(), words::state(rollout.state));
+    if rollout.state.is_active() {
+        let in_flight = words::hosts(rollout.counts.updating);
+        out.say(format!(
+            "rollout {short} is {state}; {in_flight} in flight finish"
+        ));
+        out.next(&[(format!("rollout-cli watch {short}"), "follow it to its end")]);
+        return Ok(Exit::Done);
+    }
+    out.say(format!("rollout {short} is {state}"));
+    out.next(&[
         (
             format!("rollout-cli rollouts show {short}"),
             "each host's part in it",
@@ -114,49 +110,40 @@ pub(crate) async fn abort(which: &Which, global: &Global, out: Output) -> Result
     Ok(Exit::Done)
 }
 
-async fn open(
-    which: &Which,
-    global: &Global,
-    out: Output,
-) -> Result<(Context, Orchestrator, RolloutId), Failure> {
-    let context = Context::open(global, out, Default::default()).await?;
-    let orchestrator = context.orchestrator()?;
-    let id = context.rollout(which).await?;
-    Ok((context, orchestrator, id))
+async fn open(which: &Which, global: &Global, out: Output) -> Result<(Place, RolloutId), Failure> {
+    let place = Place::open(global, out, Default::default()).await?;
+    let id = fleet::which(&*place.fleet(), which).await?;
+    Ok((place, id))
 }
 
 /// The rollout as it stands now; as JSON where that was asked for.
-async fn shown(context: &Context, id: RolloutId) -> Result<view::Rollout, Failure> {
-    let rollout = rollout_view(&context.store, id).await?;
-    if context.out.json {
-        context.out.object(&json!({ "rollout": rollout }))?;
+async fn shown(fleet: &dyn Fleet, out: Output, id: RolloutId) -> Result<view::Rollout, Failure> {
+    let rollout = fleet.rollout(id).await?;
+    if out.json {
+        out.object(&json!({ "rollout": rollout }))?;
     }
     Ok(rollout)
 }
 
-/// Works on a rollout that is ending until it has ended. Its events are shown, but it is not what the command is about.
-async fn finish(
-    context: &Context,
-    orchestrator: &Orchestrator,
-    id: RolloutId,
-) -> Result<Ended, Failure> {
-    let worker = Worker::start(orchestrator, new_worker(), WorkMode::One(id)).await?;
-    work(context, orchestrator, id, worker).await
+/// Works on a rollout until it has ended.
+async fn finish(database: &DatabaseFleet, id: RolloutId) -> Result<Ended, Failure> {
+    let orchestrator = database.orchestrator()?;
+    let worker = Worker::start(&orchestrator, new_worker(), WorkMode::One(id)).await?;
+    work(database, id, worker).await
 }
 
 /// Ends a rollout whose processes are gone: no further host is started, those in flight are settled. Returns how it
 /// ended, and whether a signal came meanwhile.
 pub(crate) async fn settle_interrupted(
-    context: &Context,
-    orchestrator: &Orchestrator,
+    database: &DatabaseFleet,
     id: RolloutId,
 ) -> Result<Ended, Failure> {
-    match orchestrator.abort(id, &context.actor).await {
+    match database.orchestrator()?.abort(id, &database.actor).await {
         // It may be over by now.
         Ok(()) | Err(fleet_store::VerbError::WrongState { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    let ended = finish(context, orchestrator, id).await?;
+    let ended = finish(database, id).await?;
     if ended.rollout.state.is_active() {
         return Err(Failure::new(
             Exit::Interrupted,
@@ -164,7 +151,7 @@ pub(crate) async fn settle_interrupted(
         )
         .help(format!("rollout-cli resume {} settles it", id.short())));
     }
-    context.out.say(format!(
+    database.out.say(format!(
         "rollout {} is {}",
         id.short(),
         words::state(ended.rollout.state)

@@ -6,12 +6,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::cli::{Global, Which};
-use crate::context::Context;
 use crate::display::for_output;
 use crate::display::live::TICK;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::follow::{Follower, rollout_hosts, rollout_view};
+use crate::fleet::{self, Place};
+use crate::follow::Follower;
 use crate::output::Output;
 use crate::run::{Ended, conclude};
 
@@ -20,9 +20,10 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// Follows a rollout to its end and exits by its result.
 pub(crate) async fn run(which: &Which, global: &Global, out: Output) -> Result<Exit, Failure> {
-    let context = Context::open(global, out, Default::default()).await?;
-    let id = context.rollout(which).await?;
-    let mut follower = Follower::new(&context.store, id, for_output(out)).await?;
+    let place = Place::open(global, out, Default::default()).await?;
+    let fleet = place.fleet();
+    let id = fleet::which(&*fleet, which).await?;
+    let mut follower = Follower::new(place.fleet(), id, for_output(out)).await?;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut looks = interval(LOOK);
@@ -33,33 +34,35 @@ pub(crate) async fn run(which: &Which, global: &Global, out: Output) -> Result<E
     while !follower.model.is_over() {
         tokio::select! {
             events = &mut next => {
-                follower.take(&events?)?;
+                follower.heard(events).await?;
                 next = follower.next();
             }
             _ = ticks.tick() => follower.tick(),
             _ = looks.tick() => {
-                let rollout = rollout_view(&context.store, id).await?;
-                if attended && !rollout.attended && rollout.state.is_active() {
-                    let id = id.short();
-                    follower.note(&format!("no live process works on it; to go on: rollout-cli resume {id}"));
+                // That it cannot be asked now shows in the events too.
+                if let Ok(rollout) = fleet.rollout(id).await {
+                    if attended && !rollout.attended && rollout.state.is_active() {
+                        let id = id.short();
+                        follower.note(&format!("no live process works on it; to go on: rollout-cli resume {id}"));
+                    }
+                    attended = rollout.attended;
                 }
-                attended = rollout.attended;
             }
             _ = interrupts.recv() => {
                 follower.close();
-                context.out.shout(format!("stopped watching; rollout {} is not affected", id.short()));
-                context.out.next(&[("rollout-cli watch".to_owned(), "follow it again")]);
+                out.shout(format!("stopped watching; rollout {} is not affected", id.short()));
+                out.next(&[("rollout-cli watch".to_owned(), "follow it again")]);
                 return Ok(Exit::Interrupted);
             }
         }
     }
     follower.close();
     let ended = Ended {
-        rollout: rollout_view(&context.store, id).await?,
-        hosts: rollout_hosts(&context.store, id).await?,
+        rollout: fleet.rollout(id).await?,
+        hosts: fleet.rollout_hosts(id).await?,
         unfinished: Vec::new(),
         why: follower.model.why.take(),
         interrupted: false,
     };
-    conclude(&context, &ended).await
+    conclude(&*fleet, out, &ended).await
 }

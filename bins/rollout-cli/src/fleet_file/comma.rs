@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
-use fleet_store::HostRecord;
+use fleet_types::view::HostEntry;
 
 use super::entry::{Entry, Said, labels, labels_text};
 use super::{BadLine, Placed};
@@ -157,25 +157,24 @@ impl Row<'_> {
 }
 
 /// Writes hosts so that reading them again gives the same.
-pub(crate) fn write_csv(hosts: &[HostRecord]) -> Result<String, csv::Error> {
+pub(crate) fn write_csv(hosts: &[HostEntry]) -> Result<String, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(COLUMNS)?;
     for host in hosts {
-        let (spec, app) = (&host.spec, &host.spec.app);
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         writer.write_record([
             host.name.to_string(),
-            spec.address.to_string(),
-            spec.port.to_string(),
-            spec.user.to_string(),
-            text(&spec.key),
+            host.address.to_string(),
+            host.port.to_string(),
+            host.user.to_string(),
+            text(&host.key),
             labels_text(&host.labels),
             text(&host.owner),
-            app.repo.to_string(),
-            app.branch.to_string(),
-            app.service.to_string(),
-            app.install.clone(),
-            text(&app.verify),
+            host.repo.to_string(),
+            host.branch.to_string(),
+            host.service.to_string(),
+            host.install.clone(),
+            text(&host.verify),
         ])?;
     }
     let bytes = writer.into_inner().map_err(|error| error.into_error())?;

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use fleet_store::{HostRecord, HostSpec, NewHost};
+use fleet_store::{HostSpec, NewHost};
 use fleet_types::{
     Address, AppSettings, BranchName, HostName, Label, RemoteName, RepoPath, ServiceName,
     StepTimeouts, UserName,
 };
-use rollout_settings::{AppDefaults, AppOverrides, MissingSetting, SshSettings};
+use rollout_settings::{AppDefaults, AppOverrides, HostDefaults, MissingSetting};
 use serde::{Deserialize, Deserializer};
 
 /// What a file says about one value.
@@ -70,15 +70,6 @@ pub(crate) struct Entry {
     pub timeouts: Said<StepTimeouts>,
 }
 
-/// What a host gets that says nothing else.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Defaults<'a> {
-    /// `[app]`
-    pub app: &'a AppDefaults,
-    /// `[ssh]`
-    pub ssh: &'a SshSettings,
-}
-
 impl Entry {
     /// An entry that says only who and where.
     pub(crate) fn new(name: HostName, address: Address) -> Self {
@@ -106,17 +97,17 @@ impl Entry {
     /// The host that this entry means, for a fleet that has `known` under that name. A key's path is relative to `base`.
     pub(crate) fn host(
         self,
-        known: Option<&HostRecord>,
-        defaults: Defaults<'_>,
+        known: Option<&NewHost>,
+        defaults: &HostDefaults,
         base: Option<&Path>,
     ) -> Result<NewHost, MissingSetting> {
         let was = known.map(|host| &host.spec);
         let user = match self.user {
             Said::Value(user) => Some(user),
-            Said::Nothing => defaults.ssh.user.clone(),
+            Said::Nothing => defaults.user.clone(),
             Said::No => was
                 .map(|spec| spec.user.clone())
-                .or_else(|| defaults.ssh.user.clone()),
+                .or_else(|| defaults.user.clone()),
         };
         let key = self.key.or_none(was.and_then(|spec| spec.key.clone()));
         let app = AppParts {
@@ -134,13 +125,11 @@ impl Entry {
             name: self.name,
             spec: HostSpec {
                 address: self.address,
-                port: self
-                    .port
-                    .or(was.map(|spec| spec.port), || defaults.ssh.port),
+                port: self.port.or(was.map(|spec| spec.port), || defaults.port),
                 user: user.ok_or(MissingSetting::Missing { what: "user" })?,
                 key: key.map(|key| absolute(&key, base)),
                 jump: self.jump.or(was.map(|spec| spec.jump.clone()), Vec::new),
-                app: app.settings(was.map(|spec| &spec.app), defaults.app)?,
+                app: app.settings(was.map(|spec| &spec.app), &defaults.app)?,
             },
             labels: self
                 .labels

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fleet_store::HostRecord;
+use fleet_types::view::HostEntry;
 use fleet_types::{
     Address, BranchName, HostName, Label, RemoteName, RepoPath, ServiceName, StepTimeouts, UserName,
 };
@@ -150,61 +150,12 @@ impl HostIn {
 
 #[derive(Serialize)]
 struct FleetOut<'a> {
-    hosts: Vec<HostOut<'a>>,
-}
-
-#[derive(Serialize)]
-struct HostOut<'a> {
-    name: &'a HostName,
-    address: &'a Address,
-    port: u16,
-    user: &'a UserName,
-    key: &'a Option<String>,
-    jump: &'a [String],
-    labels: &'a BTreeMap<String, String>,
-    owner: &'a Option<String>,
-    repo: &'a RepoPath,
-    remote: &'a RemoteName,
-    branch: &'a BranchName,
-    service: &'a ServiceName,
-    install: &'a str,
-    verify: &'a Option<String>,
-    generated: &'a [String],
-    min_free_mib: u32,
-    timeouts: StepTimeouts,
+    hosts: &'a [HostEntry],
 }
 
 /// Writes hosts so that reading them again gives the same.
-pub(crate) fn write_json(hosts: &[HostRecord]) -> Result<String, serde_json::Error> {
-    let fleet = FleetOut {
-        hosts: hosts.iter().map(HostOut::of).collect(),
-    };
-    serde_json::to_string_pretty(&fleet).map(|text| text + "\n")
-}
-
-impl<'a> HostOut<'a> {
-    fn of(host: &'a HostRecord) -> Self {
-        let (spec, app) = (&host.spec, &host.spec.app);
-        Self {
-            name: &host.name,
-            address: &spec.address,
-            port: spec.port,
-            user: &spec.user,
-            key: &spec.key,
-            jump: &spec.jump,
-            labels: &host.labels,
-            owner: &host.owner,
-            repo: &app.repo,
-            remote: &app.remote,
-            branch: &app.branch,
-            service: &app.service,
-            install: &app.install,
-            verify: &app.verify,
-            generated: &app.generated,
-            min_free_mib: app.min_free_mib,
-            timeouts: app.timeouts,
-        }
-    }
+pub(crate) fn write_json(hosts: &[HostEntry]) -> Result<String, serde_json::Error> {
+    serde_json::to_string_pretty(&FleetOut { hosts }).map(|text| text + "\n")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod entry;
 mod json;
 
 pub(crate) use comma::{read_csv, write_csv};
-pub(crate) use entry::{Defaults, Entry, absolute, labels_text};
+pub(crate) use entry::{Entry, absolute, labels_text};
 pub(crate) use json::{read_json, write_json};
 
 /// A file that was refused: the line, and what is wrong there.

@@ -3,19 +3,19 @@
 use fleet_store::Actor;
 use fleet_types::{Selection, TargetRef};
 use local_fleet::{LocalFleet, Release};
-use rollout_orchestrator::{Orchestrator, PlanRequest, WorkMode, Worker};
+use rollout_orchestrator::{PlanRequest, WorkMode, Worker};
 use rollout_parts::demo::{self, Script};
 use rollout_parts::open_store;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::cli::Demo;
-use crate::context::{Context, new_worker};
 use crate::display::summary::result;
 use crate::display::words::{hosts as count_hosts, short};
 use crate::environment;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::fleet::{DatabaseFleet, Inventory as _, new_worker};
 use crate::output::{Output, Paint};
 use crate::run::{Ended, details, summary_line, work};
 
@@ -60,32 +60,35 @@ async fn play(
         .add_release(demo::new_release(script, "The new release"))
         .await
         .map_err(|error| Failure::unexpected("the release cannot be made").why(error))?;
-    let context = context(fleet, folder, out).await?;
-    enrol(&context, fleet).await?;
-    announce(&context, script, &before, &release);
-    let orchestrator = context.orchestrator()?;
-    let ended = update(&context, &orchestrator, &release).await?;
+    let database = database(fleet, folder, out).await?;
+    enrol(&database, fleet).await?;
+    announce(out, script, &before, &release);
+    let ended = update(&database, &release).await?;
     if out.json {
-        summary_line(&context, &ended)?;
+        summary_line(out, &ended)?;
     } else {
         out.data(&result(
             &ended.rollout,
             &ended.hosts,
-            &details(&context, &ended).await?,
+            &details(&database, &ended).await?,
         ))?;
     }
     if ended.rollout.state.is_active() {
         out.shout("interrupted; the demo fleet is gone");
         return Ok(Exit::Interrupted);
     }
-    judge(&context, script, fleet, &ended, &before, &release).await
+    judge(out, script, fleet, &ended, &before, &release).await
 }
 
 /// A store and settings of its own; what is configured on this machine plays no part.
-async fn context(fleet: &LocalFleet, folder: &Path, out: Output) -> Result<Context, Failure> {
+async fn database(
+    fleet: &LocalFleet,
+    folder: &Path,
+    out: Output,
+) -> Result<DatabaseFleet, Failure> {
     let settings = demo::settings(fleet, folder)?;
     let store = Arc::new(open_store(&settings).await?);
-    Ok(Context {
+    Ok(DatabaseFleet {
         out,
         settings,
         actor: environment::actor(),
@@ -96,39 +99,34 @@ async fn context(fleet: &LocalFleet, folder: &Path, out: Output) -> Result<Conte
 }
 
 /// Adds the hosts to the fleet and pins their keys, as `hosts add` and `hosts trust` do.
-async fn enrol(context: &Context, fleet: &LocalFleet) -> Result<(), Failure> {
-    let hosts = demo::new_hosts(fleet, &context.settings)?;
-    context.store.host_add(hosts, &context.actor).await?;
-    super::hosts::trust::pin_all(context).await
+async fn enrol(database: &DatabaseFleet, fleet: &LocalFleet) -> Result<(), Failure> {
+    let hosts = demo::new_hosts(fleet, &database.settings)?;
+    database.add(hosts).await?;
+    super::hosts::trust::pin_all(database).await
 }
 
-fn announce(context: &Context, script: &Script, before: &Release, release: &Release) {
+fn announce(out: Output, script: &Script, before: &Release, release: &Release) {
     let what = format!(
         "{} on 127.0.0.1, each with its own git clone and service",
         plural_servers(script.hosts())
     );
-    context.out.say(format!("Demo fleet   {what}"));
+    out.say(format!("Demo fleet   {what}"));
     let (from, to) = (short(&before.commit), short(&release.commit));
-    context
-        .out
-        .say(format!("Release      {from} → {to}; {}", script.breakage()));
-    context.out.say(format!(
+    out.say(format!("Release      {from} → {to}; {}", script.breakage()));
+    out.say(format!(
         "Expect       {}   (seed {})\n",
         script.expectation(),
         script.seed()
     ));
 }
 
-async fn update(
-    context: &Context,
-    orchestrator: &Orchestrator,
-    release: &Release,
-) -> Result<Ended, Failure> {
+async fn update(database: &DatabaseFleet, release: &Release) -> Result<Ended, Failure> {
+    let orchestrator = database.orchestrator()?;
     let to: TargetRef = release.commit.parse()?;
     let request = PlanRequest {
         selection: Selection::All,
         to: Some(to),
-        policy: context.settings.rollout.policy(0),
+        policy: database.settings.rollout.policy(0),
         message: Some("demo".to_owned()),
         actor: Actor::local("demo"),
         force: false,
@@ -136,13 +134,13 @@ async fn update(
     let plan = orchestrator.plan(&request).await?;
     let who = new_worker();
     let id = orchestrator.trigger(&plan, Some(who.clone())).await?;
-    let worker = Worker::start_registered(orchestrator, who, WorkMode::One(id)).await?;
-    work(context, orchestrator, id, worker).await
+    let worker = Worker::start_registered(&orchestrator, who, WorkMode::One(id)).await?;
+    work(database, id, worker).await
 }
 
 /// Compares what was announced with what is on record, and with what the hosts themselves say.
 async fn judge(
-    context: &Context,
+    out: Output,
     script: &Script,
     fleet: &LocalFleet,
     ended: &Ended,
@@ -171,11 +169,11 @@ async fn judge(
         return Err(Failure::unexpected("what was announced did not happen").why(shown.join("; ")));
     }
     let count = count_hosts(script.hosts());
-    context.out.say(format!(
+    out.say(format!(
         "\n{} what was announced happened; git on all {count} says the same",
         Paint::Green.on("✓")
     ));
-    context.out.next(&next(script));
+    out.next(&next(script));
     Ok(Exit::Done)
 }
 

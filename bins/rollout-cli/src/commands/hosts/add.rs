@@ -1,27 +1,30 @@
 use fleet_store::{HostSpec, NewHost};
-use rollout_settings::MissingSetting;
+use rollout_settings::{HostDefaults, MissingSetting};
 
 use crate::cli::AddHost;
-use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::fleet::Fleet;
 use crate::fleet_file::absolute;
+use crate::output::Output;
 
 /// `hosts add`
-pub(crate) async fn run(context: &Context, arguments: AddHost) -> Result<Exit, Failure> {
-    let host = new_host(context, arguments)?;
+pub(crate) async fn run(
+    fleet: &dyn Fleet,
+    out: Output,
+    arguments: AddHost,
+) -> Result<Exit, Failure> {
+    let host = new_host(fleet, arguments).await?;
     let name = host.name.clone();
-    super::check_spec(context, &host).await?;
-    context.store.host_add(vec![host], &context.actor).await?;
-    if context.out.json {
-        context
-            .out
-            .object(&super::views(context, &[name.as_str()]).await?)?;
+    super::judge(fleet, out, &host).await?;
+    fleet.add(vec![host]).await?;
+    if out.json {
+        out.object(&super::one(fleet, &name).await?)?;
     }
-    context.out.say(format!(
+    out.say(format!(
         "added {name}; what was not said is from the configuration as it is now, and stays when that changes"
     ));
-    context.out.next(&[
+    out.next(&[
         (
             format!("rollout-cli hosts trust {name}"),
             "fetch, compare and pin its host key",
@@ -34,24 +37,24 @@ pub(crate) async fn run(context: &Context, arguments: AddHost) -> Result<Exit, F
     Ok(Exit::Done)
 }
 
-fn new_host(context: &Context, arguments: AddHost) -> Result<NewHost, Failure> {
-    let ssh = &context.settings.ssh;
-    let here = std::env::current_dir().ok();
+async fn new_host(fleet: &dyn Fleet, arguments: AddHost) -> Result<NewHost, Failure> {
+    let HostDefaults { port, user, app } = fleet.defaults().await?;
+    let folder = fleet.key_folder();
     let user = arguments
         .user
-        .or_else(|| ssh.user.clone())
+        .or(user)
         .ok_or(MissingSetting::Missing { what: "user" })?;
     Ok(NewHost {
         name: arguments.name,
         spec: HostSpec {
             address: arguments.address,
-            port: arguments.port.unwrap_or(ssh.port),
+            port: arguments.port.unwrap_or(port),
             user,
             key: arguments
                 .key
-                .map(|key| absolute(&key.display().to_string(), here.as_deref())),
+                .map(|key| absolute(&key.display().to_string(), folder.as_deref())),
             jump: arguments.jump,
-            app: context.settings.app.with(arguments.app.overrides())?,
+            app: app.with(arguments.app.overrides())?,
         },
         labels: arguments
             .label

@@ -1,63 +1,62 @@
-use fleet_store::{HostRecord, NewHost};
+use fleet_store::NewHost;
 
 use super::import::changes;
 use crate::cli::EditHost;
-use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::fleet::{Fleet, known_entry};
 use crate::fleet_file::absolute;
+use crate::output::Output;
 
 /// `hosts edit`
-pub(crate) async fn run(context: &Context, arguments: EditHost) -> Result<Exit, Failure> {
-    let record = context.host(&arguments.name).await?;
+pub(crate) async fn run(
+    fleet: &dyn Fleet,
+    out: Output,
+    arguments: EditHost,
+) -> Result<Exit, Failure> {
+    let known = known_entry(fleet, &arguments.name).await?;
     let clear = arguments.clear_attention;
-    let host = edited(context, &record, arguments)?;
-    super::check_spec(context, &host).await?;
-    let changed = changes(&record, &host);
+    let host = edited(fleet, &known, arguments).await?;
+    super::judge(fleet, out, &host).await?;
+    let changed = changes(&known, &host);
     let name = host.name.clone();
     if !changed.is_empty() {
-        context
-            .store
-            .host_edit(&record.name, host, &context.actor)
-            .await?;
+        fleet.edit(&known.name, host).await?;
     }
     if clear {
-        context
-            .store
-            .host_clear_attention(&name, &context.actor)
-            .await?;
+        fleet.clear_attention(&name).await?;
     }
-    if context.out.json {
-        context
-            .out
-            .object(&super::views(context, &[name.as_str()]).await?)?;
+    if out.json {
+        out.object(&super::one(fleet, &name).await?)?;
     }
     for change in &changed {
-        context.out.say(format!("  {change}"));
+        out.say(format!("  {change}"));
     }
     match (changed.is_empty(), clear) {
-        (true, false) => context.out.say(format!("{name} is like that already")),
-        (true, true) => context
-            .out
-            .say(format!("{name} needs no attention any more")),
-        (false, _) => context.out.say(format!("changed {name}")),
+        (true, false) => out.say(format!("{name} is like that already")),
+        (true, true) => out.say(format!("{name} needs no attention any more")),
+        (false, _) => out.say(format!("changed {name}")),
     }
-    context.out.next(&[(
+    out.next(&[(
         format!("rollout-cli hosts check --on {name}"),
         "look whether an update would work",
     )]);
     Ok(Exit::Done)
 }
 
-fn edited(context: &Context, record: &HostRecord, arguments: EditHost) -> Result<NewHost, Failure> {
-    let mut spec = record.spec.clone();
+async fn edited(
+    fleet: &dyn Fleet,
+    known: &NewHost,
+    arguments: EditHost,
+) -> Result<NewHost, Failure> {
+    let mut spec = known.spec.clone();
     spec.address = arguments.address.unwrap_or(spec.address);
     spec.port = arguments.port.unwrap_or(spec.port);
     spec.user = arguments.user.unwrap_or(spec.user);
     if let Some(key) = arguments.key {
-        let here = std::env::current_dir().ok();
+        let folder = fleet.key_folder();
         let key = key.display().to_string();
-        spec.key = (!key.is_empty()).then(|| absolute(&key, here.as_deref()));
+        spec.key = (!key.is_empty()).then(|| absolute(&key, folder.as_deref()));
     }
     if !arguments.jump.is_empty() {
         spec.jump = arguments
@@ -71,7 +70,7 @@ fn edited(context: &Context, record: &HostRecord, arguments: EditHost) -> Result
         // Where the service lives is the host's own; how it is updated comes from the configuration again.
         said.repo = said.repo.or(Some(spec.app.repo));
         said.service = said.service.or(Some(spec.app.service));
-        spec.app = context.settings.app.with(said)?;
+        spec.app = fleet.defaults().await?.app.with(said)?;
     } else {
         let said = arguments.app;
         spec.app.repo = said.repo.unwrap_or(spec.app.repo);
@@ -83,7 +82,7 @@ fn edited(context: &Context, record: &HostRecord, arguments: EditHost) -> Result
         }
         spec.app.check()?;
     }
-    let mut labels = record.labels.clone();
+    let mut labels = known.labels.clone();
     for key in &arguments.unlabel {
         labels.remove(key);
     }
@@ -95,10 +94,10 @@ fn edited(context: &Context, record: &HostRecord, arguments: EditHost) -> Result
     );
     let owner = match arguments.owner {
         Some(owner) => Some(owner).filter(|owner| !owner.is_empty()),
-        None => record.owner.clone(),
+        None => known.owner.clone(),
     };
     Ok(NewHost {
-        name: arguments.rename.unwrap_or_else(|| record.name.clone()),
+        name: arguments.rename.unwrap_or_else(|| known.name.clone()),
         spec,
         labels,
         owner,

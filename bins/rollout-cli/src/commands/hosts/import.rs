@@ -1,56 +1,58 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use fleet_store::{HostRecord, NewHost};
+use fleet_store::NewHost;
 use serde::Serialize;
 
 use crate::cli::{ImportHosts, ListFormat};
-use crate::context::Context;
 use crate::display::words::plural;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::fleet_file::{Defaults, Placed, labels_text, read_csv, read_json};
-use crate::output::Paint;
+use crate::fleet::Fleet;
+use crate::fleet_file::{Placed, labels_text, read_csv, read_json};
+use crate::output::{Output, Paint};
 
 /// `hosts import`
-pub(crate) async fn run(context: &Context, arguments: &ImportHosts) -> Result<Exit, Failure> {
+pub(crate) async fn run(
+    fleet: &dyn Fleet,
+    out: Output,
+    arguments: &ImportHosts,
+) -> Result<Exit, Failure> {
     let placed = read(arguments)?;
-    let fleet = context.store.host_list().await?;
-    let difference = compare(context, arguments, placed, &fleet).await?;
-    difference.refuse_doubles(&fleet)?;
-    show(context, &difference)?;
+    let known = fleet.enrolled().await?;
+    let known: Vec<NewHost> = known.into_iter().map(|host| host.entry.into()).collect();
+    let difference = compare(fleet, out, arguments, placed, &known).await?;
+    difference.refuse_doubles(&known)?;
+    show(out, &difference)?;
     if arguments.dry_run || difference.is_empty() {
-        context.out.say(if arguments.dry_run {
+        out.say(if arguments.dry_run {
             "nothing was changed (--dry-run)"
         } else {
             "nothing to change"
         });
         return Ok(Exit::Done);
     }
-    if !arguments.yes && context.out.can_ask() && !context.out.ask("Apply?") {
-        context.out.say("nothing was changed");
+    if !arguments.yes && out.can_ask() && !out.ask("Apply?") {
+        out.say("nothing was changed");
         return Ok(Exit::Refused);
     }
-    apply(context, difference).await?;
-    let unpinned = context
-        .store
-        .host_list()
+    apply(fleet, difference).await?;
+    let unpinned = fleet
+        .enrolled()
         .await?
         .iter()
         .filter(|host| host.host_keys.is_empty())
         .count();
     if unpinned > 0 {
-        context
-            .out
-            .say(format!("{unpinned} hosts have no pinned host key yet"));
-        context.out.next(&[(
+        out.say(format!("{unpinned} hosts have no pinned host key yet"));
+        out.next(&[(
             "rollout-cli hosts trust".to_owned(),
             "fetch, compare and pin them",
         )]);
     } else {
-        context.out.next(&[(
+        out.next(&[(
             "rollout-cli hosts check".to_owned(),
             "look whether an update would work",
         )]);
@@ -100,7 +102,7 @@ fn read(arguments: &ImportHosts) -> Result<Vec<Placed>, Failure> {
 #[derive(Debug, Default)]
 struct Difference {
     added: Vec<(String, NewHost)>,
-    changed: Vec<(String, HostRecord, NewHost, Vec<Change>)>,
+    changed: Vec<(String, NewHost, NewHost, Vec<Change>)>,
     same: usize,
     others: usize,
 }
@@ -133,20 +135,18 @@ impl fmt::Display for Change {
 }
 
 async fn compare(
-    context: &Context,
+    fleet: &dyn Fleet,
+    out: Output,
     arguments: &ImportHosts,
     placed: Vec<Placed>,
-    fleet: &[HostRecord],
+    before: &[NewHost],
 ) -> Result<Difference, Failure> {
-    let known: HashMap<&str, &HostRecord> = fleet
+    let known: HashMap<&str, &NewHost> = before
         .iter()
         .map(|host| (host.name.as_str(), host))
         .collect();
-    let defaults = Defaults {
-        app: &context.settings.app,
-        ssh: &context.settings.ssh,
-    };
-    let base = base(&arguments.file);
+    let defaults = fleet.defaults().await?;
+    let base = base(fleet.key_folder(), &arguments.file);
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     let mut difference = Difference::default();
     for Placed { place, entry } in placed {
@@ -157,26 +157,24 @@ async fn compare(
                 entry.name
             )));
         }
-        let record = known.get(entry.name.as_str()).copied();
+        let was = known.get(entry.name.as_str()).copied();
         let host = entry
-            .host(record, defaults, base.as_deref())
+            .host(was, &defaults, base.as_deref())
             .map_err(|error| bad(error.to_string()))?;
-        super::check_spec(context, &host).await?;
-        match record {
+        super::judge(fleet, out, &host).await?;
+        match was {
             None => difference.added.push((place, host)),
-            Some(record) => {
-                let changed = changes(record, &host);
+            Some(was) => {
+                let changed = changes(was, &host);
                 if changed.is_empty() {
                     difference.same += 1;
                 } else {
-                    difference
-                        .changed
-                        .push((place, record.clone(), host, changed));
+                    difference.changed.push((place, was.clone(), host, changed));
                 }
             }
         }
     }
-    difference.others = fleet
+    difference.others = before
         .iter()
         .filter(|host| !seen.contains_key(host.name.as_str()))
         .count();
@@ -190,8 +188,8 @@ fn bad_host(file: &Path, place: &str, why: String) -> Failure {
 }
 
 /// Keys in a file are named relative to the file.
-fn base(file: &Path) -> Option<std::path::PathBuf> {
-    let here = std::env::current_dir().ok()?;
+fn base(here: Option<PathBuf>, file: &Path) -> Option<PathBuf> {
+    let here = here?;
     match file.parent() {
         Some(parent) if file.as_os_str() != "-" => Some(here.join(parent)),
         _ => Some(here),
@@ -205,7 +203,7 @@ impl Difference {
 
     /// Looks for two entries with one repository before anything is written: what is written in several steps must not
     /// stop half-way for what could be known before.
-    fn refuse_doubles(&self, fleet: &[HostRecord]) -> Result<(), Failure> {
+    fn refuse_doubles(&self, fleet: &[NewHost]) -> Result<(), Failure> {
         let mut places: HashMap<(String, u16, String), String> = HashMap::new();
         let replaced: Vec<&str> = self
             .changed
@@ -240,10 +238,10 @@ impl Difference {
 }
 
 /// What differs between an entry of the fleet and its new content.
-pub(crate) fn changes(record: &HostRecord, host: &NewHost) -> Vec<Change> {
-    let (was, is) = (&record.spec, &host.spec);
+pub(crate) fn changes(known: &NewHost, host: &NewHost) -> Vec<Change> {
+    let (was, is) = (&known.spec, &host.spec);
     let pairs = [
-        ("name", record.name.to_string(), host.name.to_string()),
+        ("name", known.name.to_string(), host.name.to_string()),
         ("address", was.address.to_string(), is.address.to_string()),
         ("port", was.port.to_string(), is.port.to_string()),
         ("user", was.user.to_string(), is.user.to_string()),
@@ -255,12 +253,12 @@ pub(crate) fn changes(record: &HostRecord, host: &NewHost) -> Vec<Change> {
         ("jump", was.jump.join(" "), is.jump.join(" ")),
         (
             "labels",
-            labels_text(&record.labels),
+            labels_text(&known.labels),
             labels_text(&host.labels),
         ),
         (
             "owner",
-            record.owner.clone().unwrap_or_default(),
+            known.owner.clone().unwrap_or_default(),
             host.owner.clone().unwrap_or_default(),
         ),
         ("repo", was.app.repo.to_string(), is.app.repo.to_string()),
@@ -307,39 +305,37 @@ pub(crate) fn changes(record: &HostRecord, host: &NewHost) -> Vec<Change> {
     pairs.into_iter().filter_map(differs).collect()
 }
 
-fn show(context: &Context, difference: &Difference) -> Result<(), Failure> {
+fn show(out: Output, difference: &Difference) -> Result<(), Failure> {
     let Difference {
         added,
         changed,
         same,
         others,
     } = difference;
-    if context.out.json {
+    if out.json {
         let changed: Vec<_> = changed
             .iter()
             .map(|(_, record, _, changes)| serde_json::json!({ "name": record.name, "changes": changes }))
             .collect();
         let added: Vec<_> = added.iter().map(|(_, host)| &host.name).collect();
         let shown = serde_json::json!({ "added": added, "changed": changed, "unchanged": same, "not_in_file": others });
-        return context.out.object(&shown);
+        return out.object(&shown);
     }
     for (_, host) in added {
         let spec = &host.spec;
         let place = format!("{}@{}:{}", spec.user, spec.address, spec.port);
-        context
-            .out
-            .line(format!("{} {}   {place}", Paint::Green.on("+"), host.name))?;
+        out.line(format!("{} {}   {place}", Paint::Green.on("+"), host.name))?;
     }
     for (_, record, _, changes) in changed {
         let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
-        context.out.line(format!(
+        out.line(format!(
             "{} {}   {}",
             Paint::Yellow.on("~"),
             record.name,
             changes.join(", ")
         ))?;
     }
-    context.out.line(format!(
+    out.line(format!(
         "+ {} new   ~ {} changed   = {same} same   {} not in the file, kept",
         added.len(),
         changed.len(),
@@ -348,27 +344,22 @@ fn show(context: &Context, difference: &Difference) -> Result<(), Failure> {
 }
 
 /// Changes first, for one may free the place that a new host takes. Each is one transaction; new hosts are one together.
-async fn apply(context: &Context, difference: Difference) -> Result<(), Failure> {
+async fn apply(fleet: &dyn Fleet, difference: Difference) -> Result<(), Failure> {
     let total = difference.changed.len();
     for (done, (_, record, host, _)) in difference.changed.into_iter().enumerate() {
-        context
-            .store
-            .host_edit(&record.name, host, &context.actor)
-            .await
-            .map_err(|error| {
-                let failure = Failure::from(error);
-                if done == 0 {
-                    failure
-                } else {
-                    failure.why(format!(
-                        "{done} of {total} changes were made before, no host was added"
-                    ))
-                }
-            })?;
+        fleet.edit(&record.name, host).await.map_err(|failure| {
+            if done == 0 {
+                failure
+            } else {
+                failure.why(format!(
+                    "{done} of {total} changes were made before, no host was added"
+                ))
+            }
+        })?;
     }
     let added: Vec<NewHost> = difference.added.into_iter().map(|(_, host)| host).collect();
     if !added.is_empty() {
-        context.store.host_add(added, &context.actor).await?;
+        fleet.add(added).await?;
     }
     Ok(())
 }

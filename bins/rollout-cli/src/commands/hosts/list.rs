@@ -1,25 +1,26 @@
 use crate::cli::ListHosts;
-use crate::context::Context;
 use crate::display::table::Table;
 use crate::display::words;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::fleet::Fleet;
 use crate::fleet_file::labels_text;
+use crate::output::Output;
 
 /// `hosts list`
-pub(crate) async fn run(context: &Context, arguments: &ListHosts) -> Result<Exit, Failure> {
-    let chosen = super::chosen(context, &arguments.hosts.selection()).await?;
-    let names: std::collections::HashSet<&str> =
-        chosen.iter().map(|host| host.name.as_str()).collect();
-    let mut hosts = context.store.host_views(None).await?;
-    hosts.retain(|host| names.contains(host.name.as_str()));
-    if context.out.json {
-        context.out.object(&serde_json::json!({ "hosts": hosts }))?;
+pub(crate) async fn run(
+    fleet: &dyn Fleet,
+    out: Output,
+    arguments: &ListHosts,
+) -> Result<Exit, Failure> {
+    let hosts = super::chosen(fleet, &arguments.hosts.selection()).await?;
+    if out.json {
+        out.object(&serde_json::json!({ "hosts": hosts }))?;
         return Ok(Exit::Done);
     }
     if hosts.is_empty() {
-        context.out.say("the fleet has no hosts");
-        context.out.next(&[
+        out.say("the fleet has no hosts");
+        out.next(&[
             (
                 "rollout-cli hosts add NAME --address A".to_owned(),
                 "add one",
@@ -48,7 +49,7 @@ pub(crate) async fn run(context: &Context, arguments: &ListHosts) -> Result<Exit
             host.owner.clone().unwrap_or_default(),
         ]);
     }
-    context.out.data(&table.to_string())?;
+    out.data(&table.to_string())?;
     Ok(Exit::Done)
 }
 

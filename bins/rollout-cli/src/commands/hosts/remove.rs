@@ -1,33 +1,34 @@
 use crate::cli::RemoveHosts;
-use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::fleet::{Fleet, known_host};
+use crate::output::Output;
 
 /// `hosts remove`
-pub(crate) async fn run(context: &Context, arguments: &RemoveHosts) -> Result<Exit, Failure> {
+pub(crate) async fn run(
+    fleet: &dyn Fleet,
+    out: Output,
+    arguments: &RemoveHosts,
+) -> Result<Exit, Failure> {
     for name in &arguments.names {
-        context.host(name).await?;
+        known_host(fleet, name).await?;
     }
     let names: Vec<String> = arguments.names.iter().map(ToString::to_string).collect();
     let question = format!(
         "Take {} out of the fleet? Its history stays.",
         names.join(", ")
     );
-    if !arguments.yes && context.out.can_ask() && !context.out.ask(&question) {
-        context.out.say("nothing was changed");
+    if !arguments.yes && out.can_ask() && !out.ask(&question) {
+        out.say("nothing was changed");
         return Ok(Exit::Refused);
     }
     for name in &arguments.names {
-        context.store.host_remove(name, &context.actor).await?;
-        context.out.say(format!("removed {name}"));
+        fleet.remove(name).await?;
+        out.say(format!("removed {name}"));
     }
-    if context.out.json {
-        context
-            .out
-            .object(&serde_json::json!({ "removed": names }))?;
+    if out.json {
+        out.object(&serde_json::json!({ "removed": names }))?;
     }
-    context
-        .out
-        .next(&[("rollout-cli hosts list".to_owned(), "what is left")]);
+    out.next(&[("rollout-cli hosts list".to_owned(), "what is left")]);
     Ok(Exit::Done)
 }

@@ -1,129 +1,119 @@
-use fleet_store::HostRecord;
 use fleet_types::HostName;
-use fleet_types::view::Host;
+use fleet_types::view::{Host, HostEntry};
 
 use super::list::last_update;
-use crate::context::Context;
 use crate::display::words;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::fleet::{Fleet, ShownHost, known_host};
 use crate::fleet_file::labels_text;
+use crate::output::Output;
 
 /// `hosts show`
-pub(crate) async fn run(context: &Context, name: &HostName) -> Result<Exit, Failure> {
-    let record = context.host(name).await?;
-    let views = context.store.host_views(None).await?;
-    let view = views.into_iter().find(|host| host.name == name.as_str());
-    if context.out.json {
-        context.out.object(&view)?;
+pub(crate) async fn run(fleet: &dyn Fleet, out: Output, name: &HostName) -> Result<Exit, Failure> {
+    let shown = known_host(fleet, name).await?;
+    if out.json {
+        out.object(&shown.host)?;
         return Ok(Exit::Done);
     }
-    let lines = lines(&record, view.as_ref());
-    let text: String = lines
+    let text: String = lines(&shown)
         .iter()
         .map(|(what, value)| format!("{what:12} {value}\n"))
         .collect();
-    context.out.data(&text)?;
-    context.out.next(&next(&record, view.as_ref()));
+    out.data(&text)?;
+    out.next(&next(&shown));
     Ok(Exit::Done)
 }
 
-fn lines(record: &HostRecord, view: Option<&Host>) -> Vec<(&'static str, String)> {
-    let (spec, app) = (&record.spec, &record.spec.app);
+fn lines(shown: &ShownHost) -> Vec<(&'static str, String)> {
+    let host = &shown.host;
     let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let mut lines = vec![
-        ("host", record.name.to_string()),
+        ("host", host.name.clone()),
         (
             "address",
-            format!("{}@{}:{}", spec.user, spec.address, spec.port),
+            format!("{}@{}:{}", host.user, host.address, host.port),
         ),
-        (
-            "key",
-            spec.key
-                .clone()
-                .unwrap_or_else(|| "the configured key or the ssh-agent".to_owned()),
-        ),
-        (
-            "jump",
-            if spec.jump.is_empty() {
-                "-".to_owned()
-            } else {
-                spec.jump.join(" → ")
-            },
-        ),
-        ("labels", labels_text(&record.labels)),
-        ("owner", or_dash(record.owner.as_deref())),
-        (
-            "repository",
-            format!("{} ({}/{})", app.repo, app.remote, app.branch),
-        ),
-        ("service", app.service.to_string()),
-        ("install", app.install.clone()),
-        ("verify", or_dash(app.verify.as_deref())),
-        (
-            "version",
-            or_dash(
-                record
-                    .current_version
-                    .as_ref()
-                    .map(|version| version.as_str()),
-            ),
-        ),
-        (
-            "before that",
-            or_dash(
-                record
-                    .previous_version
-                    .as_ref()
-                    .map(|version| version.as_str()),
-            ),
-        ),
-        ("health", words::health(record.health).to_owned()),
     ];
-    if let Some(view) = view {
-        lines.push(("last update", last_update(view)));
-        if let Some(attempt) = &view.attempt {
-            let step = attempt
-                .step
-                .as_deref()
-                .map(|step| format!("{step}: "))
-                .unwrap_or_default();
-            let message = attempt.message.clone().unwrap_or_default();
-            lines.push((
-                "",
-                format!(
-                    "rollout {}, stage {}, {step}{message}",
-                    attempt.rollout.short(),
-                    attempt.stage
-                ),
-            ));
-        }
+    if let Some(entry) = &shown.entry {
+        lines.extend(way_there(entry));
     }
-    for key in &record.host_keys {
+    lines.push(("labels", labels_text(&host.labels)));
+    lines.push(("owner", or_dash(host.owner.as_deref())));
+    if let Some(entry) = &shown.entry {
+        lines.extend(app(entry));
+    }
+    lines.push(("version", or_dash(host.current_version.as_deref())));
+    lines.push(("before that", or_dash(host.previous_version.as_deref())));
+    lines.push(("health", words::health(host.health).to_owned()));
+    lines.push(("last update", last_update(host)));
+    lines.extend(attempt(host).map(|text| ("", text)));
+    for key in &shown.host_keys {
         lines.push(("pinned key", key.clone()));
     }
-    if record.host_keys.is_empty() {
+    if shown.host_keys.is_empty() {
         lines.push(("pinned key", "none".to_owned()));
     }
     lines
 }
 
-fn next(record: &HostRecord, view: Option<&Host>) -> Vec<(String, &'static str)> {
-    let name = &record.name;
+fn way_there(entry: &HostEntry) -> [(&'static str, String); 2] {
+    let key = match &entry.key {
+        Some(key) => key.clone(),
+        None => "the configured key or the ssh-agent".to_owned(),
+    };
+    let jump = if entry.jump.is_empty() {
+        "-".to_owned()
+    } else {
+        entry.jump.join(" → ")
+    };
+    [("key", key), ("jump", jump)]
+}
+
+fn app(entry: &HostEntry) -> [(&'static str, String); 4] {
+    let repository = format!("{} ({}/{})", entry.repo, entry.remote, entry.branch);
+    [
+        ("repository", repository),
+        ("service", entry.service.to_string()),
+        ("install", entry.install.clone()),
+        (
+            "verify",
+            entry.verify.clone().unwrap_or_else(|| "-".to_owned()),
+        ),
+    ]
+}
+
+fn attempt(host: &Host) -> Option<String> {
+    let attempt = host.attempt.as_ref()?;
+    let step = attempt
+        .step
+        .as_deref()
+        .map(|step| format!("{step}: "))
+        .unwrap_or_default();
+    let message = attempt.message.clone().unwrap_or_default();
+    Some(format!(
+        "rollout {}, stage {}, {step}{message}",
+        attempt.rollout.short(),
+        attempt.stage
+    ))
+}
+
+fn next(shown: &ShownHost) -> Vec<(String, &'static str)> {
+    let name = &shown.host.name;
     let mut commands = Vec::new();
-    if record.host_keys.is_empty() {
+    if shown.host_keys.is_empty() {
         commands.push((
             format!("rollout-cli hosts trust {name}"),
             "fetch and pin its host key",
         ));
     }
-    if let Some(attempt) = view.and_then(|view| view.attempt.as_ref()) {
+    if let Some(attempt) = &shown.host.attempt {
         commands.push((
             format!("rollout-cli logs {} --host {name}", attempt.rollout.short()),
             "what its steps printed",
         ));
     }
-    if record.needs_attention {
+    if shown.host.needs_attention {
         commands.push((
             format!("rollout-cli hosts edit {name} --clear-attention"),
             "when it was put right by hand",

@@ -1,40 +1,38 @@
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::HashMap;
 
-use fleet_store::HostRecord;
-use rollout_orchestrator::{SlotTransport, SshDefaults, endpoint};
-use rollout_parts::ssh_defaults;
+use fleet_types::HostName;
+use fleet_types::view::{EnrolledHost, HostKey};
 use serde_json::json;
-use ssh_exec::{HostKey, Identity, Transport};
-use tokio::task::JoinSet;
 
 use crate::cli::TrustHosts;
-use crate::context::Context;
 use crate::display::words::hosts;
 use crate::exit::Exit;
 use crate::failure::{Failure, one_line};
-use crate::output::Paint;
+use crate::fleet::{Fleet, known_host};
+use crate::output::{Output, Paint};
 
 /// `hosts trust`
-pub(crate) async fn run(context: &Context, arguments: &TrustHosts) -> Result<Exit, Failure> {
-    if !arguments.yes && !context.out.can_ask() {
+pub(crate) async fn run(
+    fleet: &dyn Fleet,
+    out: Output,
+    arguments: &TrustHosts,
+) -> Result<Exit, Failure> {
+    if !arguments.yes && !out.can_ask() {
         return Err(Failure::usage(
             "pinning host keys must be confirmed, and there is nobody to ask",
         )
         .help("compare the fingerprints, and say -y"));
     }
-    let chosen = which(context, arguments).await?;
+    let chosen = which(fleet, arguments).await?;
     if chosen.is_empty() {
-        context
-            .out
-            .say("every host has a pinned key; name hosts, or say --all, to look again");
+        out.say("every host has a pinned key; name hosts, or say --all, to look again");
         return Ok(Exit::Done);
     }
-    let mut offers = fetch(context, chosen).await?;
+    let mut offers = fetch(fleet, chosen).await?;
     for offer in &mut offers {
         offer.judge(!arguments.names.is_empty());
     }
-    show(context, &offers)?;
+    show(out, &offers)?;
     let wanted = offers
         .iter()
         .filter(|offer| offer.finding.is_to_pin())
@@ -43,54 +41,47 @@ pub(crate) async fn run(context: &Context, arguments: &TrustHosts) -> Result<Exi
         "Pin the keys of {}?",
         hosts(u32::try_from(wanted).unwrap_or(u32::MAX))
     );
-    if wanted > 0 && !arguments.yes && !context.out.ask(&question) {
-        context.out.say("nothing was pinned");
+    if wanted > 0 && !arguments.yes && !out.ask(&question) {
+        out.say("nothing was pinned");
         return Ok(Exit::Refused);
     }
     for offer in offers.iter().filter(|offer| offer.finding.is_to_pin()) {
         let keys = offer.keys.iter().map(|key| key.openssh.clone()).collect();
-        context
-            .store
-            .host_pin(&offer.host.name, keys, &context.actor)
-            .await?;
+        fleet.pin(&offer.host, keys).await?;
     }
-    Ok(conclude(context, &offers, wanted))
+    Ok(conclude(out, &offers, wanted))
 }
 
 /// Fetches and pins the keys of all hosts without asking: for hosts of our own making.
-pub(crate) async fn pin_all(context: &Context) -> Result<(), Failure> {
-    let fleet = context.store.host_list().await?;
-    for offer in fetch(context, fleet).await? {
+pub(crate) async fn pin_all(fleet: &dyn Fleet) -> Result<(), Failure> {
+    let hosts = fleet.enrolled().await?;
+    for offer in fetch(fleet, hosts).await? {
         if let Finding::Failed(error) = offer.finding {
-            return Err(
-                Failure::unexpected(format!("{} showed no key", offer.host.name)).why(error),
-            );
+            return Err(Failure::unexpected(format!("{} showed no key", offer.host)).why(error));
         }
         let keys = offer.keys.into_iter().map(|key| key.openssh).collect();
-        context
-            .store
-            .host_pin(&offer.host.name, keys, &context.actor)
-            .await?;
+        fleet.pin(&offer.host, keys).await?;
     }
     Ok(())
 }
 
-async fn which(context: &Context, arguments: &TrustHosts) -> Result<Vec<HostRecord>, Failure> {
+async fn which(fleet: &dyn Fleet, arguments: &TrustHosts) -> Result<Vec<EnrolledHost>, Failure> {
     for name in &arguments.names {
-        context.host(name).await?;
+        known_host(fleet, name).await?;
     }
-    let mut fleet = context.store.host_list().await?;
+    let mut hosts = fleet.enrolled().await?;
     if arguments.names.is_empty() {
-        fleet.retain(|host| arguments.all || host.host_keys.is_empty());
+        hosts.retain(|host| arguments.all || host.host_keys.is_empty());
     } else {
-        fleet.retain(|host| arguments.names.contains(&host.name));
+        hosts.retain(|host| arguments.names.contains(&host.entry.name));
     }
-    Ok(fleet)
+    Ok(hosts)
 }
 
 /// What one host showed.
 struct Offer {
-    host: HostRecord,
+    host: HostName,
+    pinned: Vec<String>,
     keys: Vec<HostKey>,
     finding: Finding,
 }
@@ -134,7 +125,7 @@ impl Offer {
         if matches!(self.finding, Finding::Failed(_)) {
             return;
         }
-        let pinned = &self.host.host_keys;
+        let pinned = &self.pinned;
         let offered: Vec<&str> = self.keys.iter().map(|key| key.openssh.as_str()).collect();
         let kept = pinned
             .iter()
@@ -150,56 +141,31 @@ impl Offer {
 }
 
 /// Asks all hosts for their keys, as many at once as connections may be open.
-async fn fetch(context: &Context, chosen: Vec<HostRecord>) -> Result<Vec<Offer>, Failure> {
-    let orchestrator = context.orchestrator()?;
-    let mut worker = context.looker(&orchestrator).await?;
-    let transport = Arc::new(worker.transport());
-    let mut defaults = ssh_defaults(&context.settings.ssh, context.home.clone());
-    // No credential is offered to the host itself, so it does not matter that there is none.
-    defaults
-        .identity
-        .get_or_insert(Identity::Agent(PathBuf::new()));
-    let defaults = Arc::new(defaults);
-    let mut asking = JoinSet::new();
-    for host in chosen {
-        asking.spawn(ask(Arc::clone(&transport), Arc::clone(&defaults), host));
+async fn fetch(fleet: &dyn Fleet, chosen: Vec<EnrolledHost>) -> Result<Vec<Offer>, Failure> {
+    let mut pinned: HashMap<HostName, Vec<String>> = chosen
+        .into_iter()
+        .map(|host| (host.entry.name, host.host_keys))
+        .collect();
+    let names = pinned.keys().cloned().collect();
+    let mut offers: Vec<Offer> = Vec::with_capacity(pinned.len());
+    for scanned in fleet.scan(names).await? {
+        let (keys, finding) = match scanned.keys {
+            Ok(keys) => (keys, Finding::New),
+            Err(error) => (Vec::new(), Finding::Failed(error)),
+        };
+        offers.push(Offer {
+            pinned: pinned.remove(&scanned.host).unwrap_or_default(),
+            host: scanned.host,
+            keys,
+            finding,
+        });
     }
-    let mut offers = asking.join_all().await;
-    worker.abandon();
-    worker.finished().await?;
-    offers.sort_by(|a, b| a.host.name.cmp(&b.host.name));
+    offers.sort_by(|a, b| a.host.cmp(&b.host));
     Ok(offers)
 }
 
-async fn ask(transport: Arc<SlotTransport>, defaults: Arc<SshDefaults>, host: HostRecord) -> Offer {
-    let asked = match endpoint(&host.name, &host.spec, &host.host_keys, &defaults) {
-        Ok(endpoint) => transport
-            .host_keys(&endpoint)
-            .await
-            .map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    match asked {
-        Ok(keys) if keys.is_empty() => Offer {
-            host,
-            keys,
-            finding: Finding::Failed("the host showed no key".to_owned()),
-        },
-        Ok(keys) => Offer {
-            host,
-            keys,
-            finding: Finding::New,
-        },
-        Err(error) => Offer {
-            host,
-            keys: Vec::new(),
-            finding: Finding::Failed(error),
-        },
-    }
-}
-
-fn show(context: &Context, offers: &[Offer]) -> Result<(), Failure> {
-    if context.out.json {
+fn show(out: Output, offers: &[Offer]) -> Result<(), Failure> {
+    if out.json {
         let host = |offer: &Offer| {
             let key = |key: &HostKey| json!({ "algorithm": key.algorithm, "fingerprint": key.fingerprint });
             let error = if let Finding::Failed(error) = &offer.finding {
@@ -208,16 +174,14 @@ fn show(context: &Context, offers: &[Offer]) -> Result<(), Failure> {
                 None
             };
             json!({
-                "name": offer.host.name,
+                "name": offer.host,
                 "finding": offer.finding.word(),
                 "pinned": offer.finding.is_to_pin() || matches!(offer.finding, Finding::Same),
                 "keys": offer.keys.iter().map(key).collect::<Vec<_>>(),
                 "error": error,
             })
         };
-        return context
-            .out
-            .object(&json!({ "hosts": offers.iter().map(host).collect::<Vec<_>>() }));
+        return out.object(&json!({ "hosts": offers.iter().map(host).collect::<Vec<_>>() }));
     }
     for offer in offers {
         let note = match &offer.finding {
@@ -234,17 +198,15 @@ fn show(context: &Context, offers: &[Offer]) -> Result<(), Failure> {
             }
             Finding::Failed(error) => format!("{} {}", Paint::Red.on("✗"), one_line(error)),
         };
-        context.out.line(format!("{}   {note}", offer.host.name))?;
+        out.line(format!("{}   {note}", offer.host))?;
         for key in &offer.keys {
-            context
-                .out
-                .line(format!("    {}  {}", key.fingerprint, key.algorithm))?;
+            out.line(format!("    {}  {}", key.fingerprint, key.algorithm))?;
         }
     }
     Ok(())
 }
 
-fn conclude(context: &Context, offers: &[Offer], pinned: usize) -> Exit {
+fn conclude(out: Output, offers: &[Offer], pinned: usize) -> Exit {
     let failed = offers
         .iter()
         .filter(|offer| matches!(offer.finding, Finding::Failed(_)))
@@ -252,23 +214,19 @@ fn conclude(context: &Context, offers: &[Offer], pinned: usize) -> Exit {
     let changed: Vec<&str> = offers
         .iter()
         .filter(|offer| matches!(offer.finding, Finding::Changed { named: false }))
-        .map(|offer| offer.host.name.as_str())
+        .map(|offer| offer.host.as_str())
         .collect();
     let number = |count: usize| hosts(u32::try_from(count).unwrap_or(u32::MAX));
-    context
-        .out
-        .say(format!("pinned the keys of {}", number(pinned)));
+    out.say(format!("pinned the keys of {}", number(pinned)));
     if failed > 0 {
-        context
-            .out
-            .say(format!("{} could not be asked", number(failed)));
+        out.say(format!("{} could not be asked", number(failed)));
     }
     let mut next = vec![(
         "rollout-cli hosts check".to_owned(),
         "look whether an update would work",
     )];
     if !changed.is_empty() {
-        context.out.say(format!(
+        out.say(format!(
             "{} changed their keys: if they were not set up anew, treat them as compromised",
             number(changed.len())
         ));
@@ -280,7 +238,7 @@ fn conclude(context: &Context, offers: &[Offer], pinned: usize) -> Exit {
             ),
         );
     }
-    context.out.next(&next);
+    out.next(&next);
     match (failed + changed.len(), offers.len()) {
         (0, _) => Exit::Done,
         (bad, all) if bad == all => Exit::Refused,

@@ -1,5 +1,7 @@
 //! `doctor`
 
+mod server;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,11 +12,11 @@ use serde::Serialize;
 use ssh_exec::{Endpoint, HostKeys, Identity};
 
 use crate::cli::Global;
-use crate::context::Context;
 use crate::display::words;
 use crate::environment;
 use crate::exit::Exit;
 use crate::failure::{Failure, one_line};
+use crate::fleet::DatabaseFleet;
 use crate::output::{Output, Paint};
 
 /// Below this much free space the database may soon be full.
@@ -26,6 +28,9 @@ const PAST: Timestamp = Timestamp(1_750_000_000_000);
 
 /// Looks at everything that this machine brings to an update.
 pub(crate) async fn run(global: &Global, out: Output) -> Result<Exit, Failure> {
+    if let Some(login) = environment::server(global)? {
+        return server::run(login, out).await;
+    }
     let settings = environment::settings(global, Default::default())?;
     let mut checks = vec![configuration(&settings)];
     let context = database(&settings, global, out, &mut checks).await;
@@ -100,7 +105,7 @@ async fn database(
     global: &Global,
     out: Output,
     checks: &mut Vec<Check>,
-) -> Option<Context> {
+) -> Option<DatabaseFleet> {
     let shown = without_password(&settings.database_url);
     let file = settings
         .database_url
@@ -113,7 +118,7 @@ async fn database(
         ));
         return None;
     }
-    match Context::open(global, out, Default::default()).await {
+    match DatabaseFleet::open(global, out, Default::default()).await {
         Ok(context) => {
             checks.push(Check::ok("database", shown));
             Some(context)
@@ -167,7 +172,11 @@ fn disk(settings: &Settings) -> Check {
 }
 
 /// Every credential in use: the configured one, and those that hosts name.
-async fn credentials(settings: &Settings, context: Option<&Context>, checks: &mut Vec<Check>) {
+async fn credentials(
+    settings: &Settings,
+    context: Option<&DatabaseFleet>,
+    checks: &mut Vec<Check>,
+) {
     let mut keys: BTreeSet<PathBuf> = settings.ssh.key.iter().cloned().collect();
     if let Some(context) = context
         && let Ok(hosts) = context.store.host_list().await
@@ -265,7 +274,7 @@ fn known_hosts(settings: &Settings, checks: &mut Vec<Check>) {
     });
 }
 
-async fn clock(context: Option<&Context>) -> Check {
+async fn clock(context: Option<&DatabaseFleet>) -> Check {
     let now = words::now();
     let latest = match context {
         Some(context) => context
@@ -293,7 +302,7 @@ async fn clock(context: Option<&Context>) -> Check {
     }
 }
 
-async fn fleet(context: Option<&Context>, checks: &mut Vec<Check>) {
+async fn fleet(context: Option<&DatabaseFleet>, checks: &mut Vec<Check>) {
     let Some(context) = context else { return };
     let Ok(hosts) = context.store.host_list().await else {
         return;
