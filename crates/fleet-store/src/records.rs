@@ -247,6 +247,8 @@ pub struct Claimed {
     pub concurrency: u32,
     /// What kind of rollout it is part of.
     pub kind: RolloutKind,
+    /// Whether a health checker restarted the service lately, so that the restart may still be under way on the host.
+    pub restarted_lately: bool,
 }
 
 /// Proof that a worker owns a host.

@@ -31,10 +31,13 @@
 //!   on a guess.
 //! - A service that is just starting is looked at again before it counts as not active.
 //! - A restart counts as having worked when the service is active after the settle wait, in the life that the restart began.
+//! - A restart whose answer was lost is judged by what is seen once it has ended, and one that was certainly not done is
+//!   told from one that may have been.
 
+mod lost;
 mod probe;
 mod restart;
 mod unit;
 
 pub use probe::{Seen, Withheld, probe};
-pub use restart::restart;
+pub use restart::{Restarted, restart};

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use fleet_types::{HealthState, ServiceName, printable};
-use ssh_exec::{ConnectError, Endpoint, RemoteCommand, Session, SessionError, Transport};
+use ssh_exec::{
+    ConnectError, Endpoint, HostGuard, RemoteCommand, Session, SessionError, Transport,
+};
 use tokio::time::sleep;
 
 use crate::unit::Unit;
@@ -90,15 +92,35 @@ pub(crate) async fn look(
     session: &mut dyn Session,
     service: &ServiceName,
 ) -> Result<Unit, SessionError> {
-    let mut pauses = PAUSES.iter();
-    loop {
-        let command =
-            RemoteCommand::new("health_probe", PROBE, DEADLINE).param("service", service.as_str());
-        let unit = Unit::of(&session.run(&command).await?);
-        match pauses.next() {
-            Some(pause) if unit.health().is_none() => sleep(*pause).await,
-            _ => return Ok(unit),
+    let unit = Unit::of(&session.run(&probing(service, None)).await?);
+    look_again(session, service, unit).await
+}
+
+/// Looks again for as long as the service was seen changing.
+pub(crate) async fn look_again(
+    session: &mut dyn Session,
+    service: &ServiceName,
+    mut unit: Unit,
+) -> Result<Unit, SessionError> {
+    for pause in PAUSES {
+        if unit.health().is_some() {
+            break;
         }
+        sleep(pause).await;
+        unit = Unit::of(&session.run(&probing(service, None)).await?);
+    }
+    Ok(unit)
+}
+
+/// The command that looks; with a guard, once the host's lock is free.
+pub(crate) fn probing(service: &ServiceName, guard: Option<HostGuard>) -> RemoteCommand {
+    let wait = guard.as_ref().map_or(0, |guard| guard.wait_seconds);
+    let deadline = DEADLINE + Duration::from_secs(u64::from(wait));
+    let command =
+        RemoteCommand::new("health_probe", PROBE, deadline).param("service", service.as_str());
+    match guard {
+        Some(guard) => command.guarded(guard),
+        None => command,
     }
 }
 

@@ -157,6 +157,7 @@ impl AttemptTask {
             attempt,
             host_keys,
             settle,
+            restarted_lately,
             ..
         } = &*self.owned.claimed;
         let endpoint =
@@ -187,6 +188,7 @@ impl AttemptTask {
                 epoch: self.owned.host_lease().epoch.0,
             },
             progress,
+            restart_left: *restarted_lately,
         })
     }
 

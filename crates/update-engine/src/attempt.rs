@@ -133,7 +133,12 @@ impl Attempt<'_> {
 
     /// Looks at an untouched host and decides. What it is like is durable before anything is changed.
     async fn first_look(&mut self) -> Result<Look, Broken> {
-        let work = steps::inspect(&self.spec.app, Some(self.target()));
+        let mut work = steps::inspect(&self.spec.app, Some(self.target()));
+        if self.spec.restart_left {
+            // A service in the midst of it is not as it was before the update.
+            self.driver.expect_leftovers(self.restart_seconds());
+            work.guarded = true;
+        }
         let (app, goal) = (&self.spec.app, &self.spec.goal);
         let (seen, decision) = self
             .driver
@@ -215,9 +220,7 @@ impl Attempt<'_> {
                 steps::checkout(app, previous, self.target()).host_seconds()
             }
             StepId::Install | StepId::RollbackInstall => steps::install(app, step).host_seconds(),
-            StepId::Restart | StepId::RollbackRestart => {
-                steps::restart(app, step, &Unit::with_default_limits(), None).host_seconds()
-            }
+            StepId::Restart | StepId::RollbackRestart => self.restart_seconds(),
             StepId::Verify | StepId::RollbackVerify => {
                 steps::verify(app, step, &Unit::default(), None).host_seconds()
             }
@@ -232,6 +235,12 @@ impl Attempt<'_> {
                 .unwrap_or(0),
             Some(step) => seconds(step),
         }
+    }
+
+    /// How long a restart may take of a unit that nobody has looked at.
+    fn restart_seconds(&self) -> u32 {
+        let unit = Unit::with_default_limits();
+        steps::restart(&self.spec.app, StepId::Restart, &unit, None).host_seconds()
     }
 
     /// The five steps to the target.

@@ -16,8 +16,6 @@ use crate::steps::Work;
 const RERUNS: u32 = 3;
 /// How often the host's record may turn out to outrank us in one step.
 const RAISES: u32 = 3;
-/// A higher epoch than any store reaches: a record that claims it is not one to follow.
-const ABSURD_EPOCH: i64 = 1_000_000_000_000_000;
 
 /// What may be left of the attempt on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -300,12 +298,7 @@ impl<'a> Driver<'a> {
 
     /// Raises our epoch above the one on record on the host, as far as the store says that the host is ours.
     async fn raise(&mut self, store: &str, epoch: i64) -> Result<(), Broken> {
-        let above = if epoch < ABSURD_EPOCH {
-            epoch.max(self.guard.epoch)
-        } else {
-            self.guard.epoch
-        };
-        let raised_to = self.journal.raise(Epoch(above)).await?;
+        let raised_to = self.journal.raise(self.guard.above(epoch)).await?;
         self.guard.epoch = raised_to.0;
         self.record(HostEvent::FenceReplaced {
             store: store.to_owned(),

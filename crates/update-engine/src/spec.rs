@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use fleet_types::{AppSettings, CommitHash, Progress};
+use fleet_types::{AppSettings, CommitHash, Epoch, Progress};
 use ssh_exec::Endpoint;
 
 /// What an attempt is to do.
@@ -18,6 +18,8 @@ pub struct AttemptSpec {
     pub guard: GuardSpec,
     /// What is on record of this attempt already; the default for a fresh one.
     pub progress: Progress,
+    /// Whether a health checker may have left a restart running on the host: it holds the host's lock until it has ended.
+    pub restart_left: bool,
 }
 
 /// Where an attempt goes.
@@ -55,4 +57,19 @@ pub struct GuardSpec {
     pub store: String,
     /// The epoch of our lease on the host.
     pub epoch: i64,
+}
+
+/// A higher epoch than any store reaches: a record that claims it is not one to follow.
+const ABSURD_EPOCH: i64 = 1_000_000_000_000_000;
+
+impl GuardSpec {
+    /// What our epoch must be raised above when the host has this one on record, from any store.
+    #[must_use]
+    pub fn above(&self, on_record: i64) -> Epoch {
+        Epoch(if on_record < ABSURD_EPOCH {
+            on_record.max(self.epoch)
+        } else {
+            self.epoch
+        })
+    }
 }

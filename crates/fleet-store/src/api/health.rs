@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use fleet_types::{Epoch, HostId, WorkerId};
 
 use crate::error::{LeaseError, StoreError};
-use crate::records::{Due, HealthLease, HealthSeen, RestartLimit, RestartTurn, Turns};
+use crate::records::{
+    Due, FenceSeen, HealthLease, HealthSeen, RestartLimit, RestartSent, RestartTurn, Turns,
+};
 
 /// What the health checker needs. A host that a rollout has in `updating` is never handed out, and one that needs
 /// attention is handed out to be looked at only.
@@ -41,6 +43,18 @@ pub trait Health: fmt::Debug + Send + Sync {
         lease: &HealthLease,
         limit: RestartLimit,
     ) -> Result<RestartTurn, LeaseError>;
-    /// Writes down how it ended and gives the lease back.
-    async fn health_settle(&self, lease: &HealthLease, seen: HealthSeen) -> Result<(), LeaseError>;
+    /// Raises the epoch of a lease that stands above what the host has on record, and tells of it. A restart that was counted under the lease stays counted.
+    async fn health_raise(
+        &self,
+        lease: &HealthLease,
+        on_record: FenceSeen,
+    ) -> Result<HealthLease, LeaseError>;
+    /// Writes down how it ended and gives the lease back. A restart that certainly never came to the host is not counted
+    /// after all.
+    async fn health_settle(
+        &self,
+        lease: &HealthLease,
+        seen: HealthSeen,
+        restart: RestartSent,
+    ) -> Result<(), LeaseError>;
 }

@@ -78,3 +78,23 @@ pub enum RestartTurn {
     /// No: as often as allowed already.
     UsedUp,
 }
+
+/// Whether a restart came to the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartSent {
+    /// It did, or nobody can tell.
+    Perhaps,
+    /// Certainly not, or the host did not do it.
+    No,
+}
+
+/// A record on a host that outranks a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FenceSeen {
+    /// The store that wrote it, as the host tells it.
+    pub store: String,
+    /// Its epoch.
+    pub epoch: i64,
+    /// What ours is to be raised above: not every number on a host is one to follow.
+    pub above: Epoch,
+}

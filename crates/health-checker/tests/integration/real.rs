@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use fleet_types::HealthState;
-use health_checker::{probe, restart};
+use health_checker::{Restarted, Seen, probe, restart};
 use local_fleet::{Fault, LocalFleet};
 use ssh_exec::{Endpoint, HostGuard, HostKeys, Identity, RusshTransport};
 
@@ -43,9 +43,12 @@ async fn a_stopped_service_is_started_again_on_a_real_shell() {
     assert_eq!(seen.health, HealthState::Active, "{seen:?}");
     // What is active is left alone, even by a restart.
     let life = host.service_state().await.unwrap().invocation;
-    let seen = restart(&transport, &endpoint, &service, guard(1), settle)
-        .await
-        .unwrap();
+    let again = async |epoch| {
+        restart(&transport, &endpoint, &service, guard(epoch), settle)
+            .await
+            .unwrap()
+    };
+    let seen = not_done(again(1).await);
     assert_eq!(seen.health, HealthState::Active, "{seen:?}");
     assert_eq!(host.service_state().await.unwrap().invocation, life);
 
@@ -56,25 +59,18 @@ async fn a_stopped_service_is_started_again_on_a_real_shell() {
         (HealthState::Inactive, true),
         "{seen:?}"
     );
-    let seen = restart(&transport, &endpoint, &service, guard(2), settle)
-        .await
-        .unwrap();
+    let seen = done(again(2).await);
     assert_eq!(seen.health, HealthState::Active, "{seen:?}");
     assert_eq!(host.service_state().await.unwrap().active_state, "active");
 
     // The host refuses who was overtaken.
     host.set_fault(Fault::UnitDown).await.unwrap();
-    let seen = restart(&transport, &endpoint, &service, guard(1), settle)
-        .await
-        .unwrap();
-    assert_eq!(seen.health, HealthState::Inactive);
-    assert!(seen.message.contains("outranks"), "{seen:?}");
+    let store = "store".to_owned();
+    assert_eq!(again(1).await, Restarted::Fenced { store, epoch: 2 });
     assert_ne!(host.service_state().await.unwrap().active_state, "active");
 
     host.set_fault(Fault::NoSudo).await.unwrap();
-    let seen = restart(&transport, &endpoint, &service, guard(3), settle)
-        .await
-        .unwrap();
+    let seen = done(again(3).await);
     assert_eq!(seen.health, HealthState::Inactive);
     assert!(seen.message.contains("password"), "{seen:?}");
 
@@ -87,4 +83,20 @@ async fn a_stopped_service_is_started_again_on_a_real_shell() {
     assert_eq!(seen.health, HealthState::Unreachable, "{seen:?}");
     assert_eq!(host.head().await.unwrap(), head, "git is left alone");
     fleet.stop().await;
+}
+
+#[track_caller]
+fn done(restarted: Restarted) -> Seen {
+    match restarted {
+        Restarted::Done(seen) => seen,
+        other => panic!("not done: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn not_done(restarted: Restarted) -> Seen {
+    match restarted {
+        Restarted::NotDone(seen) => seen,
+        other => panic!("done, or fenced: {other:?}"),
+    }
 }

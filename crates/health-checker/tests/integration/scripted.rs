@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fleet_types::{HealthState, ServiceName};
-use health_checker::{Seen, probe, restart};
+use health_checker::{Restarted, probe, restart};
 use ssh_exec::{
     ConnectError, Endpoint, HostGuard, Identity, RemoteCommand, Reply, ScriptedTransport,
     SessionError,
@@ -180,10 +180,11 @@ async fn who_cannot_be_connected_to_is_unreachable_and_who_may_not_ask_knows_not
     );
 }
 
-async fn restarted(answers: Vec<Reply>) -> Seen {
+const SETTLE: Duration = Duration::from_secs(5);
+
+async fn restarted(answers: Vec<Reply>) -> Restarted {
     let (transport, got) = host(answers);
-    let settle = Duration::from_secs(5);
-    let seen = restart(&transport, &endpoint(), &service(), guard(), settle)
+    let restarted = restart(&transport, &endpoint(), &service(), guard(), SETTLE)
         .await
         .unwrap();
     let got = got.lock().unwrap();
@@ -197,23 +198,53 @@ async fn restarted(answers: Vec<Reply>) -> Seen {
         .filter(|command| command.name() == "health_restart")
         .count();
     assert_eq!(restarts, 1);
-    seen
+    restarted
+}
+
+/// In a word: whether it was done, and how the service is.
+fn word(restarted: &Restarted) -> String {
+    match restarted {
+        Restarted::Done(seen) => format!("done, {}", seen.health),
+        Restarted::NotDone(seen) => format!("not done, {}", seen.health),
+        Restarted::Fenced { store, epoch } => format!("fenced by {store} {epoch}"),
+        Restarted::Unwatched(_) => "unwatched".to_owned(),
+    }
+}
+
+fn lost() -> Reply {
+    Reply::Fail(SessionError::Lost {
+        command: "health_restart",
+        cause: "reset".to_owned(),
+    })
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_restart_comes_to() {
-    use HealthState as H;
-    let lost = Reply::Fail(SessionError::Lost {
-        command: "health_restart",
-        cause: "reset".to_owned(),
-    });
     let failed = Reply::exit(1, &[("LoadState", "loaded"), ("ActiveState", "failed")]);
-    let busy = Reply::facts(&[("guard", "busy")]);
-    for (what, answers, health) in [
+    let busy = Reply::exit(75, &[("guard", "busy")]);
+    let fenced = Reply::exit(
+        76,
+        &[
+            ("guard", "fenced"),
+            ("fence_store", "s"),
+            ("fence_epoch", "9"),
+        ],
+    );
+    let alone = Reply::facts(&[
+        ("left_alone", "1"),
+        ("LoadState", "loaded"),
+        ("ActiveState", "active"),
+    ]);
+    let same = Reply::facts(&[("LoadState", "loaded"), ("ActiveState", "active")]);
+    let broken = Reply::Fail(SessionError::ShellBroken {
+        command: "health_restart",
+        cause: "exit 0".to_owned(),
+    });
+    for (what, answers, expected) in [
         (
             "up and stays up",
             vec![unit("active", 1), unit("active", 1)],
-            H::Active,
+            "done, active",
         ),
         (
             "slow to start",
@@ -222,23 +253,134 @@ async fn what_a_restart_comes_to() {
                 unit("activating", 1),
                 unit("active", 1),
             ],
-            H::Active,
+            "done, active",
         ),
         (
             "up again and again",
             vec![unit("active", 1), unit("active", 2)],
-            H::Inactive,
+            "done, inactive",
         ),
         (
             "dies",
             vec![unit("active", 1), unit("failed", 1)],
-            H::Inactive,
+            "done, inactive",
         ),
-        ("does not start", vec![failed], H::Inactive),
-        ("lost", vec![lost], H::Unreachable),
-        ("locked", vec![busy], H::Inactive),
+        ("does not start", vec![failed], "done, inactive"),
+        (
+            "not seen again",
+            vec![unit("active", 1), lost()],
+            "done, unreachable",
+        ),
+        ("locked", vec![busy], "not done, inactive"),
+        ("outranked", vec![fenced], "fenced by s 9"),
+        ("up by then", vec![alone, same], "not done, active"),
+        ("broken shell", vec![broken], "not done, unreachable"),
     ] {
-        let seen = restarted(answers).await;
-        assert_eq!(seen.health, health, "{what}: {seen:?}");
+        let restarted = restarted(answers).await;
+        assert_eq!(word(&restarted), expected, "{what}: {restarted:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_whose_answer_is_lost_is_judged_by_what_is_seen() {
+    let mute = unit("active", 1).after(Duration::from_secs(3600));
+    let busy = Reply::exit(75, &[("guard", "busy")]);
+    for (what, answers, expected) in [
+        (
+            "cut, and up",
+            vec![lost(), unit("active", 1)],
+            "done, active",
+        ),
+        (
+            "mute, and up",
+            vec![mute, unit("active", 1)],
+            "done, active",
+        ),
+        (
+            "cut, and slow to start",
+            vec![lost(), unit("activating", 1), unit("active", 1)],
+            "done, active",
+        ),
+        (
+            "cut, and it takes its time",
+            vec![
+                lost(),
+                unit("active", 1).after(Duration::from_secs(180)),
+                unit("active", 1),
+            ],
+            "done, active",
+        ),
+        (
+            "cut, and down",
+            vec![lost(), unit("failed", 1)],
+            "done, inactive",
+        ),
+        (
+            "cut, and does not stay up",
+            vec![lost(), unit("active", 1), unit("active", 2)],
+            "done, inactive",
+        ),
+        ("cut for good", vec![lost()], "done, unreachable"),
+        (
+            "cut, and without an end",
+            vec![lost(), busy],
+            "done, unknown",
+        ),
+    ] {
+        let restarted = restarted(answers).await;
+        assert_eq!(word(&restarted), expected, "{what}: {restarted:?}");
+    }
+    // The first look is under the lock that the restart holds, for as long as that may take; the others are not.
+    let (transport, got) = host(vec![lost(), unit("active", 1)]);
+    restart(&transport, &endpoint(), &service(), guard(), SETTLE)
+        .await
+        .unwrap();
+    let got = got.lock().unwrap();
+    let looks: Vec<_> = got[1..].iter().map(RemoteCommand::guard).collect();
+    let patient = HostGuard {
+        wait_seconds: 205,
+        ..guard()
+    };
+    assert_eq!(looks, [Some(&patient), None]);
+}
+
+/// A host that is there for the first connections, then for none for a while.
+fn absent(from: usize, tries: usize, withheld: bool) -> ScriptedTransport {
+    let (transport, _) = host(vec![lost(), unit("active", 1)]);
+    let count = Mutex::new(0);
+    transport.on_connect(move |endpoint| {
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        let host = endpoint.name.clone();
+        if !(from..from + tries).contains(&*count) {
+            return Ok(());
+        }
+        let cause = "refused".to_owned();
+        Err(if withheld {
+            ConnectError::Withheld { host, cause }
+        } else {
+            ConnectError::Unreachable {
+                host,
+                address: "127.0.0.1:22".to_owned(),
+                cause,
+            }
+        })
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_away_for_a_while_after_a_restart_is_waited_for() {
+    for (what, transport, expected) in [
+        ("never there", absent(1, 99, false), "not done, unreachable"),
+        ("away for a while", absent(2, 5, false), "done, active"),
+        ("away for good", absent(2, 99, false), "done, unreachable"),
+        ("nobody may ask", absent(2, 99, true), "unwatched"),
+    ] {
+        let begun = tokio::time::Instant::now();
+        let restarted = restart(&transport, &endpoint(), &service(), guard(), SETTLE)
+            .await
+            .unwrap();
+        assert_eq!(word(&restarted), expected, "{what}: {restarted:?}");
+        assert!(begun.elapsed() < Duration::from_secs(90), "{what}");
     }
 }

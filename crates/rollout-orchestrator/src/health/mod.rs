@@ -5,6 +5,7 @@
 
 mod check;
 mod judge;
+mod mend;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use fleet_store::*;
 use fleet_types::*;
 use rollout_orchestrator::*;
-use update_engine::testing::{SimHost, SimRelease};
+use update_engine::testing::{SimHost, SimRelease, SimWhat};
 
 use crate::process::Process;
+use crate::process_health::ProcessHealth;
 use crate::world::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -23,6 +24,7 @@ pub(crate) async fn sweeping(
         .await
         .unwrap();
     let health = Arc::clone(&world.store) as Arc<dyn Health>;
+    let health = Arc::new(ProcessHealth::new(&process, health));
     let sweeper = HealthSweeper::beside(&worker, &orchestrator, health, settings);
     (process, orchestrator, worker, sweeper)
 }
@@ -198,13 +200,14 @@ async fn just_after_its_update_a_service_is_only_looked_at() {
     leaves(worker).await;
 }
 
-/// Killed while the host restarts: the next update needs not wait for more than the lease, and so does the next checker.
+/// Killed while the host restarts: the next update waits for the lease and for what was left on the host, and is in the
+/// end no worse off for it; the next checker waits for the lease.
 #[tokio::test(start_paused = true)]
 async fn a_worker_killed_in_a_restart_blocks_nobody() {
-    for updates in [true, false] {
+    for (updates, takes) in [(true, 170), (true, 20), (false, 20)] {
         let world = World::new(1).await;
         stop(&world, 1);
-        world.takes("health_restart", 20 * SECOND);
+        world.takes("health_restart", takes * SECOND);
         let (process, _, worker, sweeper) = sweeping(&world, SweepSettings::default()).await;
         let dying = tokio::spawn(async move { sweeper.sweep_once(true, None).await });
         until(|| async { restarts(&world, 1) == 1 }).await;
@@ -214,13 +217,14 @@ async fn a_worker_killed_in_a_restart_blocks_nobody() {
         stop(&world, 1);
         if updates {
             let (id, mut next) = begin(&world.orchestrator(), in_one_go()).await;
-            let record = tokio::time::timeout(120 * SECOND, next.finished())
+            let record = tokio::time::timeout((takes + 100) * SECOND, next.finished())
                 .await
                 .unwrap();
             assert_eq!(
                 record.unwrap().record.unwrap().state,
                 RolloutState::Completed
             );
+            assert_eq!(world.outcomes(id).await, ["web-01 success/updated"]);
             world.check_truth(id).await;
         } else {
             let (_, _, worker, sweeper) = sweeping(&world, SweepSettings::default()).await;
@@ -233,4 +237,92 @@ async fn a_worker_killed_in_a_restart_blocks_nobody() {
             leaves(worker).await;
         }
     }
+}
+
+/// The answer to a restart is lost, or it is cut in the middle of everything: what counts is how the service is.
+#[tokio::test(start_paused = true)]
+async fn a_restart_whose_answer_is_lost_is_judged_by_the_service() {
+    for what in [SimWhat::LostAfter, SimWhat::Gone(3), SimWhat::NoAnswer] {
+        let world = World::new(1).await;
+        stop(&world, 1);
+        world.fleet.change(&name_of(1), |host| {
+            *host = host.clone().with_fault("health_restart", 1, what.clone());
+        });
+        let (_, _, worker, sweeper) = sweeping(&world, SweepSettings::default()).await;
+        let all = sweeper.sweep_once(true, None).await.unwrap();
+        assert_eq!(
+            (all[0].health, all[0].done),
+            (HealthState::Active, CheckDone::Restarted),
+            "{what:?}: {}",
+            all[0].message
+        );
+        assert_eq!(restarts(&world, 1), 1, "{what:?}");
+        leaves(worker).await;
+    }
+}
+
+/// However often a restart could not be sent: as soon as it can be, it is.
+#[tokio::test(start_paused = true)]
+async fn restarts_that_never_came_to_the_host_use_nothing_up() {
+    let world = World::new(1).await;
+    stop(&world, 1);
+    world.fleet.change(&name_of(1), |host| host.locked = true);
+    let (_, _, worker, sweeper) = sweeping(&world, SweepSettings::default()).await;
+    for _ in 0..5 {
+        let all = sweeper.sweep_once(true, None).await.unwrap();
+        assert_eq!(
+            (all[0].health, all[0].done),
+            (HealthState::Inactive, CheckDone::Looked)
+        );
+        assert!(all[0].message.contains("lock"), "{}", all[0].message);
+    }
+    world.fleet.change(&name_of(1), |host| host.locked = false);
+    let all = sweeper.sweep_once(true, None).await.unwrap();
+    assert_eq!(
+        (all[0].health, all[0].done),
+        (HealthState::Active, CheckDone::Restarted)
+    );
+    leaves(worker).await;
+}
+
+/// A record on the host that is left from a moved or restored database keeps the checker out once, not for ever.
+#[tokio::test(start_paused = true)]
+async fn a_record_that_outranks_the_checker_is_replaced_and_told() {
+    let world = World::new(3).await;
+    let ours = world.store.id().to_string();
+    let records = [
+        (ours.as_str(), 40, 41),
+        ("other", 7, 8),
+        ("other", i64::MAX, 2),
+    ];
+    for (number, (store, epoch, _)) in (1..).zip(records) {
+        stop(&world, number);
+        world.fleet.change(&name_of(number), |host| {
+            host.fence = Some((store.to_owned(), epoch));
+        });
+    }
+    let (_, _, worker, sweeper) = sweeping(&world, SweepSettings::default()).await;
+    let all = sweeper.sweep_once(true, None).await.unwrap();
+    for (number, (store, epoch, raised)) in (1..).zip(records) {
+        let checked = &all[number - 1];
+        assert_eq!(
+            (checked.health, checked.done),
+            (HealthState::Active, CheckDone::Restarted),
+            "{store} {epoch}: {}",
+            checked.message
+        );
+        assert_eq!(host(&world, number).fence, Some((ours.clone(), raised)));
+    }
+    let events = world.store.events_after(Seq(0), None, 1000).await.unwrap();
+    let told = events.iter().filter(|event| {
+        let message = event.message.as_deref().unwrap_or_default();
+        message.contains("on record for store")
+    });
+    assert_eq!(told.count(), 3);
+    // Updates go on from there.
+    world.forget();
+    let record = run(&world.orchestrator(), in_one_go()).await;
+    assert_eq!(record.state, RolloutState::Completed);
+    world.check_truth(record.id).await;
+    leaves(worker).await;
 }

@@ -12,6 +12,7 @@ mod health;
 mod health_races;
 mod leaving;
 mod process;
+mod process_health;
 mod process_network;
 mod process_store;
 mod real_time;

@@ -8,6 +8,7 @@ use ssh_exec::{
     ConnectError, Endpoint, HostKeys, Identity, RemoteCommand, Reply, ScriptedTransport,
     SessionError,
 };
+use tokio::time::Instant;
 
 use super::answers::{Answer, Extent, answer};
 use super::host::{SimCommand, SimHost, SimOrigin, SimWhat};
@@ -158,11 +159,23 @@ impl State {
             ran,
             changed: changed(&before, host),
         });
-        match host.takes.get(command.name()) {
-            Some(time) if ran => reply.after(*time),
-            _ => reply,
+        if ran {
+            reply.after(duration(host, command))
+        } else {
+            reply
         }
     }
+}
+
+/// How long it takes a command that runs, which keeps the lock for so long if it needs it.
+fn duration(host: &mut SimHost, command: &RemoteCommand) -> Duration {
+    let takes = host.takes.get(command.name()).copied().unwrap_or_default();
+    if command.guard().is_none() {
+        return takes;
+    }
+    let all = host.is_locked_for() + takes;
+    host.locked_until = (!all.is_zero()).then(|| Instant::now() + all);
+    all
 }
 
 /// The reply, and whether the body ran.
@@ -191,9 +204,15 @@ fn receive(
         Some(SimWhat::Locked) => host.locked = true,
         _ => {}
     }
-    let busy = host.locked || what == Some(SimWhat::Busy);
-    if command.guard().is_some() && busy {
-        return (Reply::exit(75, &[("guard", "busy")]), false);
+    if let Some(guard) = command.guard() {
+        let busy = Reply::exit(75, &[("guard", "busy")]);
+        let wait = Duration::from_secs(u64::from(guard.wait_seconds));
+        if host.locked || what == Some(SimWhat::Busy) {
+            return (busy, false);
+        }
+        if host.is_locked_for() > wait {
+            return (busy.after(wait), false);
+        }
     }
     if let Some(refusal) = fence(host, command) {
         return (refusal, false);

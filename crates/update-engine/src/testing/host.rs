@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fleet_types::CommitHash;
+use tokio::time::Instant;
 
 /// What a commit does on a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -115,6 +116,8 @@ pub struct SimHost {
     pub unit_loaded: bool,
     /// A command that never ends holds the lock.
     pub locked: bool,
+    /// A command that takes its time holds the lock until then, whatever has become of who sent it.
+    pub locked_until: Option<Instant>,
     /// The record of who spoke last: store and epoch.
     pub fence: Option<(String, i64)>,
     /// Connections are refused while this is more than 0; each try takes one off.
@@ -204,6 +207,7 @@ impl SimHost {
             sudo: true,
             unit_loaded: true,
             locked: false,
+            locked_until: None,
             fence: None,
             refuses_connections: 0,
             takes: BTreeMap::new(),
@@ -233,6 +237,13 @@ impl SimHost {
             self.running.as_ref(),
         ];
         all.iter().all(|part| *part == Some(commit)) && self.edited.is_empty()
+    }
+
+    /// How long the lock is held from now on.
+    pub(super) fn is_locked_for(&self) -> Duration {
+        self.locked_until.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        })
     }
 
     /// Whether any command has changed anything.

@@ -59,10 +59,26 @@ impl Health for DieselStore {
         ))
     }
 
-    async fn health_settle(&self, lease: &HealthLease, seen: HealthSeen) -> Result<(), LeaseError> {
+    async fn health_raise(
+        &self,
+        lease: &HealthLease,
+        on_record: FenceSeen,
+    ) -> Result<HealthLease, LeaseError> {
+        let lease = lease.clone();
+        run!(self, write Health, |conn, work, q| q::health::health_raise(
+            conn, work, &lease, &on_record
+        ))
+    }
+
+    async fn health_settle(
+        &self,
+        lease: &HealthLease,
+        seen: HealthSeen,
+        restart: RestartSent,
+    ) -> Result<(), LeaseError> {
         let lease = lease.clone();
         run!(self, write Health, |conn, work, q| q::health::health_settle(
-            conn, work, &lease, &seen
+            conn, work, &lease, &seen, restart
         ))
     }
 }

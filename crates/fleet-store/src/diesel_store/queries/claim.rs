@@ -157,7 +157,7 @@ fn take(
         diesel::update(stages::table.find((&attempt.rollout, attempt.stage)))
             .set(stages::updating.eq(stages::updating + 1)),
     )?;
-    let claimed = claimed(conn, rollout, &attempt, &host, worker)?;
+    let claimed = claimed(conn, work, rollout, &attempt, &host, worker)?;
     work.tell(Event {
         from: host.current_version,
         ..about(EventKind::HostStarted, &attempt, work)?
@@ -179,6 +179,7 @@ pub(crate) fn about(kind: EventKind, attempt: &AttemptRow, work: &Work) -> Resul
 
 fn claimed(
     conn: &mut Conn,
+    work: &Work,
     rollout: &RolloutRow,
     attempt: &AttemptRow,
     host: &HostRow,
@@ -190,6 +191,7 @@ fn claimed(
         .get_result(conn)?;
     let record = attempt.record(&spec)?;
     let policy = rollout.policy()?;
+    let restarted_lately = health::restarted_lately(conn, work, &host.id)?;
     Ok(Claimed {
         lease: HostLease {
             rollout: record.rollout,
@@ -202,6 +204,7 @@ fn claimed(
         settle: policy.settle,
         concurrency: policy.concurrency,
         kind: rollout.kind()?,
+        restarted_lately,
     })
 }
 
@@ -279,7 +282,7 @@ fn take_over(
         .find(&attempt.rollout)
         .select(RolloutRow::as_select())
         .get_result(conn)?;
-    let claimed = claimed(conn, &rollout, &attempt, &host, worker)?;
+    let claimed = claimed(conn, work, &rollout, &attempt, &host, worker)?;
     work.tell(Event {
         step: attempt.step.clone(),
         message: Some("its worker is gone; another one goes on".to_owned()),

@@ -7,15 +7,21 @@ use diesel::prelude::*;
 use fleet_types::{Epoch, Event, EventKind, HostId, Timestamp, WorkerId, printable};
 
 use super::claim::UPDATE;
+use super::record::raised;
 use super::{Conn, workers};
 use crate::diesel_store::rows::{HostRow, LastAttempt};
 use crate::diesel_store::schema::{attempts, health_checks, health_restarts, hosts};
 use crate::diesel_store::work::{Answer, Work, millis, refuse, widen};
 use crate::error::LeaseError;
-use crate::records::{Due, HealthLease, HealthSeen, RestartLimit, RestartTurn, Turns};
+use crate::records::{
+    Due, FenceSeen, HealthLease, HealthSeen, RestartLimit, RestartSent, RestartTurn, Turns,
+};
 
 /// What a host is leased for when its service is restarted outside of a rollout.
 pub(crate) const HEALTH: &str = "health";
+/// For so long after it was counted, a restart may still be under way on the host: it may have waited for a connection
+/// and for the host's lock, and ends only by the unit's own limits.
+const RESTART_REMAINS_MS: i64 = 20 * 60_000;
 
 pub(crate) fn health_due(
     conn: &mut Conn,
@@ -290,14 +296,59 @@ pub(crate) fn health_restart(
     ))
 }
 
+pub(crate) fn health_raise(
+    conn: &mut Conn,
+    work: &mut Work,
+    lease: &HealthLease,
+    on_record: &FenceSeen,
+) -> Answer<HealthLease, LeaseError> {
+    let row = held(conn, work, lease)?;
+    let epoch = raised(lease.epoch, on_record.above)?;
+    diesel::update(hosts::table.find(&row.id))
+        .set(hosts::lease_epoch.eq(epoch.0))
+        .execute(conn)?;
+    diesel::update(health_restarts::table.find((&row.id, lease.epoch.0)))
+        .set(health_restarts::epoch.eq(epoch.0))
+        .execute(conn)?;
+    let (store, seen) = (&on_record.store, on_record.epoch);
+    let message = format!(
+        "the host was on record for store {store} at epoch {seen}; to restart its service, its record is replaced by this store at epoch {epoch}"
+    );
+    work.tell(Event {
+        host: Some(row.name),
+        status: Some(row.health),
+        message: Some(printable(&message)),
+        ..Event::new(EventKind::HostHealth, work.now())
+    });
+    Ok(HealthLease {
+        epoch,
+        ..lease.clone()
+    })
+}
+
+/// Whether a restart that was counted may still be under way.
+pub(super) fn restarted_lately(conn: &mut Conn, work: &Work, host: &str) -> QueryResult<bool> {
+    let since = work.now().0.saturating_sub(RESTART_REMAINS_MS);
+    let lately = health_restarts::table
+        .filter(health_restarts::host.eq(host))
+        .filter(health_restarts::at.gt(since))
+        .select(health_restarts::epoch);
+    let found: Option<i64> = one!(conn, lately).optional()?;
+    Ok(found.is_some())
+}
+
 pub(crate) fn health_settle(
     conn: &mut Conn,
     work: &mut Work,
     lease: &HealthLease,
     seen: &HealthSeen,
+    restart: RestartSent,
 ) -> Answer<(), LeaseError> {
     let row = held(conn, work, lease)?;
     write(conn, work, &row, seen)?;
+    if restart == RestartSent::No {
+        diesel::delete(health_restarts::table.find((&row.id, lease.epoch.0))).execute(conn)?;
+    }
     diesel::update(hosts::table.find(&row.id))
         .set((
             hosts::lease_worker.eq(None::<String>),

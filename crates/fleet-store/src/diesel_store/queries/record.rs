@@ -362,18 +362,23 @@ pub(crate) fn attempt_raise(
     above: Epoch,
 ) -> Answer<HostLease, LeaseError> {
     let attempt = owned(conn, work, lease)?;
-    // What is on the host is from outside: a number that leaves no room above it is refused.
-    let Some(epoch) = above.0.max(lease.epoch.0).checked_add(1) else {
-        return refuse(LeaseError::Store(crate::error::StoreError::Database {
-            cause: format!("the epoch {above} on the host leaves none above it"),
-        }));
-    };
+    let epoch = raised(lease.epoch, above)?;
     update!(
         conn,
-        diesel::update(hosts::table.find(&attempt.host)).set(hosts::lease_epoch.eq(epoch))
+        diesel::update(hosts::table.find(&attempt.host)).set(hosts::lease_epoch.eq(epoch.0))
     )?;
     Ok(HostLease {
-        epoch: Epoch(epoch),
+        epoch,
         ..lease.clone()
     })
+}
+
+/// One above both. What is on the host is from outside: a number that leaves no room above it is refused.
+pub(super) fn raised(own: Epoch, above: Epoch) -> Answer<Epoch, LeaseError> {
+    match above.0.max(own.0).checked_add(1) {
+        Some(epoch) => Ok(Epoch(epoch)),
+        None => refuse(LeaseError::Store(crate::error::StoreError::Database {
+            cause: format!("the epoch {above} on the host leaves none above it"),
+        })),
+    }
 }

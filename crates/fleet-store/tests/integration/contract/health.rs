@@ -188,9 +188,13 @@ pub(crate) async fn a_restart_keeps_the_updater_waiting(place: &Place) {
         epoch: lease.epoch,
         ..seen(&turn, HealthState::Active)
     };
-    store.health_settle(&lease, end.clone()).await.unwrap();
+    let sent = RestartSent::Perhaps;
+    store
+        .health_settle(&lease, end.clone(), sent)
+        .await
+        .unwrap();
     assert!(matches!(
-        store.health_settle(&lease, end).await,
+        store.health_settle(&lease, end, sent).await,
         Err(LeaseError::Lost { .. })
     ));
     claim(&store, id, updater).await;
@@ -269,7 +273,8 @@ pub(crate) async fn restarts_are_counted(place: &Place) {
             epoch: lease.epoch,
             ..seen(&turn, HealthState::Unhealthy)
         };
-        store.health_settle(&lease, end).await.unwrap();
+        let sent = RestartSent::Perhaps;
+        store.health_settle(&lease, end, sent).await.unwrap();
     }
     // The window is longer than any lease.
     place.clock.advance(limit.window);
@@ -283,6 +288,135 @@ pub(crate) async fn restarts_are_counted(place: &Place) {
         store.health_restart(&lease, limit).await.unwrap(),
         RestartTurn::Go(1)
     );
+}
+
+/// Takes the host, counts a restart, and gives the host back.
+async fn restart(store: &DieselStore, checker: WorkerId, sent: RestartSent) -> RestartTurn {
+    let mut turns = store
+        .health_due(checker, EVERY, 1, Turns::All)
+        .await
+        .unwrap();
+    let turn = turns.remove(0);
+    let lease = store
+        .health_claim(checker, turn.host.id, None)
+        .await
+        .unwrap()
+        .unwrap();
+    let limit = RestartLimit::default();
+    let nth = store.health_restart(&lease, limit).await.unwrap();
+    let end = HealthSeen {
+        epoch: lease.epoch,
+        ..seen(&turn, HealthState::Inactive)
+    };
+    store.health_settle(&lease, end, sent).await.unwrap();
+    nth
+}
+
+pub(crate) async fn restarts_that_were_not_sent_do_not_count(place: &Place) {
+    let store = place.store().await;
+    add_hosts(&store, 1).await;
+    let checker = checker(&store).await;
+    for (sent, nth) in [
+        (RestartSent::No, 1),
+        (RestartSent::No, 1),
+        (RestartSent::Perhaps, 1),
+        (RestartSent::No, 2),
+        (RestartSent::Perhaps, 2),
+        (RestartSent::Perhaps, 3),
+    ] {
+        assert_eq!(
+            restart(&store, checker, sent).await,
+            RestartTurn::Go(nth),
+            "{sent:?}"
+        );
+    }
+    let used_up = restart(&store, checker, RestartSent::No).await;
+    assert_eq!(used_up, RestartTurn::UsedUp);
+}
+
+pub(crate) async fn a_checker_can_outrank_what_the_host_has_on_record(place: &Place) {
+    let store = place.store().await;
+    let hosts = add_hosts(&store, 1).await;
+    let checker = checker(&store).await;
+    let turn = due(&store, checker, 1).await.remove(0);
+    let claim = async || {
+        store
+            .health_claim(checker, hosts[0].id, None)
+            .await
+            .unwrap()
+            .unwrap()
+    };
+    let lease = claim().await;
+    let limit = RestartLimit::default();
+    assert_eq!(
+        store.health_restart(&lease, limit).await.unwrap(),
+        RestartTurn::Go(1)
+    );
+    let on_record = |above| FenceSeen {
+        store: "other\u{1b}".to_owned(),
+        epoch: 40,
+        above: fleet_types::Epoch(above),
+    };
+    assert!(
+        store
+            .health_raise(&lease, on_record(i64::MAX))
+            .await
+            .is_err()
+    );
+    let raised = store.health_raise(&lease, on_record(40)).await.unwrap();
+    assert_eq!(raised.epoch.0, 41);
+    assert_eq!(told(&store).await, ["unknown"]);
+    // Who holds the old one holds nothing.
+    let end = HealthSeen {
+        epoch: raised.epoch,
+        ..seen(&turn, HealthState::Inactive)
+    };
+    for refused in [
+        store.health_raise(&lease, on_record(40)).await.map(drop),
+        store
+            .health_settle(&lease, end.clone(), RestartSent::No)
+            .await,
+    ] {
+        assert!(matches!(refused, Err(LeaseError::Lost { .. })));
+    }
+    // The restart that was counted before is the same one.
+    store
+        .health_settle(&raised, end, RestartSent::No)
+        .await
+        .unwrap();
+    let again = claim().await;
+    assert_eq!(again.epoch.0, 42);
+    assert_eq!(
+        store.health_restart(&again, limit).await.unwrap(),
+        RestartTurn::Go(1)
+    );
+}
+
+pub(crate) async fn an_update_is_told_of_a_restart_just_before(place: &Place) {
+    let store = place.store().await;
+    let hosts = add_hosts(&store, 4).await;
+    let checker = checker(&store).await;
+    for sent in [
+        RestartSent::Perhaps,
+        RestartSent::No,
+        RestartSent::Perhaps,
+        RestartSent::Perhaps,
+    ] {
+        restart(&store, checker, sent).await;
+    }
+    let (id, _) = start(&store, one_stage(&hosts)).await;
+    for (name, minutes, expected) in [
+        ("h001", 0, true),
+        ("h002", 0, false),
+        ("h003", 19, true),
+        ("h004", 2, false),
+    ] {
+        place.clock.advance(Duration::from_secs(60 * minutes));
+        let updater = self::checker(&store).await;
+        let claimed = claim(&store, id, updater).await;
+        assert_eq!(claimed.attempt.name.as_str(), name);
+        assert_eq!(claimed.restarted_lately, expected, "{name}");
+    }
 }
 
 pub(crate) async fn who_needs_a_person_is_only_looked_at(place: &Place) {

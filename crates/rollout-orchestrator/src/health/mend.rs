@@ -1,0 +1,185 @@
+//! A service that is down is started again, under the host's lease.
+
+use std::time::Duration;
+
+use fleet_store::{Due, FenceSeen, HealthLease, HealthSeen, LeaseError, RestartSent, RestartTurn};
+use fleet_types::{HealthState, printable};
+use health_checker::{Restarted, Seen, restart};
+use ssh_exec::{Endpoint, HostGuard};
+use tokio::time::{sleep, timeout};
+use update_engine::GuardSpec;
+
+use super::check::{Check, Nothing, checked, written};
+use super::judge::{after_restart, shown};
+use super::{CheckDone, Checked, SweepSettings};
+
+/// How long a restart may take, with the waits for connections, and when its answer is lost.
+const RESTART: Duration = Duration::from_secs(1200);
+/// How often the host's record may turn out to outrank us.
+const RAISES: u32 = 3;
+/// How long the host's lock is waited for, in seconds: a command left behind may hold it.
+const LOCK_WAIT: u32 = 30;
+/// Between two tries to give a host back.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The host, held to restart its service.
+struct Hold {
+    lease: HealthLease,
+    /// Whether the restart that was counted may have come to the host.
+    restart: RestartSent,
+}
+
+impl Check {
+    /// Holds the host from here on, and gives it back whatever comes.
+    pub(super) async fn mend(
+        &self,
+        due: &Due,
+        endpoint: &Endpoint,
+        first: Seen,
+        lease: HealthLease,
+    ) -> Result<Checked, Nothing> {
+        let mut hold = Hold {
+            lease,
+            restart: RestartSent::No,
+        };
+        let (seen, done) =
+            self.mended(due, endpoint, &mut hold)
+                .await
+                .unwrap_or_else(|Nothing(why)| {
+                    tracing::warn!(host = %due.host.name, %why, "a restart was broken off");
+                    let health = shown(due.host.health, first.health);
+                    (Seen { health, ..first }, CheckDone::Looked)
+                });
+        self.settle(due, &hold, &seen).await?;
+        Ok(checked(due, seen.health, seen.message, done))
+    }
+
+    async fn mended(
+        &self,
+        due: &Due,
+        endpoint: &Endpoint,
+        hold: &mut Hold,
+    ) -> Result<(Seen, CheckDone), Nothing> {
+        // Since the first look a rollout may have come and gone.
+        let mut seen = self.probe(due, endpoint).await?;
+        if !seen.can_be_restarted {
+            seen.health = shown(due.host.health, seen.health);
+            return Ok((seen, CheckDone::Looked));
+        }
+        let limit = self.settings.limit;
+        let turn = self.health.health_restart(&hold.lease, limit).await;
+        let nth = match turn.map_err(|error| self.trouble(error))? {
+            RestartTurn::Go(nth) => nth,
+            RestartTurn::UsedUp => {
+                seen.health = HealthState::Unhealthy;
+                seen.message = given_up(&seen.message, self.settings);
+                return Ok((seen, CheckDone::UsedUp));
+            }
+        };
+        tracing::info!(host = %due.host.name, nth, was = %seen.message, "restarting a service that is down");
+        match self.restart(due, endpoint, hold).await? {
+            Restarted::Done(mut seen) => {
+                seen.health = after_restart(nth, limit, seen.health);
+                if seen.health == HealthState::Unhealthy {
+                    seen.message = given_up(&seen.message, self.settings);
+                }
+                return Ok((seen, CheckDone::Restarted));
+            }
+            Restarted::NotDone(now) => seen = now,
+            Restarted::Fenced { store, epoch } => {
+                let why = format!("another worker drives it (store {store}, epoch {epoch})");
+                seen.message = printable(&format!("{}; not restarted: {why}", seen.message));
+            }
+            Restarted::Unwatched(withheld) => return Err(Nothing(withheld.to_string())),
+        }
+        seen.health = shown(due.host.health, seen.health);
+        Ok((seen, CheckDone::Looked))
+    }
+
+    /// Sends the restart. A record on the host that outranks us is replaced, as far as the store says that the host is
+    /// ours: it is left from a moved or restored database, and would keep us out for ever.
+    async fn restart(
+        &self,
+        due: &Due,
+        endpoint: &Endpoint,
+        hold: &mut Hold,
+    ) -> Result<Restarted, Nothing> {
+        let (mut raises, mut replace) = (0, None);
+        loop {
+            let own = GuardSpec {
+                store: self.slots.store.id().to_string(),
+                epoch: hold.lease.epoch.0,
+            };
+            match self.send(due, endpoint, hold, replace.take()).await? {
+                Restarted::Fenced { store, epoch } if raises < RAISES => {
+                    raises += 1;
+                    let on_record = FenceSeen {
+                        above: own.above(epoch),
+                        store: store.clone(),
+                        epoch,
+                    };
+                    tracing::warn!(host = %due.host.name, store, epoch, "the record on the host outranks us; replacing it");
+                    let raised = self.health.health_raise(&hold.lease, on_record).await;
+                    hold.lease = raised.map_err(|error| self.trouble(error))?;
+                    replace = Some((store, epoch));
+                }
+                restarted => return Ok(restarted),
+            }
+        }
+    }
+
+    /// Sends it once, and notes whether it may have come to the host.
+    async fn send(
+        &self,
+        due: &Due,
+        endpoint: &Endpoint,
+        hold: &mut Hold,
+        replace: Option<(String, i64)>,
+    ) -> Result<Restarted, Nothing> {
+        let app = &due.host.spec.app;
+        let guard = HostGuard {
+            repo: app.repo.as_str().to_owned(),
+            store: self.slots.store.id().to_string(),
+            epoch: hold.lease.epoch.0,
+            replace,
+            wait_seconds: LOCK_WAIT,
+        };
+        let settle = self.settings.settle;
+        let restarting = restart(&self.transport, endpoint, &app.service, guard, settle);
+        hold.restart = RestartSent::Perhaps;
+        let Ok(restarted) = timeout(RESTART, restarting).await else {
+            return Err(Nothing("the restart took too long".to_owned()));
+        };
+        if !matches!(restarted, Ok(Restarted::Done(_) | Restarted::Unwatched(_))) {
+            hold.restart = RestartSent::No;
+        }
+        restarted.map_err(|withheld| Nothing(withheld.to_string()))
+    }
+
+    /// A host that is not given back can be had by no rollout for as long as this worker lives.
+    async fn settle(&self, due: &Due, hold: &Hold, seen: &Seen) -> Result<(), Nothing> {
+        let Hold { lease, restart } = hold;
+        loop {
+            let seen = HealthSeen {
+                epoch: lease.epoch,
+                ..written(due, seen.health, seen.message.clone())
+            };
+            match self.health.health_settle(lease, seen, *restart).await {
+                Ok(()) => return Ok(()),
+                Err(LeaseError::Store(error)) if !self.slots.lease.is_lost() => {
+                    tracing::warn!(host = %due.host.name, %error, "a host could not be given back; trying again");
+                }
+                Err(error) => return Err(Nothing(error.to_string())),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+fn given_up(message: &str, settings: SweepSettings) -> String {
+    let (restarts, minutes) = (
+        settings.limit.restarts,
+        settings.limit.window.as_secs().div_ceil(60),
+    );
+    format!("not up after {restarts} restarts in {minutes} min: {message}")
+}
