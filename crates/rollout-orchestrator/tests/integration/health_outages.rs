@@ -1,0 +1,98 @@
+//! The sweep on a store that fails some calls.
+
+use std::time::Duration;
+
+use fleet_store::Inventory;
+use fleet_types::*;
+use rollout_orchestrator::*;
+use tokio::time::sleep;
+
+use crate::health::{stop, sweeping};
+use crate::process::Cut;
+use crate::world::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// More calls than the store gets in the time that is watched, at the pace of a process with nothing else to do.
+const CALLS: usize = 40;
+
+async fn health(world: &World, number: usize) -> HealthState {
+    let name = name_of(number).parse().unwrap();
+    world.store.host_get(&name).await.unwrap().unwrap().health
+}
+
+/// Nobody holds a host that nobody works on: an update of all of them goes through.
+async fn updates_go_through(world: &World, what: &str) {
+    world.forget();
+    let (id, mut worker) = begin(&world.orchestrator(), in_one_go()).await;
+    let finished = tokio::time::timeout(120 * SECOND, worker.finished()).await;
+    assert!(finished.is_ok(), "{what}: {:?}", world.outcomes(id).await);
+    let all = ["web-01 success/updated", "web-02 success/updated"];
+    assert_eq!(world.outcomes(id).await, all, "{what}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_delays_the_sweep_and_no_more() {
+    for number in 1..=CALLS {
+        for cut in [Cut::Before(number), Cut::After(number)] {
+            let what = format!("{cut:?}");
+            let world = World::new(2).await;
+            stop(&world, 2);
+            let (process, _, mut worker, sweeper) =
+                sweeping(&world, SweepSettings::default()).await;
+            let before = process.store_calls();
+            assert!(before < 5, "{before} calls before the sweep began");
+            process.is_cut(match cut {
+                Cut::Before(number) => Cut::Before(before + number),
+                Cut::After(number) => Cut::After(before + number),
+            });
+            let sweep = tokio::spawn(async move { sweeper.run().await });
+            // Two turns at most: the first may be lost with the answer to the question whose it is.
+            sleep(150 * SECOND).await;
+            assert!(
+                process.store_calls() > before + CALLS,
+                "{what}: it came to that"
+            );
+            assert!(
+                world.fleet.host(&name_of(2)).unwrap().running.is_some(),
+                "{what}"
+            );
+            for host in [1, 2] {
+                assert_eq!(health(&world, host).await, HealthState::Active, "{what}");
+            }
+            updates_go_through(&world, &what).await;
+            worker.stop(SECOND);
+            worker.finished().await.unwrap();
+            sweep.await.unwrap();
+            world.check_all_left().await;
+        }
+    }
+}
+
+/// Away for a moment, for longer than a lease, and for long: with the store, the sweep is back.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_for_a_while_only_delays_the_sweep() {
+    for seconds in [3, 40, 600] {
+        let world = World::new(2).await;
+        let (process, _, mut worker, sweeper) = sweeping(&world, SweepSettings::default()).await;
+        let sweep = tokio::spawn(async move { sweeper.run().await });
+        sleep(90 * SECOND).await;
+        process.cut_off(true);
+        stop(&world, 1);
+        sleep(seconds * SECOND).await;
+        process.cut_off(false);
+        sleep(120 * SECOND).await;
+        for host in [1, 2] {
+            assert_eq!(
+                health(&world, host).await,
+                HealthState::Active,
+                "{seconds} s"
+            );
+        }
+        assert!(world.fleet.host(&name_of(1)).unwrap().running.is_some());
+        updates_go_through(&world, &format!("away for {seconds} s")).await;
+        worker.stop(SECOND);
+        worker.finished().await.unwrap();
+        sweep.await.unwrap();
+        world.check_all_left().await;
+    }
+}
