@@ -85,6 +85,7 @@ mod manual {
     use std::time::Duration;
 
     use fleet_types::Timestamp;
+    use tokio::time::Instant;
     use uuid::Uuid;
 
     use super::{Clock, LeaseMoment};
@@ -100,30 +101,60 @@ mod manual {
         boot: i64,
         boots: u32,
         ids: u64,
+        /// Up to which moment of tokio's clock they have gone along; `None` where they stand still.
+        ticked: Option<Instant>,
+    }
+
+    impl Hands {
+        fn advance(&mut self, by: Duration) {
+            let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+            self.wall = self.wall.saturating_add(by);
+            self.boot = self.boot.saturating_add(by);
+        }
+
+        fn tick(&mut self) {
+            if let Some(since) = self.ticked {
+                let whole = Duration::from_millis(
+                    since.elapsed().as_millis().try_into().unwrap_or(u64::MAX),
+                );
+                self.ticked = Some(since + whole);
+                self.advance(whole);
+            }
+        }
     }
 
     impl ManualClock {
         /// Stands at 2026-01-01 00:00:00 UTC, in its first boot.
         #[must_use]
         pub fn new() -> Self {
+            Self::from(None)
+        }
+
+        /// Begins as [`ManualClock::new`] does and goes on with tokio's clock, which a test may pause.
+        #[must_use]
+        pub fn ticking() -> Self {
+            Self::from(Some(Instant::now()))
+        }
+
+        fn from(ticked: Option<Instant>) -> Self {
             Self(Arc::new(Mutex::new(Hands {
                 wall: 1_767_225_600_000,
                 boot: 1_000_000,
                 boots: 1,
                 ids: 0,
+                ticked,
             })))
         }
 
         fn hands(&self) -> MutexGuard<'_, Hands> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+            let mut hands = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            hands.tick();
+            hands
         }
 
         /// Both clocks go on by this much.
         pub fn advance(&self, by: Duration) {
-            let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-            let mut hands = self.hands();
-            hands.wall = hands.wall.saturating_add(by);
-            hands.boot = hands.boot.saturating_add(by);
+            self.hands().advance(by);
         }
 
         /// Sets the wall clock, as an administrator or a time server may; leases must not notice.

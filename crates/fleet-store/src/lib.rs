@@ -46,6 +46,8 @@ mod error;
 #[cfg(feature = "diesel")]
 mod process;
 mod records;
+#[cfg(feature = "testing")]
+mod testing;
 
 pub use api::{
     Access, AdminStore, Attempts, Audit, Claim, Feed, Health, Idle, Inventory, Lists, Rollouts,
@@ -63,3 +65,5 @@ pub use process::ManualProcesses;
 #[cfg(feature = "diesel")]
 pub use process::{Processes, SystemProcesses};
 pub use records::*;
+#[cfg(feature = "testing")]
+pub use testing::sample_host;

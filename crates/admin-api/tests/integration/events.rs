@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use admin_api::ApiSettings;
 use axum::body::{Body, BodyDataStream};
-use fleet_store::{Access, Feed, Inventory, Lists};
+use fleet_store::{Access, Feed, Inventory, Lists, sample_host};
 use fleet_types::{Role, Seq};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -96,7 +96,7 @@ fn stream(token: &str, query: &str) -> Call {
 async fn add(world: &World, name: &str) {
     world
         .store
-        .host_add(vec![new_host(name)], &actor())
+        .host_add(vec![sample_host(name)], &actor())
         .await
         .unwrap();
 }

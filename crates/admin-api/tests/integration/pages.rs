@@ -307,7 +307,7 @@ async fn hosts_are_added_changed_imported_and_removed_with_forms() {
 #[tokio::test]
 async fn what_comes_from_outside_is_shown_as_text() {
     let world = World::new(2).await;
-    let mut host = new_host("evil");
+    let mut host = sample_host("evil");
     host.owner = Some("<img src=x onerror=alert(1)>".into());
     host.spec.app.install = "echo '</textarea><script>alert(1)</script>'".into();
     world

@@ -1,7 +1,7 @@
 //! Every route, with every role, and with none.
 
 use admin_api::{Method, RULES, Rule};
-use fleet_store::Inventory;
+use fleet_store::{Inventory, sample_host};
 use fleet_types::{AuditResult, Right, Role};
 
 use crate::world::*;
@@ -167,13 +167,13 @@ async fn a_wrong_token_is_denied_and_put_on_record() {
 #[tokio::test]
 async fn an_owner_sees_their_own_instances_and_no_more_of_them() {
     let world = World::new(0).await;
-    let mut theirs = new_host("acme-1");
+    let mut theirs = sample_host("acme-1");
     theirs.owner = Some("acme".into());
-    let mut other = new_host("other-1");
+    let mut other = sample_host("other-1");
     other.owner = Some("other".into());
     world
         .store
-        .host_add(vec![theirs, other, new_host("nobody-1")], &actor())
+        .host_add(vec![theirs, other, sample_host("nobody-1")], &actor())
         .await
         .unwrap();
     let acme = world.token_as("acme", Role::Owner).await;

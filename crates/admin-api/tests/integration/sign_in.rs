@@ -215,7 +215,7 @@ async fn it_is_not_said_who_there_is() {
 async fn the_first_admin_comes_in_once_by_the_secret() {
     let world = World::new(0).await;
     let door = world.api.sign_in().unwrap();
-    let now = fleet_store::Clock::now(world.clock.as_ref());
+    let now = fleet_store::Clock::now(&world.clock);
     let secret = door
         .offer_setup(now, Duration::from_secs(3600))
         .await
@@ -248,16 +248,16 @@ async fn the_first_admin_comes_in_once_by_the_secret() {
 async fn two_servers_on_one_store_agree_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("rollout.db").display());
-    let clock = TestClock::new();
+    let clock = ManualClock::ticking();
     let open = || async {
         let options = StoreOptions {
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            clock: Arc::new(clock.clone()),
             ..StoreOptions::default()
         };
         Arc::new(DieselStore::open(&url, options).await.unwrap())
     };
-    let one = World::on(open().await, Arc::clone(&clock), 0, ApiSettings::default()).await;
-    let two = World::on(open().await, Arc::clone(&clock), 0, ApiSettings::default()).await;
+    let one = World::on(open().await, clock.clone(), 0, ApiSettings::default()).await;
+    let two = World::on(open().await, clock.clone(), 0, ApiSettings::default()).await;
     add_person(&one, "anna", Role::Operator).await;
     let signed = one
         .api

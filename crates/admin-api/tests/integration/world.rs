@@ -1,8 +1,7 @@
 //! One API over one store in memory, with people, tokens and a simulated fleet.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use admin_api::{AdminApi, ApiSettings, HostProcess, secrets};
@@ -18,58 +17,9 @@ use rollout_orchestrator::{
 };
 use serde_json::Value;
 use ssh_exec::Identity;
-use tokio::time::Instant;
 use tower::ServiceExt;
 use update_engine::testing::{SimFleet, SimHost, SimOrigin, SimRelease};
 use uuid::Uuid;
-
-/// The store's clock: tokio's, and what a test adds.
-#[derive(Debug)]
-pub(crate) struct TestClock {
-    zero: Instant,
-    ahead: AtomicI64,
-    ids: AtomicU64,
-}
-
-impl TestClock {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            zero: Instant::now(),
-            ahead: AtomicI64::new(0),
-            ids: AtomicU64::new(1),
-        })
-    }
-
-    pub(crate) fn advance(&self, by: std::time::Duration) {
-        self.ahead
-            .fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
-    }
-
-    fn millis(&self) -> i64 {
-        i64::try_from(self.zero.elapsed().as_millis()).unwrap() + self.ahead.load(Ordering::SeqCst)
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(1_767_225_600_000 + self.millis())
-    }
-    fn lease_moment(&self) -> LeaseMoment {
-        LeaseMoment {
-            era: "test".into(),
-            at: self.millis(),
-        }
-    }
-    fn rules_the_database(&self) -> bool {
-        true
-    }
-    fn fresh_id(&self) -> Uuid {
-        let count = self.ids.fetch_add(1, Ordering::SeqCst);
-        let mut tail = [0; 10];
-        tail[2..].copy_from_slice(&count.to_be_bytes());
-        uuid::Builder::from_unix_timestamp_millis(1_767_225_600_000, &tail).into_uuid()
-    }
-}
 
 /// The process around the API.
 #[derive(Debug, Default)]
@@ -97,7 +47,7 @@ impl HostProcess for TestProcess {
 pub(crate) struct World {
     pub(crate) store: Arc<DieselStore>,
     pub(crate) fleet: SimFleet,
-    pub(crate) clock: Arc<TestClock>,
+    pub(crate) clock: ManualClock,
     pub(crate) process: Arc<TestProcess>,
     pub(crate) orchestrator: Orchestrator,
     pub(crate) api: AdminApi,
@@ -109,32 +59,6 @@ pub(crate) fn actor() -> Actor {
     Actor::local("ann")
 }
 
-pub(crate) fn new_host(name: &str) -> NewHost {
-    NewHost {
-        name: name.parse().unwrap(),
-        spec: HostSpec {
-            address: format!("{name}.example").parse().unwrap(),
-            port: 22,
-            user: "deploy".parse().unwrap(),
-            key: None,
-            jump: Vec::new(),
-            app: AppSettings {
-                repo: "/srv/app".parse().unwrap(),
-                remote: "origin".parse().unwrap(),
-                branch: "main".parse().unwrap(),
-                install: "bun install".into(),
-                service: "app".parse().unwrap(),
-                verify: None,
-                generated: vec!["bun.lock".into()],
-                min_free_mib: 100,
-                timeouts: StepTimeouts::default(),
-            },
-        },
-        labels: BTreeMap::new(),
-        owner: None,
-    }
-}
-
 impl World {
     pub(crate) async fn new(hosts: usize) -> Self {
         Self::with(hosts, ApiSettings::default()).await
@@ -142,9 +66,9 @@ impl World {
 
     /// Hosts `web-001`…, one good release behind `main`.
     pub(crate) async fn with(hosts: usize, settings: ApiSettings) -> Self {
-        let clock = TestClock::new();
+        let clock = ManualClock::ticking();
         let store = Arc::new(DieselStore::in_memory_with(StoreOptions {
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            clock: Arc::new(clock.clone()),
             ..StoreOptions::default()
         }));
         Self::on(store, clock, hosts, settings).await
@@ -152,7 +76,7 @@ impl World {
 
     pub(crate) async fn on(
         store: Arc<DieselStore>,
-        clock: Arc<TestClock>,
+        clock: ManualClock,
         hosts: usize,
         mut settings: ApiSettings,
     ) -> Self {
@@ -166,7 +90,7 @@ impl World {
         for name in &names {
             fleet.add(name, SimHost::on(&old, &origin));
         }
-        let inventory = names.iter().map(|name| new_host(name)).collect();
+        let inventory = names.iter().map(|name| sample_host(name)).collect();
         store.host_add(inventory, &actor()).await.unwrap();
         let ssh = SshDefaults {
             identity: Some(Identity::File("/keys/default".into())),

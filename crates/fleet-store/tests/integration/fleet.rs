@@ -1,11 +1,9 @@
 //! Small fleets, plans and attempts for the cases.
 
-use std::collections::BTreeMap;
-
 use fleet_store::*;
 use fleet_types::{
-    AppSettings, AttemptStatus, CommitHash, HostEvent, Outcome, Policy, Previous, Reason,
-    RolloutId, RolloutKind, StepId, StepOutput, StepTimeouts, WorkerId,
+    AttemptStatus, CommitHash, HostEvent, Outcome, Policy, Previous, Reason, RolloutId,
+    RolloutKind, StepId, StepOutput, WorkerId,
 };
 
 pub(crate) fn commit(digit: char) -> CommitHash {
@@ -16,34 +14,13 @@ pub(crate) fn actor() -> Actor {
     Actor::local("anna")
 }
 
-pub(crate) fn host(name: &str) -> NewHost {
-    host_at(name, &format!("{name}.example.org"), "/srv/app")
-}
+pub(crate) use fleet_store::sample_host as host;
 
 pub(crate) fn host_at(name: &str, address: &str, repo: &str) -> NewHost {
-    NewHost {
-        name: name.parse().unwrap(),
-        spec: HostSpec {
-            address: address.parse().unwrap(),
-            port: 22,
-            user: "deploy".parse().unwrap(),
-            key: None,
-            jump: Vec::new(),
-            app: AppSettings {
-                repo: repo.parse().unwrap(),
-                remote: "origin".parse().unwrap(),
-                branch: "main".parse().unwrap(),
-                install: "bun install".to_owned(),
-                service: "app".parse().unwrap(),
-                verify: None,
-                generated: vec!["bun.lock".to_owned()],
-                min_free_mib: 200,
-                timeouts: StepTimeouts::default(),
-            },
-        },
-        labels: BTreeMap::new(),
-        owner: None,
-    }
+    let mut host = host(name);
+    host.spec.address = address.parse().unwrap();
+    host.spec.app.repo = repo.parse().unwrap();
+    host
 }
 
 pub(crate) fn worker(serves: bool) -> NewWorker {

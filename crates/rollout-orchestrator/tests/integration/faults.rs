@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_store::{Inventory, Workers};
+use fleet_store::{Inventory, Workers, sample_host};
 use fleet_types::*;
 use rollout_orchestrator::*;
 use ssh_exec::{ConnectError, Endpoint, RemoteCommand, SessionError, Transport};
@@ -45,7 +45,7 @@ async fn a_host_that_always_brings_the_program_down_is_given_up() {
 /// `web-03` has a key of its own.
 async fn with_a_key() -> World {
     let world = World::new(4).await;
-    let mut host = new_host("web-03");
+    let mut host = sample_host("web-03");
     host.spec.key = Some("/keys/web-03".into());
     world
         .store
@@ -154,7 +154,7 @@ fn somewhere(name: &str) -> Endpoint {
         identity: Some(ssh_exec::Identity::File("/keys/default".into())),
         ..SshDefaults::default()
     };
-    endpoint(&name.parse().unwrap(), &new_host(name).spec, &[], &ssh).unwrap()
+    endpoint(&name.parse().unwrap(), &sample_host(name).spec, &[], &ssh).unwrap()
 }
 
 /// A process that may have one connection open.

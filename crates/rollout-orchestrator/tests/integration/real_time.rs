@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_store::{DieselStore, StoreOptions};
+use fleet_store::{DieselStore, StoreOptions, sample_host};
 use fleet_types::*;
 use rollout_orchestrator::*;
 use ssh_exec::Identity;
@@ -32,7 +32,7 @@ async fn two_stores_on_one_file_share_a_rollout() {
         Orchestrator::new(Arc::new(store), Arc::new(world.network.clone()), settings)
     };
     let (one, two) = (orchestrator().await, orchestrator().await);
-    let hosts = world.names().iter().map(|name| new_host(name)).collect();
+    let hosts = world.names().iter().map(|name| sample_host(name)).collect();
     one.store().host_add(hosts, &actor()).await.unwrap();
     for name in world.names() {
         world.fleet.change(&name, |host| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleet_store::{NewHost, Store, VerbError};
+use fleet_store::{NewHost, Store, VerbError, sample_host};
 use fleet_types::*;
 use rollout_orchestrator::*;
 use tokio::time::{Instant, sleep};
@@ -200,7 +200,7 @@ async fn the_store_comes_and_goes() {
 async fn two_services_on_one_machine_are_never_updated_together() {
     let world = World::new(4).await;
     let twin = |name: &str, repo: &str| {
-        let mut host: NewHost = new_host(name);
+        let mut host: NewHost = sample_host(name);
         host.spec.address = "shared.example".parse().unwrap();
         host.spec.app.repo = repo.parse().unwrap();
         host

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use fleet_store::*;
 use fleet_types::*;
 use rollout_orchestrator::*;
 use ssh_exec::{Identity, ScriptedTransport};
-use tokio::time::Instant;
 use update_engine::testing::{SimFleet, SimHost, SimOrigin, SimRelease};
 use uuid::Uuid;
 
@@ -17,47 +15,12 @@ use crate::process::Process;
 use crate::process_network::ProcessTransport;
 use crate::process_store::ProcessStore;
 
-/// The store's clock: tokio's, and what a test adds while every process is frozen.
-#[derive(Debug)]
-pub(crate) struct TestClock {
-    zero: Instant,
-    ahead: AtomicI64,
-    ids: AtomicU64,
-}
-
-impl TestClock {
-    fn millis(&self) -> i64 {
-        let ticked = i64::try_from(self.zero.elapsed().as_millis()).unwrap();
-        ticked + self.ahead.load(Ordering::SeqCst)
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(1_767_225_600_000 + self.millis())
-    }
-    fn lease_moment(&self) -> LeaseMoment {
-        LeaseMoment {
-            era: "test".into(),
-            at: self.millis(),
-        }
-    }
-    fn rules_the_database(&self) -> bool {
-        true
-    }
-    fn fresh_id(&self) -> Uuid {
-        let count = self.ids.fetch_add(1, Ordering::SeqCst);
-        let mut tail = [0; 10];
-        tail[2..].copy_from_slice(&count.to_be_bytes());
-        uuid::Builder::from_unix_timestamp_millis(1_767_225_600_000, &tail).into_uuid()
-    }
-}
-
 pub(crate) struct World {
     pub(crate) fleet: SimFleet,
     pub(crate) store: Arc<DieselStore>,
     pub(crate) network: ScriptedTransport,
-    pub(crate) clock: Arc<TestClock>,
+    /// Goes with tokio's; [`World::freeze`] sets it ahead.
+    pub(crate) clock: ManualClock,
     /// What was before that.
     pub(crate) oldest: CommitHash,
     /// What every host runs at the beginning.
@@ -68,36 +31,6 @@ pub(crate) struct World {
 
 pub(crate) fn actor() -> Actor {
     Actor::local("ann")
-}
-
-pub(crate) fn app() -> AppSettings {
-    AppSettings {
-        repo: "/srv/app".parse().unwrap(),
-        remote: "origin".parse().unwrap(),
-        branch: "main".parse().unwrap(),
-        install: "bun install".into(),
-        service: "app".parse().unwrap(),
-        verify: None,
-        generated: vec!["bun.lock".into()],
-        min_free_mib: 100,
-        timeouts: StepTimeouts::default(),
-    }
-}
-
-pub(crate) fn new_host(name: &str) -> NewHost {
-    NewHost {
-        name: name.parse().unwrap(),
-        spec: HostSpec {
-            address: format!("{name}.example").parse().unwrap(),
-            port: 22,
-            user: "deploy".parse().unwrap(),
-            key: None,
-            jump: Vec::new(),
-            app: app(),
-        },
-        labels: BTreeMap::new(),
-        owner: None,
-    }
 }
 
 pub(crate) fn name_of(number: usize) -> String {
@@ -112,20 +45,16 @@ impl World {
         let old = origin.push("main", SimRelease::Good);
         let new = origin.push("main", SimRelease::Good);
         let fleet = SimFleet::new(origin.clone());
-        let clock = Arc::new(TestClock {
-            zero: Instant::now(),
-            ahead: AtomicI64::new(0),
-            ids: AtomicU64::new(1),
-        });
+        let clock = ManualClock::ticking();
         let store = Arc::new(DieselStore::in_memory_with(StoreOptions {
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            clock: Arc::new(clock.clone()),
             ..StoreOptions::default()
         }));
         for number in 1..=hosts {
             fleet.add(&name_of(number), SimHost::on(&old, &origin));
         }
         let inventory = (1..=hosts)
-            .map(|number| new_host(&name_of(number)))
+            .map(|number| sample_host(&name_of(number)))
             .collect();
         store.host_add(inventory, &actor()).await.unwrap();
         let network = fleet.transport();
@@ -202,9 +131,7 @@ impl World {
 
     /// Time goes on for the store while every process stands still.
     pub(crate) fn freeze(&self, time: Duration) {
-        self.clock
-            .ahead
-            .fetch_add(i64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
+        self.clock.advance(time);
     }
 
     pub(crate) async fn record(&self, id: RolloutId) -> RolloutRecord {

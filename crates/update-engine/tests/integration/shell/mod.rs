@@ -14,7 +14,7 @@ use crate::support::assert_ended;
 /// The attempt failed and said so, and nothing ran on the host that changes it.
 #[track_caller]
 fn assert_untouched(place: &Place, outcome: &Outcome, reason: Reason, said: &str) {
-    assert_ended(&outcome, AttemptStatus::Failed, reason);
+    assert_ended(outcome, AttemptStatus::Failed, reason);
     assert!(!outcome.touched && !outcome.needs_attention, "{outcome:?}");
     assert!(outcome.message.contains(said), "{outcome:?}");
     assert!(place.acts().is_empty(), "{:?}", place.acts());
