@@ -111,8 +111,8 @@ pub trait Rollouts: fmt::Debug + Send + Sync {
 /// One host's part, under a lease.
 #[async_trait]
 pub trait Attempts: fmt::Debug + Send + Sync {
-    /// Claims the next pending host of the current stage for this worker, in plan order. One write on the stage's row
-    /// decides, so that two processes never decide on old numbers. Skips hosts whose machine is being worked on, and hosts
+    /// Claims the next pending host of the current stage for this worker, in plan order. Under a lock on the rollout's
+    /// row, so that two processes never decide on old numbers. Skips hosts whose machine is being worked on, and hosts
     /// in `except` (their credential cannot be loaded here). Fails with [`LeaseError::Lost`] once the worker's lease ran out.
     async fn attempt_claim(
         &self,

@@ -94,7 +94,7 @@ impl Inspection {
         }
     }
 
-    /// The version and the branch, when there is a commit.
+    /// The version; none for a repository without a commit.
     pub(crate) fn head(&self) -> Option<&CommitHash> {
         self.tree.head.as_ref()
     }

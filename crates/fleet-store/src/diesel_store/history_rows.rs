@@ -121,14 +121,13 @@ pub(crate) struct WorkerRow {
     pub(crate) serves: bool,
     pub(crate) process: Option<String>,
     pub(crate) since: i64,
-    pub(crate) lease_era: String,
-    pub(crate) lease_until: i64,
-    pub(crate) gone_at: Option<i64>,
+    #[diesel(embed)]
+    pub(crate) lease: LeaseRow,
 }
 
-/// A worker's lease by itself.
-#[derive(Clone, Debug, Queryable, Selectable)]
-#[diesel(table_name = workers)]
+/// A worker's lease.
+#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = workers, treat_none_as_default_value = false)]
 pub(crate) struct LeaseRow {
     pub(crate) lease_era: String,
     pub(crate) lease_until: i64,
@@ -142,10 +141,6 @@ impl LeaseRow {
 }
 
 impl WorkerRow {
-    pub(crate) fn lease_stands(&self, moment: &LeaseMoment) -> bool {
-        self.gone_at.is_none() && *self.lease_era == *moment.era && self.lease_until > moment.at
-    }
-
     /// A process that cannot be read is one that cannot be judged: its lease alone counts.
     pub(crate) fn process(&self) -> Option<ProcessId> {
         serde_json::from_str(self.process.as_deref()?).ok()

@@ -104,15 +104,16 @@ impl DieselStore {
     }
 
     async fn open_postgres(postgres: Postgres, options: StoreOptions) -> Result<Self, StoreError> {
-        let failed = |database: &Postgres, cause: &str| StoreError::Open {
-            database: database.to_string(),
-            cause: cause.to_owned(),
+        let name = postgres.to_string();
+        let failed = |cause: String| StoreError::Open {
+            database: name.clone(),
+            cause,
         };
         if options.mode == Mode::Inline {
-            return Err(failed(&postgres, "calls can run inline on SQLite only"));
+            let cause = "calls can run inline on SQLite only";
+            return Err(failed(cause.to_owned()));
         }
         let inputs = inputs(&options);
-        let name = postgres.to_string();
         let (tell, told) = oneshot::channel();
         // Its connection blocks, which no thread of an async runtime may.
         let opening = std::thread::Builder::new().name("store-open".to_owned());
@@ -121,14 +122,10 @@ impl DieselStore {
             let _ = tell
                 .send(opened.and_then(|opened| assemble(postgres, opened, inputs, Mode::Threads)));
         });
-        let open = |cause: String| StoreError::Open {
-            database: name.clone(),
-            cause,
-        };
-        started.map_err(|error| open(error.to_string()))?;
+        started.map_err(|error| failed(error.to_string()))?;
         let (engine, parts) = told
             .await
-            .map_err(|_| open("a fault of this program".to_owned()))??;
+            .map_err(|_| failed("a fault of this program".to_owned()))??;
         Ok(Self::of(Engines::Postgres(engine), parts))
     }
 

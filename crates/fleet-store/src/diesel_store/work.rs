@@ -52,7 +52,7 @@ impl Work {
 
     /// Whether the worker's lease stands at `moment` and its process is not known dead.
     pub(crate) fn is_alive(&self, worker: &WorkerRow, moment: &LeaseMoment) -> bool {
-        worker.lease_stands(moment)
+        worker.lease.stands(moment)
             && !worker
                 .process()
                 .is_some_and(|process| self.inputs.processes.is_gone(&process))

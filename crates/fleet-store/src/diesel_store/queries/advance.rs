@@ -26,11 +26,15 @@ pub(crate) fn rollout_advance(conn: &mut Conn, work: &mut Work, id: &str) -> Ans
 }
 
 /// Locks the rollout's row: claims, outcomes, verbs and this all do, so none decides on old numbers.
-pub(crate) fn lock(conn: &mut Conn, id: &str) -> Answer<RolloutRow> {
-    let row: Option<RolloutRow> = locked!(rollouts::table.find(id).select(RolloutRow::as_select()))
+pub(super) fn find_locked(conn: &mut Conn, id: &str) -> QueryResult<Option<RolloutRow>> {
+    locked!(rollouts::table.find(id).select(RolloutRow::as_select()))
         .get_result(conn)
-        .optional()?;
-    row.map_or_else(
+        .optional()
+}
+
+/// The same for one that is there.
+pub(super) fn lock(conn: &mut Conn, id: &str) -> Answer<RolloutRow> {
+    find_locked(conn, id)?.map_or_else(
         || {
             refuse(StoreError::Database {
                 cause: format!("there is no rollout {id}"),
@@ -40,7 +44,7 @@ pub(crate) fn lock(conn: &mut Conn, id: &str) -> Answer<RolloutRow> {
     )
 }
 
-fn current_stage(conn: &mut Conn, rollout: &RolloutRow) -> QueryResult<StageRow> {
+pub(super) fn current_stage(conn: &mut Conn, rollout: &RolloutRow) -> QueryResult<StageRow> {
     stages::table
         .find((&rollout.id, rollout.stage))
         .select(StageRow::as_select())
@@ -138,15 +142,11 @@ fn close(conn: &mut Conn, work: &mut Work, stage: &StageRow, state: StageState) 
         diesel::update(stages::table.find((&stage.rollout, stage.position)))
             .set(stages::state.eq(state.as_str())),
     )?;
-    let message = format!(
-        "{} updated, {} unchanged, {} rolled back, {} failed, {} skipped",
-        stage.updated, stage.unchanged, stage.rolled_back, stage.failed, stage.skipped
-    );
     work.tell(Event {
         rollout: Some(crate::diesel_store::rows::word("stages", &stage.rollout)?),
         stage: u32::try_from(stage.position).ok(),
         status: Some(state.as_str().to_owned()),
-        message: Some(message),
+        message: Some(tally(std::slice::from_ref(stage))),
         ..Event::new(EventKind::StageFinished, work.now())
     });
     Ok(())
@@ -221,6 +221,19 @@ fn remember_bad(
     Ok(())
 }
 
+/// How many hosts of these stages ended how, for people.
+fn tally(stages: &[StageRow]) -> String {
+    let sum = |part: fn(&StageRow) -> i64| -> i64 { stages.iter().map(part).sum() };
+    format!(
+        "{} updated, {} unchanged, {} rolled back, {} failed, {} skipped",
+        sum(|stage| stage.updated),
+        sum(|stage| stage.unchanged),
+        sum(|stage| stage.rolled_back),
+        sum(|stage| stage.failed),
+        sum(|stage| stage.skipped),
+    )
+}
+
 fn finish(
     conn: &mut Conn,
     work: &mut Work,
@@ -236,17 +249,7 @@ fn finish(
             rollouts::finished_at.eq(now.0),
         ))
     )?;
-    let sum =
-        |part: fn(&StageRow) -> i64, stages: &[StageRow]| -> i64 { stages.iter().map(part).sum() };
-    let stages = all_stages(conn, &rollout.id)?;
-    let message = format!(
-        "{} updated, {} unchanged, {} rolled back, {} failed, {} skipped",
-        sum(|stage| stage.updated, &stages),
-        sum(|stage| stage.unchanged, &stages),
-        sum(|stage| stage.rolled_back, &stages),
-        sum(|stage| stage.failed, &stages),
-        sum(|stage| stage.skipped, &stages),
-    );
+    let message = tally(&all_stages(conn, &rollout.id)?);
     let kind = match last {
         RolloutState::Halted => EventKind::RolloutHalted,
         RolloutState::Aborted => EventKind::RolloutAborted,

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use fleet_types::{AuditResult, printable};
 
-use super::Conn;
+use super::{Conn, Db};
 use crate::diesel_store::access_rows::{AuditRow, NewAuditRow};
 use crate::diesel_store::schema::audit;
 use crate::diesel_store::work::{Answer, Work};
@@ -14,8 +14,6 @@ const LONGEST: usize = 500;
 
 /// At most this many rows at once.
 const LARGEST_PAGE: u32 = 1000;
-
-type Db = <Conn as diesel::Connection>::Backend;
 
 /// A change was made: who made it, and on what.
 pub(super) fn done(

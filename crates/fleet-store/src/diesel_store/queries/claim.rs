@@ -7,7 +7,7 @@ use fleet_types::{
     AttemptStatus, Epoch, Event, EventKind, RolloutId, RolloutState, Verdict, WorkerId,
 };
 
-use super::{Conn, health, workers};
+use super::{Conn, advance, health, workers};
 use crate::api::{Claim, Idle};
 use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{AttemptRow, HostRow, RolloutRow, StageRow, count, word};
@@ -30,21 +30,12 @@ pub(crate) fn attempt_claim(
     except: &HashSet<String>,
 ) -> Answer<Claim, LeaseError> {
     workers::require_lease(conn, work, &worker.to_string())?;
-    let row: Option<RolloutRow> = locked!(
-        rollouts::table
-            .find(rollout.to_string())
-            .select(RolloutRow::as_select())
-    )
-    .get_result(conn)
-    .optional()?;
+    let row = advance::find_locked(conn, &rollout.to_string())?;
     let Some(rollout) = row.filter(|row| row.state == RolloutState::Running.as_str()) else {
         return Ok(Claim::Nothing(Idle::NotRunning));
     };
     let policy = rollout.policy()?;
-    let stage: StageRow = stages::table
-        .find((&rollout.id, rollout.stage))
-        .select(StageRow::as_select())
-        .get_result(conn)?;
+    let stage = advance::current_stage(conn, &rollout)?;
     let idle = if stage.gate()?.verdict(policy.max_failure_percent) == Verdict::Halt {
         Some(Idle::NotRunning)
     } else if stage.pending() == 0 {

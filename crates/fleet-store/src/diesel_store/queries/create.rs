@@ -9,7 +9,7 @@ use fleet_types::{
 };
 
 use super::inventory::hosts_in_words;
-use super::{Conn, audit, workers};
+use super::{CHUNK, Conn, audit, views, workers};
 use crate::diesel_store::rows::{AttemptRow, RolloutRow, SpecRow, StageRow, to_json, word};
 use crate::diesel_store::schema::{
     attempt_specs, attempts, bad_versions, hosts, request_keys, rollouts, stages,
@@ -17,9 +17,6 @@ use crate::diesel_store::schema::{
 use crate::diesel_store::work::{Answer, Work, refuse, widen};
 use crate::error::TriggerError;
 use crate::records::{NewRollout, NewWorker, RequestKey};
-
-/// So many rows at once: under the databases' limits on the number of values in a statement.
-const CHUNK: usize = 500;
 
 pub(crate) const ACTIVE: [&str; 4] = ["running", "paused", "halting", "aborting"];
 
@@ -39,7 +36,7 @@ pub(crate) fn rollout_create(
     let now = work.now();
     let sizes = stage_sizes(plan);
     insert_rollout(conn, id, plan, now)?;
-    insert_stages(conn, id, plan, &sizes)?;
+    insert_stages(conn, id, &sizes)?;
     insert_attempts(conn, id, plan, &planned, &sizes)?;
     if let Some(worker) = worker {
         widen(workers::worker_register(conn, work, worker))?;
@@ -150,12 +147,9 @@ fn check_plan(plan: &NewRollout) -> Answer<(), TriggerError> {
 }
 
 fn check_active(conn: &mut Conn, work: &mut Work) -> Answer<(), TriggerError> {
-    let active: Option<RolloutRow> = rollouts::table
-        .filter(rollouts::state.eq_any(ACTIVE))
-        .select(RolloutRow::as_select())
-        .get_result(conn)
-        .optional()?;
-    let Some(active) = active else { return Ok(()) };
+    let Some(active) = views::active(conn)? else {
+        return Ok(());
+    };
     let attended = workers::attended(conn, work, &active.id)?;
     refuse(TriggerError::Active {
         id: active.id()?,
@@ -278,12 +272,7 @@ fn insert_rollout(
     Ok(())
 }
 
-fn insert_stages(
-    conn: &mut Conn,
-    id: RolloutId,
-    _: &NewRollout,
-    sizes: &[(u32, u32)],
-) -> QueryResult<()> {
+fn insert_stages(conn: &mut Conn, id: RolloutId, sizes: &[(u32, u32)]) -> QueryResult<()> {
     for (position, (percent, size)) in (1..).zip(sizes) {
         let state = if position == 1 {
             StageState::Running

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use fleet_types::{AttemptStatus, Event, EventKind, HostId, HostName, Invalid, Label, Reason};
 
 use super::create::ACTIVE;
-use super::{Conn, advance, audit, settle};
+use super::{CHUNK, Conn, advance, audit, settle};
 use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{
     AttemptRow, HostRow, LastAttempt, StageRow, machine, to_json, word,
@@ -15,8 +15,6 @@ use crate::diesel_store::schema::{attempts, hosts, rollouts, stages};
 use crate::diesel_store::work::{Answer, Work, refuse, widen};
 use crate::error::HostError;
 use crate::records::{Actor, HostRecord, NewHost};
-
-const CHUNK: usize = 500;
 
 /// What an entry may hold, beside what its types keep out already.
 fn check(host: &NewHost) -> Answer<(), HostError> {
@@ -221,9 +219,7 @@ pub(crate) fn host_edit(
                 hosts::owner.eq(new.owner.as_deref()),
                 // What a health checker saw or holds of the old entry is void; an update's lease was refused above.
                 hosts::lease_epoch.eq(hosts::lease_epoch + 1),
-                hosts::lease_worker.eq(None::<String>),
-                hosts::lease_machine.eq(None::<String>),
-                hosts::lease_purpose.eq(None::<String>),
+                settle::nobody(),
             ))
             .returning(HostRow::as_returning()),
     )?;
@@ -253,12 +249,8 @@ pub(crate) fn host_remove(
     let (host, attempt) = find_with_attempt(conn, name)?;
     update!(
         conn,
-        diesel::update(hosts::table.find(&host.id)).set((
-            hosts::removed_at.eq(work.now().0),
-            hosts::lease_worker.eq(None::<String>),
-            hosts::lease_machine.eq(None::<String>),
-            hosts::lease_purpose.eq(None::<String>),
-        ))
+        diesel::update(hosts::table.find(&host.id))
+            .set((hosts::removed_at.eq(work.now().0), settle::nobody(),))
     )?;
     work.tell(about(EventKind::HostRemoved, name, actor, work));
     audit::done(conn, work, actor, "host.remove", Some(name.as_str()), None)?;
@@ -300,14 +292,7 @@ fn skip_removed(conn: &mut Conn, work: &mut Work, mut attempt: AttemptRow) -> An
 }
 
 pub(crate) fn host_list(conn: &mut Conn, _: &mut Work) -> Answer<Vec<HostRecord>> {
-    let rows: Vec<(HostRow, Option<LastAttempt>)> = hosts::table
-        .left_join(
-            attempts::table.on(attempts::rollout
-                .nullable()
-                .eq(hosts::last_rollout)
-                .and(attempts::host.eq(hosts::id))),
-        )
-        .filter(hosts::removed_at.is_null())
+    let rows: Vec<(HostRow, Option<LastAttempt>)> = fleet!()
         .order(hosts::name)
         .select((HostRow::as_select(), Option::<LastAttempt>::as_select()))
         .load(conn)?;
@@ -320,15 +305,13 @@ pub(crate) fn host_get(
     _: &mut Work,
     name: &HostName,
 ) -> Answer<Option<HostRecord>> {
-    let row: Option<HostRow> = hosts::table
+    let found: Option<(HostRow, Option<LastAttempt>)> = fleet!()
         .filter(hosts::name.eq(name.as_str()))
-        .filter(hosts::removed_at.is_null())
-        .select(HostRow::as_select())
+        .select((HostRow::as_select(), Option::<LastAttempt>::as_select()))
         .get_result(conn)
         .optional()?;
-    let Some(row) = row else { return Ok(None) };
-    let last = last_attempt(conn, &row)?;
-    Ok(Some(row.record(last.as_ref())?))
+    let record = found.map(|(row, last)| row.record(last.as_ref()));
+    Ok(record.transpose()?)
 }
 
 fn last_attempt(conn: &mut Conn, host: &HostRow) -> QueryResult<Option<LastAttempt>> {

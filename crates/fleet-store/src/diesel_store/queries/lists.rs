@@ -1,13 +1,12 @@
 //! Lists in pages: as many rows are read as are asked for, and the rest is counted.
 
-use diesel::connection::Connection;
 use diesel::dsl::count_star;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use fleet_types::{AttemptStatus, view};
 
-use super::Conn;
-use super::views::{add_findings, host_view as shown};
+use super::views::{of_fleet, of_rollout};
+use super::{Conn, Db};
 use crate::diesel_store::rows::{AttemptRow, HostRow, count, word, word_opt};
 use crate::diesel_store::schema::{attempts, hosts, rollouts};
 use crate::diesel_store::work::{Answer, Work};
@@ -15,8 +14,6 @@ use crate::records::{HostQuery, Page, PastAttempt};
 
 /// At most this many entries in one page, whatever is asked for.
 const LARGEST_PAGE: u32 = 1000;
-
-type Db = <Conn as Connection>::Backend;
 
 diesel::define_sql_function! {
     fn lower(text: Text) -> Text;
@@ -102,16 +99,7 @@ fn fleet_page(
 ) -> Answer<Page<view::Host>> {
     macro_rules! chosen {
         ($columns:expr) => {{
-            let mut rows = hosts::table
-                .left_join(
-                    attempts::table.on(attempts::rollout
-                        .nullable()
-                        .eq(hosts::last_rollout)
-                        .and(attempts::host.eq(hosts::id))),
-                )
-                .filter(hosts::removed_at.is_null())
-                .select($columns)
-                .into_boxed::<Db>();
+            let mut rows = fleet!().select($columns).into_boxed::<Db>();
             if !query.status.is_empty() {
                 let status = words(&query.status);
                 rows = rows.filter(attempts::status.nullable().eq_any(status));
@@ -137,12 +125,7 @@ fn fleet_page(
         .last()
         .filter(|_| more)
         .map(|(host, _)| host.name.clone());
-    let mut items = found
-        .iter()
-        .map(|(host, attempt)| shown(host, attempt.as_ref(), work.now()))
-        .collect::<Answer<Vec<_>>>()?;
-    let ids: Vec<&str> = found.iter().map(|(host, _)| host.id.as_str()).collect();
-    add_findings(conn, &ids, &mut items)?;
+    let items = of_fleet(conn, work, &found)?;
     let total = count("hosts", total)?;
     Ok(Page { items, next, total })
 }
@@ -189,20 +172,9 @@ fn rollout_page(
     let more = cut(&mut found, limit);
     let last = found.last().filter(|_| more);
     let next = last.map(|(attempt, _)| attempt.position.to_string());
-    let mut items = found
-        .iter()
-        .map(|(attempt, host)| in_rollout(attempt, host, work))
-        .collect::<Answer<Vec<_>>>()?;
-    let ids: Vec<&str> = found.iter().map(|(_, host)| host.id.as_str()).collect();
-    add_findings(conn, &ids, &mut items)?;
+    let items = of_rollout(conn, work, &found)?;
     let total = count("attempts", total)?;
     Ok(Page { items, next, total })
-}
-
-fn in_rollout(attempt: &AttemptRow, host: &HostRow, work: &Work) -> Answer<view::Host> {
-    let mut view = shown(host, Some(attempt), work.now())?;
-    view.name.clone_from(&attempt.name);
-    Ok(view)
 }
 
 /// One row more than asked for tells whether there is a next page.
@@ -228,31 +200,14 @@ pub(crate) fn host_view(
             .select((AttemptRow::as_select(), HostRow::as_select()))
             .get_result(conn)
             .optional()?;
-        let Some((attempt, host)) = found else {
-            return Ok(None);
-        };
-        let mut views = [in_rollout(&attempt, &host, work)?];
-        add_findings(conn, &[&host.id], &mut views)?;
-        return Ok(views.into_iter().next());
+        return Ok(of_rollout(conn, work, found.as_slice())?.pop());
     }
-    let found: Option<(HostRow, Option<AttemptRow>)> = hosts::table
-        .left_join(
-            attempts::table.on(attempts::rollout
-                .nullable()
-                .eq(hosts::last_rollout)
-                .and(attempts::host.eq(hosts::id))),
-        )
-        .filter(hosts::removed_at.is_null())
+    let found: Option<(HostRow, Option<AttemptRow>)> = fleet!()
         .filter(hosts::name.eq(name))
         .select((HostRow::as_select(), Option::<AttemptRow>::as_select()))
         .get_result(conn)
         .optional()?;
-    let Some((host, attempt)) = found else {
-        return Ok(None);
-    };
-    let mut views = [shown(&host, attempt.as_ref(), work.now())?];
-    add_findings(conn, &[&host.id], &mut views)?;
-    Ok(views.into_iter().next())
+    Ok(of_fleet(conn, work, found.as_slice())?.pop())
 }
 
 pub(crate) fn host_history(

@@ -1,6 +1,20 @@
 //! The query bodies, written once. This folder is compiled twice: in `on_sqlite` and in `on_postgres`, each with its own
 //! connection type, its own `locked!` and its own way to tell the time. A body gets a connection with an open transaction.
 
+/// The hosts of the fleet, each with its last attempt if it had one.
+macro_rules! fleet {
+    () => {
+        hosts::table
+            .left_join(
+                attempts::table.on(attempts::rollout
+                    .nullable()
+                    .eq(hosts::last_rollout)
+                    .and(attempts::host.eq(hosts::id))),
+            )
+            .filter(hosts::removed_at.is_null())
+    };
+}
+
 pub(crate) mod advance;
 pub(crate) mod audit;
 #[cfg(feature = "testing")]
@@ -25,3 +39,8 @@ pub(crate) mod workers;
 #[cfg(feature = "testing")]
 pub(crate) use super::integrity;
 pub(crate) use super::{Conn, has_table, insert_events, lease_moment};
+
+type Db = <Conn as diesel::Connection>::Backend;
+
+/// So many rows at once: under the databases' limits on the number of values in a statement.
+const CHUNK: usize = 500;

@@ -4,12 +4,10 @@ use diesel::migration::MigrationSource;
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 
-use super::{Conn, has_table};
+use super::{Conn, Db, has_table};
 use crate::diesel_store::schema::{feed, meta};
 use crate::diesel_store::work::{Trouble, Work};
 use crate::error::StoreError;
-
-type Backend = <Conn as Connection>::Backend;
 
 /// Which store this is, when its schema is today's already: then nothing needs to be locked.
 pub(crate) fn settled(
@@ -58,7 +56,7 @@ pub(crate) fn last_seq(conn: &mut Conn) -> QueryResult<i64> {
     feed::table.select(feed::seq).get_result(conn)
 }
 
-type Pending = Vec<Box<dyn diesel::migration::Migration<Backend>>>;
+type Pending = Vec<Box<dyn diesel::migration::Migration<Db>>>;
 
 /// What is still to be run, oldest first. Refuses a schema that knows more than this program.
 fn pending(
@@ -66,7 +64,7 @@ fn pending(
     migrations: &EmbeddedMigrations,
     database: &str,
 ) -> Result<Pending, Trouble> {
-    let mut ours = MigrationSource::<Backend>::migrations(migrations).map_err(refused)?;
+    let mut ours = MigrationSource::<Db>::migrations(migrations).map_err(refused)?;
     ours.sort_by_key(|migration| migration.name().version().to_string());
     let known = ours
         .last()

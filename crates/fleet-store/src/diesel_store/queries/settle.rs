@@ -1,5 +1,6 @@
 //! What the end of an attempt changes: its host, its stage's counters, and maybe the rollout.
 
+use diesel::dsl::Eq;
 use diesel::prelude::*;
 use fleet_types::{
     AttemptStatus, Event, EventKind, HealthState, Outcome, Reason, RolloutState, Verdict,
@@ -10,6 +11,22 @@ use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{OwnedAttempt, RolloutRow, StageRow, word};
 use crate::diesel_store::schema::{hosts, rollouts, stages};
 use crate::diesel_store::work::{Answer, Work};
+
+/// The columns of a lease, to be set.
+type Lease = (
+    Eq<hosts::lease_worker, Option<String>>,
+    Eq<hosts::lease_machine, Option<String>>,
+    Eq<hosts::lease_purpose, Option<String>>,
+);
+
+/// The lease on a host that nobody holds.
+pub(super) fn nobody() -> Lease {
+    (
+        hosts::lease_worker.eq(None),
+        hosts::lease_machine.eq(None),
+        hosts::lease_purpose.eq(None),
+    )
+}
 
 pub(super) fn settle_host(
     conn: &mut Conn,
@@ -35,9 +52,7 @@ pub(super) fn settle_host(
         conn,
         some texts,
         diesel::update(hosts::table.find(&row.host)).set((
-            hosts::lease_worker.eq(None::<String>),
-            hosts::lease_machine.eq(None::<String>),
-            hosts::lease_purpose.eq(None::<String>),
+            nobody(),
             hosts::last_update_at.eq(now),
             seen.map(|version| hosts::current_version.eq(version.as_str())),
             mark.map(|mark| hosts::needs_attention.eq(mark)),

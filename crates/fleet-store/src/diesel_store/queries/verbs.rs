@@ -3,9 +3,8 @@
 use diesel::prelude::*;
 use fleet_types::{Event, EventKind, RolloutId, RolloutState, Verb};
 
-use super::{Conn, audit};
+use super::{Conn, advance, audit};
 use crate::diesel_store::prepared::update;
-use crate::diesel_store::rows::RolloutRow;
 use crate::diesel_store::schema::rollouts;
 use crate::diesel_store::work::{Answer, Work, refuse};
 use crate::error::VerbError;
@@ -45,14 +44,7 @@ pub(crate) fn rollout_verb(
     verb: Verb,
     actor: &Actor,
 ) -> Answer<(), VerbError> {
-    let row: Option<RolloutRow> = locked!(
-        rollouts::table
-            .find(id.to_string())
-            .select(RolloutRow::as_select())
-    )
-    .get_result(conn)
-    .optional()?;
-    let Some(row) = row else {
+    let Some(row) = advance::find_locked(conn, &id.to_string())? else {
         return refuse(VerbError::Unknown { id });
     };
     let state = row.state()?;

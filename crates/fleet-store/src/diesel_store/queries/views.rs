@@ -46,7 +46,7 @@ pub(crate) fn rollout_active(conn: &mut Conn, _: &mut Work) -> Answer<Option<Rol
     record(active(conn)?)
 }
 
-fn active(conn: &mut Conn) -> QueryResult<Option<RolloutRow>> {
+pub(super) fn active(conn: &mut Conn) -> QueryResult<Option<RolloutRow>> {
     rollouts::table
         .filter(rollouts::state.eq_any(ACTIVE))
         .select(RolloutRow::as_select())
@@ -300,24 +300,11 @@ pub(crate) fn host_views(
     rollout: Option<RolloutId>,
 ) -> Answer<Vec<view::Host>> {
     let Some(rollout) = rollout else {
-        let rows: Vec<(HostRow, Option<AttemptRow>)> = hosts::table
-            .left_join(
-                attempts::table.on(attempts::rollout
-                    .nullable()
-                    .eq(hosts::last_rollout)
-                    .and(attempts::host.eq(hosts::id))),
-            )
-            .filter(hosts::removed_at.is_null())
+        let rows: Vec<(HostRow, Option<AttemptRow>)> = fleet!()
             .order(hosts::name)
             .select((HostRow::as_select(), Option::<AttemptRow>::as_select()))
             .load(conn)?;
-        let views = rows
-            .iter()
-            .map(|(host, attempt)| host_view(host, attempt.as_ref(), work.now()));
-        let mut views = views.collect::<Answer<Vec<_>>>()?;
-        let ids: Vec<&str> = rows.iter().map(|(host, _)| host.id.as_str()).collect();
-        add_findings(conn, &ids, &mut views)?;
-        return Ok(views);
+        return of_fleet(conn, work, &rows);
     };
     let rows: Vec<(AttemptRow, HostRow)> = attempts::table
         .inner_join(hosts::table.on(hosts::id.eq(attempts::host)))
@@ -325,38 +312,53 @@ pub(crate) fn host_views(
         .order(attempts::position)
         .select((AttemptRow::as_select(), HostRow::as_select()))
         .load(conn)?;
-    let views = rows.iter().map(|(attempt, host)| {
-        let mut view = host_view(host, Some(attempt), work.now())?;
+    of_rollout(conn, work, &rows)
+}
+
+/// Hosts of the fleet as they are shown.
+pub(super) fn of_fleet(
+    conn: &mut Conn,
+    work: &Work,
+    rows: &[(HostRow, Option<AttemptRow>)],
+) -> Answer<Vec<view::Host>> {
+    let hosts = rows.iter().map(|(host, attempt)| (host, attempt.as_ref()));
+    with_findings(conn, work, hosts)
+}
+
+/// Hosts of a rollout as they are shown, under the names they had then.
+pub(super) fn of_rollout(
+    conn: &mut Conn,
+    work: &Work,
+    rows: &[(AttemptRow, HostRow)],
+) -> Answer<Vec<view::Host>> {
+    let hosts = rows.iter().map(|(attempt, host)| (host, Some(attempt)));
+    let mut views = with_findings(conn, work, hosts)?;
+    for (view, (attempt, _)) in views.iter_mut().zip(rows) {
         view.name.clone_from(&attempt.name);
-        Ok(view)
-    });
-    let mut views = views.collect::<Answer<Vec<_>>>()?;
-    let ids: Vec<&str> = rows.iter().map(|(_, host)| host.id.as_str()).collect();
-    add_findings(conn, &ids, &mut views)?;
+    }
     Ok(views)
 }
 
-/// Adds what the health checker saw of each host, in one query. `ids` and `views` go together.
-pub(crate) fn add_findings(
+/// With what the health checker saw of each host, from one query more.
+fn with_findings<'a>(
     conn: &mut Conn,
-    ids: &[&str],
-    views: &mut [view::Host],
-) -> QueryResult<()> {
-    let mut findings = health::findings(conn, ids)?;
-    for (id, view) in ids.iter().zip(views) {
-        if let Some((at, message)) = findings.remove(*id) {
+    work: &Work,
+    hosts: impl Iterator<Item = (&'a HostRow, Option<&'a AttemptRow>)> + Clone,
+) -> Answer<Vec<view::Host>> {
+    let ids: Vec<&str> = hosts.clone().map(|(host, _)| host.id.as_str()).collect();
+    let mut findings = health::findings(conn, &ids)?;
+    let views = hosts.map(|(host, attempt)| {
+        let mut view = host_view(host, attempt, work.now())?;
+        if let Some((at, message)) = findings.remove(&host.id) {
             view.checked_at = at.map(Timestamp);
             view.health_message = message;
         }
-    }
-    Ok(())
+        Ok(view)
+    });
+    views.collect()
 }
 
-pub(crate) fn host_view(
-    host: &HostRow,
-    attempt: Option<&AttemptRow>,
-    now: Timestamp,
-) -> Answer<view::Host> {
+fn host_view(host: &HostRow, attempt: Option<&AttemptRow>, now: Timestamp) -> Answer<view::Host> {
     let last = attempt.map(|attempt| LastAttempt {
         status: attempt.status.clone(),
         target: attempt.target_version.clone(),

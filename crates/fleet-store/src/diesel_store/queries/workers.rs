@@ -23,9 +23,11 @@ pub(crate) fn worker_register(conn: &mut Conn, work: &mut Work, worker: &NewWork
         serves: worker.serves,
         process: worker.process.as_ref().map(to_json),
         since: work.now().0,
-        lease_era: moment.era.to_string(),
-        lease_until: work.lease_end(&moment),
-        gone_at: None,
+        lease: LeaseRow {
+            lease_era: moment.era.to_string(),
+            lease_until: work.lease_end(&moment),
+            gone_at: None,
+        },
     };
     diesel::insert_into(workers::table)
         .values(&row)
@@ -54,18 +56,21 @@ pub(crate) fn require_lease(
     worker: &str,
 ) -> Answer<LeaseMoment, LeaseError> {
     let moment = lease_moment(conn, work)?;
-    let lease: Option<LeaseRow> = workers::table
-        .find(worker)
-        .select(LeaseRow::as_select())
-        .get_result(conn)
-        .optional()?;
-    match lease {
+    match lease_of(conn, worker)? {
         Some(lease) if lease.stands(&moment) => Ok(moment),
         lease => refuse(lease_lost(worker, lease.as_ref())),
     }
 }
 
-pub(crate) fn lease_lost(worker: &str, lease: Option<&LeaseRow>) -> LeaseError {
+fn lease_of(conn: &mut Conn, worker: &str) -> QueryResult<Option<LeaseRow>> {
+    workers::table
+        .find(worker)
+        .select(LeaseRow::as_select())
+        .get_result(conn)
+        .optional()
+}
+
+fn lease_lost(worker: &str, lease: Option<&LeaseRow>) -> LeaseError {
     let what = match lease {
         None => format!("worker {worker} is not registered"),
         Some(lease) if lease.gone_at.is_some() => format!("worker {worker} was found dead"),
@@ -176,7 +181,7 @@ pub(crate) fn dead_among(
         match row {
             Some(row) if work.is_alive(&row, &moment) => {}
             Some(row) => {
-                mark_gone(conn, &row, &moment)?;
+                mark_gone(conn, &id, &row.lease, &moment)?;
                 dead.push(id);
             }
             None => dead.push(id),
@@ -186,14 +191,19 @@ pub(crate) fn dead_among(
 }
 
 /// A lease that ran out ended then; a process that is gone ended no later than now.
-fn mark_gone(conn: &mut Conn, row: &WorkerRow, moment: &LeaseMoment) -> QueryResult<()> {
-    if row.gone_at.is_some() || *row.lease_era != *moment.era {
+fn mark_gone(
+    conn: &mut Conn,
+    worker: &str,
+    lease: &LeaseRow,
+    moment: &LeaseMoment,
+) -> QueryResult<()> {
+    if lease.gone_at.is_some() || *lease.lease_era != *moment.era {
         return Ok(());
     }
     update!(
         conn,
-        diesel::update(workers::table.find(&row.id))
-            .set(workers::gone_at.eq(row.lease_until.min(moment.at))),
+        diesel::update(workers::table.find(worker))
+            .set(workers::gone_at.eq(lease.lease_until.min(moment.at))),
     )?;
     Ok(())
 }
@@ -233,15 +243,11 @@ fn free_dead(conn: &mut Conn, work: &mut Work) -> Answer<(), StoreError> {
     let grace = millis(work.inputs.times.slot_grace);
     let holders: Vec<String> = slots::table.select(slots::worker).distinct().load(conn)?;
     for id in dead_among(conn, work, holders)? {
-        let row: Option<WorkerRow> = workers::table
-            .find(&id)
-            .select(WorkerRow::as_select())
-            .get_result(conn)
-            .optional()?;
+        let lease = lease_of(conn, &id)?;
         // After a restart of the machine, or without a worker, no connection can be left.
-        let over = row.is_none_or(|row| {
-            *row.lease_era != *moment.era
-                || row.gone_at.unwrap_or(row.lease_until).saturating_add(grace) <= moment.at
+        let over = lease.is_none_or(|lease| {
+            let end = lease.gone_at.unwrap_or(lease.lease_until);
+            *lease.lease_era != *moment.era || end.saturating_add(grace) <= moment.at
         });
         if over {
             diesel::delete(slots::table.filter(slots::worker.eq(&id))).execute(conn)?;
