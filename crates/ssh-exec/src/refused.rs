@@ -51,3 +51,60 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_no_fleet_host_are_refused() {
+        for (refused, addresses) in [
+            (
+                true,
+                &[
+                    "169.254.169.254",
+                    "169.254.0.1",
+                    "0.0.0.0",
+                    "0.1.2.3",
+                    "224.0.0.1",
+                    "239.255.255.255",
+                    "255.255.255.255",
+                    "100.100.100.200",
+                    "::",
+                    "fe80::1",
+                    "febf::1",
+                    "ff02::1",
+                    "fd00:ec2::254",
+                    "::ffff:169.254.169.254",
+                    "::169.254.169.254",
+                    "64:ff9b::a9fe:a9fe",
+                    "2002:a9fe:a9fe::1",
+                    "::ffff:0.0.0.0",
+                ][..],
+            ),
+            (
+                false,
+                &[
+                    "127.0.0.1",
+                    "127.8.9.1",
+                    "10.0.0.1",
+                    "192.168.1.1",
+                    "172.16.0.1",
+                    "203.0.113.9",
+                    "::1",
+                    "fd00::1",
+                    "2001:db8::1",
+                    "::ffff:10.0.0.1",
+                    "::ffff:127.0.0.1",
+                    "100.64.0.1",
+                    "fec0::1",
+                ][..],
+            ),
+        ] {
+            for address in addresses {
+                assert_eq!(is_refused(address.parse().unwrap()), refused, "{address}");
+            }
+        }
+    }
+}

@@ -14,6 +14,12 @@ pub(crate) struct Stamp {
     length: u64,
 }
 
+impl Stamp {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        std::fs::metadata(path).map(|metadata| Self::from(&metadata))
+    }
+}
+
 impl From<&Metadata> for Stamp {
     fn from(metadata: &Metadata) -> Self {
         Self {
@@ -41,10 +47,6 @@ impl<T> Default for FileCache<T> {
 }
 
 impl<T> FileCache<T> {
-    pub(crate) fn stamp(&self, path: &Path) -> io::Result<Stamp> {
-        std::fs::metadata(path).map(|metadata| Stamp::from(&metadata))
-    }
-
     /// The parsed file, from memory when it is the one with this stamp. Blocks while another caller parses it.
     pub(crate) fn get<E>(
         &self,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,9 +16,9 @@ use super::address::{DialError, dial};
 use super::handler::{Client, Notes, describe};
 use super::host_key::{Expected, KnownHostsFiles};
 use super::identity::{Agent, Keys};
-use super::link::{Cutter, Duplex, Link, Listened};
+use super::link::{Cutter, Duplex, Link};
 use super::settings::RusshSettings;
-use super::sign_in::sign_in;
+use super::sign_in::{Credential, sign_in};
 use crate::refused::is_refused;
 use crate::transport::{ConnectError, Endpoint, Identity, IdentityError};
 
@@ -86,6 +87,15 @@ impl Phase {
         *now = (endpoint.name.clone(), place(endpoint), what);
     }
 
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, ConnectError>>,
+    ) -> Result<T, ConnectError> {
+        let done = timeout(limit, work).await;
+        done.unwrap_or_else(|_| Err(self.timed_out(limit)))
+    }
+
     fn timed_out(&self, limit: Duration) -> ConnectError {
         let (host, address, what) = self
             .0
@@ -118,10 +128,7 @@ impl Dialer {
             let hop = self.hop(endpoint, via.last(), &phase).await?;
             Ok(Connection { hop, via })
         };
-        let limit = endpoint.connect_timeout;
-        timeout(limit, work)
-            .await
-            .unwrap_or_else(|_| Err(phase.timed_out(limit)))
+        phase.within(endpoint.connect_timeout, work).await
     }
 
     /// Shakes hands without signing in, asking for these host key algorithms; tells what the host showed.
@@ -147,28 +154,21 @@ impl Dialer {
                 Err(error) => Err(error),
             }
         };
-        let limit = endpoint.connect_timeout;
-        timeout(limit, work)
-            .await
-            .unwrap_or_else(|_| Err(phase.timed_out(limit)))
+        phase.within(endpoint.connect_timeout, work).await
     }
 
     /// Loads the credential without connecting.
     pub(crate) async fn check_identity(&self, endpoint: &Endpoint) -> Result<(), IdentityError> {
         match &endpoint.identity {
-            Identity::File(_) => self.load(endpoint).await.map(|_| ()),
-            Identity::Agent(socket) => timeout(endpoint.connect_timeout, Agent::open(socket, None))
-                .await
-                .map_or_else(
-                    |_| {
-                        let socket = socket.display().to_string();
-                        Err(IdentityError::Agent {
-                            socket,
-                            cause: "it does not answer".to_owned(),
-                        })
-                    },
-                    |opened| opened.map(|_| ()),
-                ),
+            Identity::File(path) => self.load(path).await.map(drop),
+            Identity::Agent(socket) => {
+                let opening = timeout(endpoint.connect_timeout, Agent::open(socket, None));
+                let silent = |_| IdentityError::Agent {
+                    socket: socket.display().to_string(),
+                    cause: "it does not answer".to_owned(),
+                };
+                opening.await.map_err(silent)?.map(drop)
+            }
         }
     }
 
@@ -203,9 +203,9 @@ impl Dialer {
         phase: &Phase,
     ) -> Result<Hop, ConnectError> {
         phase.set(endpoint, "reading our own keys");
-        let key = match &endpoint.identity {
-            Identity::File(_) => Some(self.load(endpoint).await?),
-            Identity::Agent(_) => None,
+        let credential = match &endpoint.identity {
+            Identity::File(path) => Credential::Key(self.load(path).await?),
+            Identity::Agent(socket) => Credential::Agent(socket),
         };
         let expected = self.expected(endpoint).await?;
         let stream = self.stream(endpoint, via, phase).await?;
@@ -216,26 +216,18 @@ impl Dialer {
             .shake_hands(endpoint, stream, expected, config, &notes)
             .await?;
         phase.set(endpoint, "sign-in");
-        sign_in(&mut hop, endpoint, key).await?;
+        sign_in(&mut hop, endpoint, credential).await?;
         Ok(hop)
     }
 
-    async fn load(&self, endpoint: &Endpoint) -> Result<Arc<PrivateKey>, IdentityError> {
-        let Identity::File(path) = endpoint.identity.clone() else {
-            let cause = "it is not a file".to_owned();
-            return Err(IdentityError::Malformed {
-                path: format!("{:?}", endpoint.identity),
-                cause,
-            });
-        };
-        let keys = Arc::clone(&self.keys);
-        let shown = path.display().to_string();
+    async fn load(&self, path: &Path) -> Result<Arc<PrivateKey>, IdentityError> {
+        let (keys, owned) = (Arc::clone(&self.keys), path.to_owned());
         // Decrypting takes a tenth of a second and more, by design; and a panic of the parser stays in its thread.
-        tokio::task::spawn_blocking(move || keys.load(&path))
+        tokio::task::spawn_blocking(move || keys.load(&owned))
             .await
             .unwrap_or_else(|_| {
                 Err(IdentityError::Malformed {
-                    path: shown,
+                    path: path.display().to_string(),
                     cause: "the parser failed".to_owned(),
                 })
             })
@@ -333,10 +325,7 @@ impl Dialer {
         notes: &Notes,
     ) -> Result<Hop, ConnectError> {
         let heard = Arc::new(AtomicBool::new(false));
-        let (link, cutter) = Link::new(Listened {
-            stream,
-            heard: Arc::clone(&heard),
-        });
+        let (link, cutter) = Link::new(stream, Arc::clone(&heard));
         let client = Client {
             host: endpoint.name.clone(),
             expected,

@@ -1,12 +1,12 @@
 //! Is the key that a host shows the right one?
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey};
 
-use super::cache::FileCache;
+use super::cache::{FileCache, Stamp};
 use crate::known_hosts::{KnownHosts, parse_key};
 use crate::transport::{ConnectError, Endpoint, HostKey};
 
@@ -60,15 +60,12 @@ impl KnownHostsFiles {
 
     /// A file that is not there knows nothing; one that cannot be read might revoke a key.
     fn read(&self, path: &Path) -> std::io::Result<Arc<KnownHosts>> {
-        match self.0.stamp(path) {
+        match Stamp::of(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Arc::default()),
             Err(error) => Err(error),
-            Ok(stamp) => {
-                let path = PathBuf::from(path);
-                self.0.get(&path.clone(), stamp, || {
-                    Ok(KnownHosts::parse(&std::fs::read(path)?))
-                })
-            }
+            Ok(stamp) => self
+                .0
+                .get(path, stamp, || Ok(KnownHosts::parse(&std::fs::read(path)?))),
         }
     }
 }

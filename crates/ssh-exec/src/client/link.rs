@@ -1,4 +1,4 @@
-//! Streams to a host: one that its owner can cut, and one that remembers whether anything came.
+//! The stream to a host: its owner can cut it, and it remembers whether anything came.
 
 use std::io;
 use std::pin::Pin;
@@ -19,26 +19,26 @@ pub(crate) struct Cutter {
 }
 
 /// The stream.
-#[derive(Debug)]
-pub(crate) struct Link<S> {
-    stream: S,
+pub(crate) struct Link {
+    stream: Box<dyn Duplex>,
     cut: Option<oneshot::Receiver<()>>,
+    heard: Arc<AtomicBool>,
 }
 
-impl<S> Link<S> {
-    pub(crate) fn new(stream: S) -> (Self, Cutter) {
+impl Link {
+    /// `heard` is set once anything comes.
+    pub(crate) fn new(stream: Box<dyn Duplex>, heard: Arc<AtomicBool>) -> (Self, Cutter) {
         let (held, cut) = oneshot::channel();
-        (
-            Self {
-                stream,
-                cut: Some(cut),
-            },
-            Cutter { _held: held },
-        )
+        let link = Self {
+            stream,
+            cut: Some(cut),
+            heard,
+        };
+        (link, Cutter { _held: held })
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Link<S> {
+impl AsyncRead for Link {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -52,11 +52,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Link<S> {
             self.cut = None;
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        polled
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
+impl AsyncWrite for Link {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -79,45 +84,6 @@ pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Duplex for S {}
 
-/// A stream that remembers whether anything ever came.
-pub(crate) struct Listened {
-    pub(crate) stream: Box<dyn Duplex>,
-    pub(crate) heard: Arc<AtomicBool>,
-}
-
-impl AsyncRead for Listened {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.heard.store(true, Ordering::Relaxed);
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Listened {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
@@ -128,7 +94,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_waits_is_woken_by_the_cut() {
         let (ours, _theirs) = tokio::io::duplex(8);
-        let (mut link, cutter) = Link::new(ours);
+        let (mut link, cutter) = Link::new(Box::new(ours), Arc::default());
         let reading = tokio::spawn(async move { link.read_u8().await });
         tokio::task::yield_now().await;
         drop(cutter);

@@ -152,18 +152,11 @@ impl RusshSession {
                 until = Some(Instant::now() + LAST_OUTPUT);
             }
         }
-        if reader.ended() {
-            let cause = "its output could not be read".to_owned();
-            return reader.output().ok_or(SessionError::Lost {
-                command: command.name(),
-                cause,
-            });
-        }
         let end = end.unwrap_or_else(|| match closed {
             true => StreamEnd::Silent,
             false => StreamEnd::Cut(self.notes.ended()),
         });
-        Err(reader.failure(command.name(), &end))
+        reader.result(command.name(), &end)
     }
 }
 

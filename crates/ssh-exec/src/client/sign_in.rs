@@ -1,6 +1,7 @@
 //! Offering a credential.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,26 +13,32 @@ use tokio::time::timeout;
 use super::dial::Hop;
 use super::handler::{Ended, describe};
 use super::identity::Agent;
-use crate::transport::{ConnectError, Endpoint, Identity};
+use crate::transport::{ConnectError, Endpoint};
 
 /// An agent with more keys is asked for these alone: servers cut the connection after a few.
 const AGENT_KEYS: usize = 16;
 /// How long a connection that failed is given to say why.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// What is offered.
+pub(crate) enum Credential<'a> {
+    Key(Arc<PrivateKey>),
+    /// The keys of the agent at this socket.
+    Agent(&'a Path),
+}
+
 /// Offers the credential.
 pub(crate) async fn sign_in(
     hop: &mut Hop,
     endpoint: &Endpoint,
-    key: Option<Arc<PrivateKey>>,
+    credential: Credential<'_>,
 ) -> Result<(), ConnectError> {
-    let result = match (&endpoint.identity, key) {
-        (_, Some(key)) => with_key(hop, &endpoint.user, key).await,
-        (Identity::Agent(socket), None) => {
+    let result = match credential {
+        Credential::Key(key) => with_key(hop, &endpoint.user, key).await,
+        Credential::Agent(socket) => {
             let agent = Agent::open(socket, hop.handle.agent_session_binding()).await?;
             with_agent(hop, &endpoint.user, agent).await
         }
-        (Identity::File(_), None) => Err(russh::Error::NotAuthenticated),
     };
     let cause = match result {
         Ok(AuthResult::Success) => return Ok(()),

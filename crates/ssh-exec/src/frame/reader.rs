@@ -83,24 +83,29 @@ impl FrameReader {
         self.ended() && self.stderr.code.is_some()
     }
 
-    /// What the command said; `None` when the end marker did not come.
-    #[must_use]
-    pub fn output(self) -> Option<CommandOutput> {
-        let exit = self.stdout.code?;
-        Some(CommandOutput {
-            exit,
-            facts: self.facts,
-            stdout: self.stdout.finish(),
-            stderr: self.stderr.finish(),
-        })
-    }
-
-    /// Why there is no output, for streams that ended this way before the end marker.
+    /// What the command said; or why that is not known, for streams that ended this way before the end marker.
+    ///
+    /// # Errors
     ///
     /// An orderly end without even a begin marker means that something else ran in place of the script; after the
     /// begin marker it means that the shell was killed, and how far it came is as unknown as after a lost connection.
-    #[must_use]
-    pub fn failure(&self, command: &'static str, end: &StreamEnd) -> SessionError {
+    pub fn result(
+        self,
+        command: &'static str,
+        end: &StreamEnd,
+    ) -> Result<CommandOutput, SessionError> {
+        match self.stdout.code {
+            Some(exit) => Ok(CommandOutput {
+                exit,
+                facts: self.facts,
+                stdout: self.stdout.finish(),
+                stderr: self.stderr.finish(),
+            }),
+            None => Err(self.failure(command, end)),
+        }
+    }
+
+    fn failure(&self, command: &'static str, end: &StreamEnd) -> SessionError {
         let how = match end {
             StreamEnd::Cut(cause) => {
                 return SessionError::Lost {
@@ -335,7 +340,7 @@ mod tests {
 
     fn ended(mut reader: FrameReader, code: i32) -> CommandOutput {
         reader.stdout(format!("\n{MARK} end {code}\n").as_bytes());
-        reader.output().unwrap()
+        reader.result("probe", &StreamEnd::Silent).unwrap()
     }
 
     #[test]
@@ -356,7 +361,7 @@ mod tests {
         let mut reader = begun();
         reader
             .stdout(format!("a\n{MARK} end 0\nfrom a background child\n{MARK} end 7\n").as_bytes());
-        let output = reader.output().unwrap();
+        let output = reader.result("probe", &StreamEnd::Silent).unwrap();
         assert_eq!(
             (output.exit, output.stdout.tail.as_slice()),
             (0, b"a".as_slice())
@@ -417,8 +422,7 @@ mod tests {
     fn check_failure(stdout: &str, end: &StreamEnd, expected: &SessionError) {
         let mut reader = FrameReader::new(MARK);
         reader.stdout(stdout.as_bytes());
-        assert_eq!(&reader.failure("probe", end), expected);
-        assert_eq!(reader.output(), None);
+        assert_eq!(&reader.result("probe", end).unwrap_err(), expected);
     }
 
     #[test]
@@ -499,7 +503,7 @@ mod tests {
                 reader.stdout(piece);
                 rest = next;
             }
-            let output = reader.output().unwrap();
+            let output = reader.result("probe", &StreamEnd::Silent).unwrap();
             let all = texts.concat();
             prop_assert_eq!(output.exit, 5);
             prop_assert_eq!(output.stdout.tail, all.as_bytes());
@@ -517,8 +521,7 @@ mod tests {
                 reader.stderr(piece);
                 reader.stdout(format!("\n{MARK} ").as_bytes());
             }
-            let _ = reader.failure("fuzz", &StreamEnd::Silent);
-            let _ = reader.output();
+            let _ = reader.result("fuzz", &StreamEnd::Silent);
         }
     }
 }

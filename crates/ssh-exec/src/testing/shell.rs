@@ -78,17 +78,12 @@ impl Session for LocalShellSession {
                 seconds: command.deadline().as_secs(),
             }),
             Ok(Err(error)) => Err(lost(command, &error)),
-            Ok(Ok(())) if reader.ended() => reader.output().ok_or(SessionError::Lost {
-                command: command.name(),
-                cause: String::new(),
-            }),
+            Ok(Ok(())) if reader.ended() => reader.result(command.name(), &StreamEnd::Silent),
             Ok(Ok(())) => {
                 let status = child.wait().await.map_err(|error| lost(command, &error))?;
                 let end = status.code().and_then(|code| u32::try_from(code).ok());
-                Err(reader.failure(
-                    command.name(),
-                    &end.map_or(StreamEnd::Silent, StreamEnd::Exit),
-                ))
+                let end = end.map_or(StreamEnd::Silent, StreamEnd::Exit);
+                reader.result(command.name(), &end)
             }
         }
     }

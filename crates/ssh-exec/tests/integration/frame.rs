@@ -4,10 +4,11 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use fleet_testkit::until;
 use proptest::prelude::*;
 use ssh_exec::{Frame, LocalShellTransport, SessionError};
 
-use crate::support::{Repo, command, shell, shell_with, text, until};
+use crate::support::{Repo, command, shell, shell_with, text};
 
 #[tokio::test]
 async fn output_facts_and_exit_code_come_apart() {

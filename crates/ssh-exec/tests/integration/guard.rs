@@ -3,10 +3,11 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use fleet_testkit::until;
 use ssh_exec::{CommandOutput, GuardRefusal, HostGuard, LocalShellTransport, SessionError};
 
 use crate::frame::alive;
-use crate::support::{Repo, command, shell, shell_with, text, until};
+use crate::support::{Repo, command, shell, shell_with, text};
 
 /// Runs a body that leaves a trace, under this guard.
 async fn run(repo: &Repo, guard: HostGuard) -> CommandOutput {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ssh_exec::{
     CommandOutput, Endpoint, HostGuard, HostKeys, Identity, LocalShellTransport, RemoteCommand,
@@ -85,19 +85,6 @@ impl Repo {
             replace: None,
             wait_seconds: 20,
         }
-    }
-}
-
-/// Waits until something holds, and fails the test when it does not within 20 s.
-#[track_caller]
-pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(
-            begun.elapsed() < Duration::from_secs(20),
-            "still not so: {what}"
-        );
-        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
