@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use local_fleet::ReleaseSpec;
 
-use crate::support::{Place, Ran, Site};
+use crate::support::{Place, Ran, Site, words};
 
 const APP: &str =
     "[app]\nrepo = \"/srv/app\"\nservice = \"app\"\n[ssh]\nuser = \"deploy\"\nkey = \"id\"\n";
@@ -14,27 +14,19 @@ const ENCRYPTED_KEY: &str = include_str!("encrypted_key");
 
 /// Refused with this code, in at most three lines that hold this word, and nothing changed in the folder but what the
 /// database keeps for itself.
-fn check(place: &Place, arguments: &[&str], code: i32, word: &str) -> Ran {
+fn check(place: &Place, line: &str, code: i32, word: &str) -> Ran {
     let before = inventory(place);
-    let ran = place.run(arguments);
-    assert_eq!(ran.code, code, "{arguments:?}: {ran:#?}");
-    assert_eq!(ran.stdout, "", "{arguments:?}");
-    assert!(
-        ran.stderr.lines().count() <= 3,
-        "{arguments:?}: {}",
-        ran.stderr
-    );
-    assert!(
-        ran.stderr.starts_with("error: "),
-        "{arguments:?}: {}",
-        ran.stderr
-    );
+    let ran = place.run(&words(line));
+    assert_eq!(ran.code, code, "{line}: {ran:#?}");
+    assert_eq!(ran.stdout, "", "{line}");
+    assert!(ran.stderr.lines().count() <= 3, "{line}: {}", ran.stderr);
+    assert!(ran.stderr.starts_with("error: "), "{line}: {}", ran.stderr);
     assert!(
         ran.stderr.contains(word),
-        "{arguments:?}: {word:?} is not in: {}",
+        "{line}: {word:?} is not in: {}",
         ran.stderr
     );
-    assert_eq!(inventory(place), before, "{arguments:?}");
+    assert_eq!(inventory(place), before, "{line}");
     ran
 }
 
@@ -52,205 +44,91 @@ fn configured() -> Place {
 
 fn with_host() -> Place {
     let place = configured();
-    place.expect(
-        0,
-        &[
-            "hosts",
-            "add",
-            "web-1",
-            "--address",
-            "192.0.2.1",
-            "--label",
-            "eu",
-        ],
-    );
+    place.expect(0, &words("hosts add web-1 --address 192.0.2.1 --label eu"));
     place
 }
 
 #[test]
 fn hosts_and_selectors() {
     let place = with_host();
-    for (arguments, code, word) in [
-        (vec!["hosts", "show", "web-2"], 8, "web-2"),
-        (vec!["hosts", "edit", "web-2", "--port", "23"], 8, "web-2"),
-        (vec!["hosts", "remove", "web-2"], 8, "web-2"),
-        (vec!["hosts", "trust", "web-2", "-y"], 8, "web-2"),
-        (vec!["hosts", "check", "--on", "web-2"], 8, "web-2"),
-        (vec!["hosts", "trust"], 2, "-y"),
+    for (line, code, word) in [
+        ("hosts show web-2", 8, "web-2"),
+        ("hosts edit web-2 --port 23", 8, "web-2"),
+        ("hosts remove web-2", 8, "web-2"),
+        ("hosts trust web-2 -y", 8, "web-2"),
+        ("hosts check --on web-2", 8, "web-2"),
+        ("hosts trust", 2, "-y"),
+        ("hosts add web-1 --address 192.0.2.2", 8, "web-1"),
+        ("hosts add web-2 --address 192.0.2.1", 8, "web-1"),
+        ("hosts add 'web 2' --address 192.0.2.2", 2, "host name"),
+        ("hosts add web-2 --address 999.0.2.2", 2, "address"),
+        ("hosts add web-2 --address 192.0.2.2 --port 0", 2, "port"),
         (
-            vec!["hosts", "add", "web-1", "--address", "192.0.2.2"],
-            8,
-            "web-1",
-        ),
-        (
-            vec!["hosts", "add", "web-2", "--address", "192.0.2.1"],
-            8,
-            "web-1",
-        ),
-        (
-            vec!["hosts", "add", "web 2", "--address", "192.0.2.2"],
-            2,
-            "host name",
-        ),
-        (
-            vec!["hosts", "add", "web-2", "--address", "999.0.2.2"],
-            2,
-            "address",
-        ),
-        (
-            vec![
-                "hosts",
-                "add",
-                "web-2",
-                "--address",
-                "192.0.2.2",
-                "--port",
-                "0",
-            ],
-            2,
-            "port",
-        ),
-        (
-            vec![
-                "hosts",
-                "add",
-                "web-2",
-                "--address",
-                "192.0.2.2",
-                "--branch=--upload-pack=x",
-            ],
+            "hosts add web-2 --address 192.0.2.2 --branch=--upload-pack=x",
             2,
             "option",
         ),
         (
-            vec![
-                "hosts",
-                "add",
-                "web-2",
-                "--address",
-                "192.0.2.2",
-                "--repo",
-                "app",
-            ],
+            "hosts add web-2 --address 192.0.2.2 --repo app",
             2,
             "absolute",
         ),
         (
-            vec![
-                "hosts",
-                "add",
-                "web-2",
-                "--address",
-                "192.0.2.2",
-                "--install",
-                " ",
-            ],
+            "hosts add web-2 --address 192.0.2.2 --install ' '",
             2,
             "install",
         ),
+        ("hosts add web-2 --address 192.0.2.2 --jump 'a b'", 8, "a b"),
+        ("update --on web-2 -y", 8, "web-2"),
+        ("update --on db-* -y", 8, "db-*"),
+        ("update --on @us -y", 8, "@us"),
+        ("update --on !web-1 -y", 8, "no host"),
+        ("update --on web-1 --on !@eu -y", 8, "no host"),
+        ("update --on 'we b' -y", 2, "selector"),
+        ("plan --on web-2", 8, "web-2"),
+        ("logs --host web-1", 8, "no rollout"),
+        ("pause", 8, "no rollout"),
+        ("retry 0123abcd", 8, "0123abcd"),
         (
-            vec![
-                "hosts",
-                "add",
-                "web-2",
-                "--address",
-                "192.0.2.2",
-                "--jump",
-                "a b",
-            ],
-            8,
-            "a b",
-        ),
-        (vec!["update", "--on", "web-2", "-y"], 8, "web-2"),
-        (vec!["update", "--on", "db-*", "-y"], 8, "db-*"),
-        (vec!["update", "--on", "@us", "-y"], 8, "@us"),
-        (vec!["update", "--on", "!web-1", "-y"], 8, "no host"),
-        (
-            vec!["update", "--on", "web-1", "--on", "!@eu", "-y"],
-            8,
-            "no host",
-        ),
-        (vec!["update", "--on", "we b", "-y"], 2, "selector"),
-        (vec!["plan", "--on", "web-2"], 8, "web-2"),
-        (vec!["logs", "--host", "web-1"], 8, "no rollout"),
-        (vec!["pause"], 8, "no rollout"),
-        (vec!["retry", "0123abcd"], 8, "0123abcd"),
-        (
-            vec!["watch", "0193e1f0-0000-7000-8000-000000000000"],
+            "watch 0193e1f0-0000-7000-8000-000000000000",
             8,
             "no rollout",
         ),
     ] {
-        check(&place, &arguments, code, word);
+        check(&place, line, code, word);
     }
 }
 
 #[test]
 fn flags_of_an_update() {
     let place = with_host();
-    for (arguments, word) in [
-        (vec!["update", "-y"], "--all"),
-        (vec!["update"], "--all"),
-        (vec!["update", "--all", "--on", "web-1", "-y"], "--on"),
-        (vec!["update", "--all"], "-y"),
-        (vec!["update", "--all", "--no-input"], "-y"),
+    for (line, word) in [
+        ("update -y", "--all"),
+        ("update", "--all"),
+        ("update --all --on web-1 -y", "--on"),
+        ("update --all", "-y"),
+        ("update --all --no-input", "-y"),
+        ("update --all -y --stages 50,10,100", "ascend"),
+        ("update --all -y --stages 10,10,100", "ascend"),
+        ("update --all -y --stages 10,50", "end at 100"),
+        ("update --all -y --stages ''", "stages"),
+        ("update --all -y --stages -5,100", "stages"),
+        ("update --all -y --max-failures 101", "0 to 100"),
+        ("update --all -y --max-failures -1", "0 to 100"),
+        ("update --all -y --max-failures some", "0 to 100"),
+        ("update --all -y --concurrency 0", "concurrency"),
+        ("update --all -y --max-in-flight 0", "max-in-flight"),
+        ("update --all -y --settle soon", "length of time"),
+        ("update --all -y --settle 2h", "settle"),
+        ("update --all -y --order size", "order"),
         (
-            vec!["update", "--all", "-y", "--stages", "50,10,100"],
-            "ascend",
-        ),
-        (
-            vec!["update", "--all", "-y", "--stages", "10,10,100"],
-            "ascend",
-        ),
-        (
-            vec!["update", "--all", "-y", "--stages", "10,50"],
-            "end at 100",
-        ),
-        (vec!["update", "--all", "-y", "--stages", ""], "stages"),
-        (
-            vec!["update", "--all", "-y", "--stages", "-5,100"],
-            "stages",
-        ),
-        (
-            vec!["update", "--all", "-y", "--max-failures", "101"],
-            "0 to 100",
-        ),
-        (
-            vec!["update", "--all", "-y", "--max-failures", "-1"],
-            "0 to 100",
-        ),
-        (
-            vec!["update", "--all", "-y", "--max-failures", "some"],
-            "0 to 100",
-        ),
-        (
-            vec!["update", "--all", "-y", "--concurrency", "0"],
-            "concurrency",
-        ),
-        (
-            vec!["update", "--all", "-y", "--max-in-flight", "0"],
-            "max-in-flight",
-        ),
-        (
-            vec!["update", "--all", "-y", "--settle", "soon"],
-            "length of time",
-        ),
-        (vec!["update", "--all", "-y", "--settle", "2h"], "settle"),
-        (vec!["update", "--all", "-y", "--order", "size"], "order"),
-        (
-            vec!["update", "--all", "-y", "--to=--upload-pack=touch /tmp/x"],
+            "update --all -y '--to=--upload-pack=touch /tmp/x'",
             "option",
         ),
-        (
-            vec!["update", "--all", "-y", "--to", "0123abc"],
-            "short commit",
-        ),
-        (
-            vec!["update", "--all", "-y", "--dry-run", "--detach"],
-            "--detach",
-        ),
+        ("update --all -y --to 0123abc", "short commit"),
+        ("update --all -y --dry-run --detach", "--detach"),
     ] {
-        check(&place, &arguments, 2, word);
+        check(&place, line, 2, word);
     }
 }
 
@@ -258,29 +136,29 @@ fn flags_of_an_update() {
 fn keys() {
     let place = with_host();
     let key = place.path("id");
-    check(&place, &["update", "--all", "-y"], 8, "cannot be used");
+    check(&place, "update --all -y", 8, "cannot be used");
     fs::write(&key, ENCRYPTED_KEY).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
-    check(&place, &["update", "--all", "-y"], 8, "chmod 600");
-    check(&place, &["plan", "--all"], 8, "chmod 600");
+    check(&place, "update --all -y", 8, "chmod 600");
+    check(&place, "plan --all", 8, "chmod 600");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    check(&place, &["update", "--all", "-y"], 8, "passphrase");
+    check(&place, "update --all -y", 8, "passphrase");
     place.write(
         "rollout.toml",
         &format!("{APP}passphrase_file = \"secret\"\n"),
     );
-    check(&place, &["update", "--all", "-y"], 8, "secret");
+    check(&place, "update --all -y", 8, "secret");
     let secret = place.write("secret", "wrong\n");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
-    check(&place, &["update", "--all", "-y"], 8, "others can read");
+    check(&place, "update --all -y", 8, "others can read");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
-    check(&place, &["update", "--all", "-y"], 8, "does not open");
+    check(&place, "update --all -y", 8, "does not open");
     place.write("secret", "secret\n");
     place.expect(0, &["plan", "--all"]);
     fs::write(&key, "not a key").unwrap();
-    check(&place, &["update", "--all", "-y"], 8, "not a private key");
+    check(&place, "update --all -y", 8, "not a private key");
     place.write("rollout.toml", &APP.replace("key = \"id\"\n", ""));
-    check(&place, &["update", "--all", "-y"], 8, "no key");
+    check(&place, "update --all -y", 8, "no key");
 }
 
 #[test]
@@ -336,22 +214,12 @@ fn files_to_import() {
         ("a.json", "[", "line 1"),
     ] {
         place.write(name, text);
-        check(&place, &["hosts", "import", name], 8, word);
+        check(&place, &format!("hosts import {name}"), 8, word);
     }
-    check(
-        &place,
-        &["hosts", "import", "missing.csv"],
-        8,
-        "missing.csv",
-    );
+    check(&place, "hosts import missing.csv", 8, "missing.csv");
     place.write("fleet.txt", "");
-    check(&place, &["hosts", "import", "fleet.txt"], 2, "--format");
-    check(
-        &place,
-        &["hosts", "import", "fleet.txt", "--format", "ini"],
-        2,
-        "ini",
-    );
+    check(&place, "hosts import fleet.txt", 2, "--format");
+    check(&place, "hosts import fleet.txt --format ini", 2, "ini");
 }
 
 #[test]
@@ -368,50 +236,23 @@ fn configurations() {
         ("[rollout\n", "line 1"),
     ] {
         place.write("bad.toml", text);
-        for command in [
-            vec!["config", "validate"],
-            vec!["status"],
-            vec!["update", "--all", "-y"],
-        ] {
-            let arguments = [&["--config", "bad.toml"], command.as_slice()].concat();
-            let ran = check(&place, &arguments, 2, word);
+        for command in ["config validate", "status", "update --all -y"] {
+            let line = format!("--config bad.toml {command}");
+            let ran = check(&place, &line, 2, word);
             assert!(!ran.stderr.contains("hidden"), "{}", ran.stderr);
         }
     }
+    check(&place, "--config missing.toml status", 2, "missing.toml");
+    check(&place, "--database-url rollout.db status", 2, "sqlite://");
     check(
         &place,
-        &["--config", "missing.toml", "status"],
-        2,
-        "missing.toml",
-    );
-    check(
-        &place,
-        &["--database-url", "rollout.db", "status"],
-        2,
-        "sqlite://",
-    );
-    check(
-        &place,
-        &[
-            "init",
-            "--repo",
-            "/srv/app",
-            "--service",
-            "app",
-            "--user",
-            "deploy",
-        ],
+        "init --repo /srv/app --service app --user deploy",
         2,
         "--force",
     );
     let empty = Place::new();
-    check(&empty, &["init", "--no-input"], 2, "--repo");
-    check(
-        &empty,
-        &["hosts", "add", "a", "--address", "192.0.2.1"],
-        2,
-        "repo",
-    );
+    check(&empty, "init --no-input", 2, "--repo");
+    check(&empty, "hosts add a --address 192.0.2.1", 2, "repo");
 }
 
 #[test]
@@ -445,5 +286,5 @@ fn hosts_that_follow_different_branches() {
     site.release(ReleaseSpec::good("two"));
     site.place
         .expect(0, &["hosts", "edit", "web-02", "--branch", "release"]);
-    check(&site.place, &["update", "--all", "-y"], 8, "branch");
+    check(&site.place, "update --all -y", 8, "branch");
 }

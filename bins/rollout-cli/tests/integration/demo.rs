@@ -1,6 +1,6 @@
 //! The demo does what it announces.
 
-use crate::support::Place;
+use crate::support::{Place, words};
 
 #[test]
 fn one_broken_host_is_taken_back_and_named() {
@@ -52,12 +52,7 @@ fn a_share_of_broken_hosts_halts_it() {
         ran.stdout.contains("same cause on") && ran.stdout.contains("10 not started"),
         "{ran:#?}"
     );
-    let ran = place.expect(
-        0,
-        &[
-            "demo", "--hosts", "4", "--break", "1", "--seed", "1", "--json",
-        ],
-    );
+    let ran = place.expect(0, &words("demo --hosts 4 --break 1 --seed 1 --json"));
     let last = ran.lines().pop().unwrap();
     assert_eq!(
         (&last["type"], &last["rollout"]["state"]),

@@ -5,7 +5,7 @@ use std::fs;
 use local_fleet::Fault;
 use serde_json::Value;
 
-use crate::support::{Place, Site};
+use crate::support::{Place, Site, words};
 
 fn place() -> Place {
     let place = Place::new();
@@ -26,19 +26,7 @@ fn what_is_not_said_comes_from_the_configuration() {
     let place = place();
     place.expect(
         0,
-        &[
-            "hosts",
-            "add",
-            "web-1",
-            "--address",
-            "192.0.2.1",
-            "--label",
-            "plan=s",
-            "--label",
-            "eu",
-            "--owner",
-            "acme",
-        ],
+        &words("hosts add web-1 --address 192.0.2.1 --label plan=s --label eu --owner acme"),
     );
     let all = [
         "hosts",
@@ -96,33 +84,11 @@ fn an_edit_changes_what_was_said_and_nothing_else() {
     let place = place();
     place.expect(
         0,
-        &[
-            "hosts",
-            "add",
-            "web-1",
-            "--address",
-            "192.0.2.1",
-            "--label",
-            "eu",
-            "--verify",
-            "x",
-        ],
+        &words("hosts add web-1 --address 192.0.2.1 --label eu --verify x"),
     );
     place.expect(
         0,
-        &[
-            "hosts",
-            "edit",
-            "web-1",
-            "--rename",
-            "web-9",
-            "--label",
-            "plan=m",
-            "--unlabel",
-            "eu",
-            "--verify",
-            "",
-        ],
+        &words("hosts edit web-1 --rename web-9 --label plan=m --unlabel eu --verify ''"),
     );
     let exported = place.json(&["hosts", "export"]);
     let host = &exported["hosts"][0];
@@ -189,31 +155,11 @@ fn what_is_exported_can_be_imported() {
     let place = place();
     place.expect(
         0,
-        &[
-            "hosts",
-            "add",
-            "web-1",
-            "--address",
-            "192.0.2.1",
-            "--label",
-            "plan=s",
-            "--install",
-            "echo \"a, b\"",
-        ],
+        &words("hosts add web-1 --address 192.0.2.1 --label plan=s --install 'echo \"a, b\"'"),
     );
     place.expect(
         0,
-        &[
-            "hosts",
-            "add",
-            "web-2",
-            "--address",
-            "2001:db8::1",
-            "--verify",
-            "x",
-            "--jump",
-            "ops@edge:2200",
-        ],
+        &words("hosts add web-2 --address 2001:db8::1 --verify x --jump ops@edge:2200"),
     );
     for format in ["csv", "json"] {
         let exported = place

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::support::{Place, Site};
+use crate::support::{Place, Site, words};
 
 #[test]
 fn every_setting_knows_where_it_came_from() {
@@ -183,15 +183,7 @@ fn doctor_finds_what_is_wrong() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     site.place.expect(
         0,
-        &[
-            "hosts",
-            "add",
-            "new",
-            "--address",
-            "192.0.2.1",
-            "--repo",
-            "/srv/app",
-        ],
+        &words("hosts add new --address 192.0.2.1 --repo /srv/app"),
     );
     is(&found(&site), "fleet", "bad");
 }

@@ -17,6 +17,19 @@ pub(crate) struct Place {
     dir: tempfile::TempDir,
 }
 
+/// The words of a command line, as a shell that knows single quotes alone takes it apart.
+pub(crate) fn words(line: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    for (number, part) in line.split('\'').enumerate() {
+        if number % 2 == 1 {
+            words.push(part);
+        } else {
+            words.extend(part.split_whitespace());
+        }
+    }
+    words
+}
+
 /// How the program ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Ran {
