@@ -158,6 +158,13 @@ pub trait Workers: fmt::Debug + Send + Sync {
         worker: WorkerId,
         limit: u32,
     ) -> Result<Option<SlotId>, LeaseError>;
+    /// Takes one for a health check: besides, fewer than `checks` may be held for health checks.
+    async fn slot_acquire_for_check(
+        &self,
+        worker: WorkerId,
+        limit: u32,
+        checks: u32,
+    ) -> Result<Option<SlotId>, LeaseError>;
     /// Gives it back. Idempotent.
     async fn slot_release(&self, slot: SlotId) -> Result<(), StoreError>;
 }

@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant};
 use crate::endpoint::endpoint;
 use crate::places::{Place, Places, Seat};
 use crate::settings::SshDefaults;
-use crate::slots::{SlotTransport, Slots};
+use crate::slots::{Limit, SlotTransport, Slots};
 
 /// How long it takes until a credential that could not be loaded is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
@@ -54,7 +54,8 @@ impl RolloutDesk {
 
     /// A transport for whoever sits there.
     pub(crate) fn transport(&self, seat: Arc<Seat>) -> SlotTransport {
-        SlotTransport::new(self.slots.clone(), self.places.clone(), self.limit, seat)
+        let limit = Limit::of_all(self.limit);
+        SlotTransport::new(self.slots.clone(), self.places.clone(), limit, seat)
     }
 
     /// Connections of this rollout at once.

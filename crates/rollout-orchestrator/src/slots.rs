@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -73,12 +73,28 @@ impl Queue {
 pub struct SlotTransport {
     slots: Slots,
     places: Places,
-    limit: u32,
+    limit: Limit,
     seat: Arc<Seat>,
 }
 
+/// How many connections may be open on the whole store.
+#[derive(Clone, Debug)]
+pub(crate) struct Limit {
+    /// Of all kinds.
+    pub(crate) all: u32,
+    /// Of health checks, for connections that are for these. It changes while they wait.
+    pub(crate) checks: Option<Arc<AtomicU32>>,
+}
+
+impl Limit {
+    /// For all but health checks.
+    pub(crate) fn of_all(all: u32) -> Self {
+        Self { all, checks: None }
+    }
+}
+
 impl SlotTransport {
-    pub(crate) fn new(slots: Slots, places: Places, limit: u32, seat: Arc<Seat>) -> Self {
+    pub(crate) fn new(slots: Slots, places: Places, limit: Limit, seat: Arc<Seat>) -> Self {
         Self {
             slots,
             places,
@@ -107,7 +123,7 @@ impl SlotTransport {
         self.seat.sit_down();
         let slot = {
             let (slots, seat) = (self.slots.clone(), Arc::clone(&self.seat));
-            let (limit, name) = (self.limit, host.to_owned());
+            let (limit, name) = (self.limit.clone(), host.to_owned());
             let acquiring =
                 async move { acquire(slots, seat, place, limit, &name, &cancelled).await };
             self.in_task(acquiring, host).await?
@@ -178,7 +194,7 @@ async fn acquire(
     slots: Slots,
     seat: Arc<Seat>,
     place: Place,
-    limit: u32,
+    limit: Limit,
     host: &str,
     cancelled: &CancellationToken,
 ) -> Result<Slot, ConnectError> {
@@ -197,7 +213,7 @@ async fn acquire(
             .map_err(|fenced| withheld(host, fenced))?;
         let answer = match std::mem::take(&mut polite) {
             true => Ok(None),
-            false => slots.store.slot_acquire(slots.lease.worker(), limit).await,
+            false => ask(&slots, &limit).await,
         };
         match answer {
             Ok(Some(id)) => {
@@ -224,6 +240,19 @@ async fn acquire(
             () = sleep(pause) => {}
         }
         pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+async fn ask(slots: &Slots, limit: &Limit) -> Result<Option<SlotId>, LeaseError> {
+    let (store, worker) = (&slots.store, slots.lease.worker());
+    match &limit.checks {
+        None => store.slot_acquire(worker, limit.all).await,
+        Some(checks) => {
+            let checks = checks.load(Ordering::Relaxed);
+            store
+                .slot_acquire_for_check(worker, limit.all, checks)
+                .await
+        }
     }
 }
 

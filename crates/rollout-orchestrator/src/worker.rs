@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::lease::{Lease, Moment, keep};
 use crate::orchestrator::Orchestrator;
 use crate::places::Places;
-use crate::slots::{SlotTransport, Slots};
+use crate::slots::{Limit, SlotTransport, Slots};
 use crate::work_loop::WorkLoop;
 
 /// What a worker works on.
@@ -174,7 +174,12 @@ impl Worker {
     #[must_use]
     pub fn transport(&self) -> SlotTransport {
         let slots = self.registration.borrow().clone();
-        SlotTransport::new(slots, self.places.clone(), self.concurrency, Arc::default())
+        SlotTransport::new(
+            slots,
+            self.places.clone(),
+            Limit::of_all(self.concurrency),
+            Arc::default(),
+        )
     }
 
     /// Follows its registration: closed once it has ended.

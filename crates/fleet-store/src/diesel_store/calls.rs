@@ -333,7 +333,23 @@ impl Workers for DieselStore {
     ) -> Result<Option<SlotId>, LeaseError> {
         let (worker, limit) = (worker.to_string(), i64::from(limit));
         run!(self, write Slots, |conn, work, q| q::workers::slot_acquire(
-            conn, work, &worker, limit
+            conn, work, &worker, limit, None
+        ))
+    }
+
+    async fn slot_acquire_for_check(
+        &self,
+        worker: WorkerId,
+        limit: u32,
+        checks: u32,
+    ) -> Result<Option<SlotId>, LeaseError> {
+        let (worker, limit, checks) = (worker.to_string(), i64::from(limit), i64::from(checks));
+        run!(self, write Slots, |conn, work, q| q::workers::slot_acquire(
+            conn,
+            work,
+            &worker,
+            limit,
+            Some(checks)
         ))
     }
 

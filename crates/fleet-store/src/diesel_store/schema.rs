@@ -154,7 +154,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    slots (number) { number -> BigInt, worker -> Text, since -> BigInt, }
+    slots (number) { number -> BigInt, worker -> Text, since -> BigInt, of_check -> Bool, }
 }
 
 diesel::table! {

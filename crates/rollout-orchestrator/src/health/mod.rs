@@ -1,14 +1,14 @@
 //! The sweep: every host's service is looked at about once a minute, and started again when it is down.
 //!
-//! It runs beside a [`Worker`], under whose lease it opens connections. Rollouts come first: while one is at work, one
-//! check at a time is made in this process. A host in `updating` is never touched, for its lease is the rollout's.
+//! It runs beside a [`Worker`], under whose lease it opens connections. Rollouts come first: while one is at work, all
+//! processes on the store make one check at a time. A host in `updating` is never touched, for its lease is the rollout's.
 
 mod check;
 mod judge;
 mod mend;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fleet_store::{Due, Health, LeaseError, RestartLimit, StoreError, Turns};
@@ -20,11 +20,13 @@ use tokio::time::sleep;
 use self::check::Check;
 use crate::orchestrator::Orchestrator;
 use crate::places::Places;
-use crate::slots::{SlotTransport, Slots};
+use crate::slots::{Limit, SlotTransport, Slots};
 use crate::worker::Worker;
 
 /// How often it is looked whether a host's time has come, when none had.
 const TICK: Duration = Duration::from_secs(1);
+/// How often a store that does not answer is asked again for one host.
+const TRIES: u32 = 5;
 
 /// How the health checker works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +114,8 @@ pub struct HealthSweeper {
     health: Arc<dyn Health>,
     registration: watch::Receiver<Slots>,
     places: Places,
+    /// How many checks may be made at once, over all processes on the store.
+    width: Arc<AtomicU32>,
     settings: SweepSettings,
 }
 
@@ -129,6 +133,7 @@ impl HealthSweeper {
             health,
             registration: worker.registration(),
             places: Places::new(orchestrator.settings().concurrency, Arc::default()),
+            width: Arc::default(),
             settings,
         }
     }
@@ -151,26 +156,28 @@ impl HealthSweeper {
     }
 
     /// Looks at these hosts now, or at all, and says what was found, by name. With `fix`, services that are down are
-    /// started again. Hosts that a rollout has in `updating` are left out.
+    /// started again. Each host is taken when its turn comes; one that a rollout has in `updating` by then is left out.
     ///
     /// # Errors
     ///
-    /// When the store cannot be asked whose turn it is.
+    /// When the store cannot be asked whose turn it is, for longer than a moment.
     pub async fn sweep_once(
         &self,
         fix: bool,
         hosts: Option<Vec<HostId>>,
     ) -> Result<Vec<Checked>, SweepError> {
-        let mut due = self
-            .turns(hosts.map_or(Turns::All, Turns::Of), u32::MAX)
-            .await?
-            .into_iter();
-        let width = self.width().await.max(1);
+        let mut waiting = match hosts {
+            Some(hosts) => hosts.into_iter(),
+            None => self.all_hosts().await?.into_iter(),
+        };
         let (mut busy, mut all) = (JoinSet::new(), Vec::new());
         loop {
-            while busy.len() < width {
-                let Some(next) = due.next() else { break };
-                busy.spawn(self.begin(next, fix));
+            // Who asks for it by name gets one check at least.
+            while busy.len() < self.width(1).await {
+                let Some(next) = waiting.next() else { break };
+                if let Some(due) = self.turn_of(next).await? {
+                    busy.spawn(self.begin(due, fix));
+                }
             }
             match busy.join_next().await {
                 Some(Ok(checked)) => all.extend(checked),
@@ -184,9 +191,31 @@ impl HealthSweeper {
         Ok(all)
     }
 
+    async fn all_hosts(&self) -> Result<Vec<HostId>, SweepError> {
+        let hosts = self.orchestrator.store().host_list().await?;
+        Ok(hosts.into_iter().map(|host| host.id).collect())
+    }
+
+    /// Takes this host, unless it is gone or a rollout has it. A store that does not answer gets a few tries: hosts that
+    /// were looked at already are not to be looked at in vain.
+    async fn turn_of(&self, host: HostId) -> Result<Option<Due>, SweepError> {
+        let mut tries = 0;
+        loop {
+            match self.turns(Turns::Of(vec![host]), 1).await {
+                Ok(due) => return Ok(due.into_iter().next()),
+                Err(SweepError::Store(error @ StoreError::Unavailable { .. })) if tries < TRIES => {
+                    tracing::warn!(%error, "a host could not be taken; trying again");
+                    tries += 1;
+                    sleep(TICK).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// The hosts to look at now. A store that does not answer is asked again at the next tick.
     async fn next(&self, busy: usize) -> Vec<Due> {
-        let free = self.width().await.saturating_sub(busy);
+        let free = self.width(0).await.saturating_sub(busy);
         if free == 0 {
             return Vec::new();
         }
@@ -206,14 +235,20 @@ impl HealthSweeper {
         Ok(self.health.health_due(worker, every, limit, turns).await?)
     }
 
-    /// How many checks at once. Rollouts come first: beside one at work there is one, or none when only one connection
-    /// may be open.
-    async fn width(&self) -> usize {
+    /// How many checks at once, at least so many. Rollouts come first: beside one at work there is one on the whole store,
+    /// or none when only one connection may be open. Checks that wait for a connection keep to it too.
+    async fn width(&self, least: u32) -> usize {
+        let width = self.wanted_width().await.max(least);
+        self.width.store(width, Ordering::Relaxed);
+        usize::try_from(width).unwrap_or(usize::MAX)
+    }
+
+    async fn wanted_width(&self) -> u32 {
         let concurrency = self.orchestrator.settings().concurrency;
         let slots = self.registration.borrow().clone();
         match self.orchestrator.store().rollout_active().await {
             Ok(Some(rollout)) if rollout.state != RolloutState::Paused => {
-                usize::from(concurrency.min(rollout.policy.concurrency) > 1)
+                u32::from(concurrency.min(rollout.policy.concurrency) > 1)
             }
             Ok(found) => {
                 // A claim whose answer was lost may hold a host that nobody here knows of. Nothing is in flight without
@@ -221,7 +256,7 @@ impl HealthSweeper {
                 if found.is_none() && slots.in_doubt.load(Ordering::Relaxed) {
                     slots.lease.lose();
                 }
-                usize::try_from(concurrency).unwrap_or(usize::MAX).max(1)
+                concurrency.max(1)
             }
             Err(_) => 1,
         }
@@ -234,7 +269,10 @@ impl HealthSweeper {
         fix: bool,
     ) -> impl Future<Output = Option<Checked>> + Send + 'static + use<> {
         let slots = self.registration.borrow().clone();
-        let limit = self.orchestrator.settings().concurrency;
+        let limit = Limit {
+            all: self.orchestrator.settings().concurrency,
+            checks: Some(Arc::clone(&self.width)),
+        };
         // In a queue of its own: a check that waits for a slot must not stand before the connections of a rollout.
         let of_checks = Slots {
             queue: Arc::default(),

@@ -19,7 +19,16 @@ pub(crate) async fn sweeping(
     world: &World,
     settings: SweepSettings,
 ) -> (Process, Orchestrator, Worker, HealthSweeper) {
-    let (process, orchestrator) = world.process();
+    sweeping_with(world, settings, OrchestratorSettings::default()).await
+}
+
+/// The same, and otherwise as the settings say.
+pub(crate) async fn sweeping_with(
+    world: &World,
+    settings: SweepSettings,
+    of_process: OrchestratorSettings,
+) -> (Process, Orchestrator, Worker, HealthSweeper) {
+    let (process, orchestrator) = world.process_with(of_process);
     let worker = Worker::start(&orchestrator, who("sweeper"), WorkMode::All)
         .await
         .unwrap();

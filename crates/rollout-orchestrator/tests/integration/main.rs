@@ -11,6 +11,7 @@ mod gate;
 mod health;
 mod health_outages;
 mod health_races;
+mod health_width;
 mod leaving;
 mod process;
 mod process_health;

@@ -211,6 +211,14 @@ impl Workers for ProcessStore {
     ) -> Result<Option<SlotId>, LeaseError> {
         pass!(self.slot_acquire(worker, limit))
     }
+    async fn slot_acquire_for_check(
+        &self,
+        worker: WorkerId,
+        limit: u32,
+        checks: u32,
+    ) -> Result<Option<SlotId>, LeaseError> {
+        pass!(self.slot_acquire_for_check(worker, limit, checks))
+    }
     async fn slot_release(&self, slot: SlotId) -> Result<(), StoreError> {
         pass!(self.slot_release(slot))
     }

@@ -208,23 +208,29 @@ fn mark_gone(
     Ok(())
 }
 
+/// `checks`: it is for a health check, of which there may be so many.
 pub(crate) fn slot_acquire(
     conn: &mut Conn,
     work: &mut Work,
     worker: &str,
     limit: i64,
+    checks: Option<i64>,
 ) -> Answer<Option<SlotId>, LeaseError> {
     require_lease(conn, work, worker)?;
     // All that count slots lock this row first, so that no two count the same free one.
     let _: i64 = locked!(meta::table.select(meta::id)).get_result(conn)?;
-    if held(conn)? >= limit {
+    if !is_free(conn, limit, checks)? {
         widen(free_dead(conn, work))?;
-        if held(conn)? >= limit {
+        if !is_free(conn, limit, checks)? {
             return Ok(None);
         }
     }
     let number: i64 = diesel::insert_into(slots::table)
-        .values((slots::worker.eq(worker), slots::since.eq(work.now().0)))
+        .values((
+            slots::worker.eq(worker),
+            slots::since.eq(work.now().0),
+            slots::of_check.eq(checks.is_some()),
+        ))
         .returning(slots::number)
         .get_result(conn)?;
     Ok(Some(SlotId {
@@ -233,8 +239,14 @@ pub(crate) fn slot_acquire(
     }))
 }
 
-fn held(conn: &mut Conn) -> QueryResult<i64> {
-    slots::table.count().get_result(conn)
+fn is_free(conn: &mut Conn, limit: i64, checks: Option<i64>) -> QueryResult<bool> {
+    let held: i64 = slots::table.count().get_result(conn)?;
+    let Some(checks) = checks.filter(|_| held < limit) else {
+        return Ok(held < limit);
+    };
+    let of_checks = slots::table.filter(slots::of_check.eq(true));
+    let held: i64 = of_checks.count().get_result(conn)?;
+    Ok(held < checks)
 }
 
 /// Frees the slots of dead workers whose grace is over.

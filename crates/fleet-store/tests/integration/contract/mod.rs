@@ -79,7 +79,7 @@ cases! {
     inventory: duplicates_are_refused_and_nothing_is_added bad_values_are_refused edit_in_each_state
         remove_in_each_state removal_can_decide_the_gate keys_and_attention;
     feed: of_one_rollout_only waits_for_own_events;
-    slots: at_most_so_many dead_ones_count_for_a_grace leaving_frees_them;
+    slots: at_most_so_many checks_are_counted_by_themselves dead_ones_count_for_a_grace leaving_frees_them;
     lists: pages_hold_each_host_once filters_choose one_host_and_its_history cells_are_in_plan_order;
     people: setup_needs_a_password setup_is_over_once_there_is_an_admin use_is_noted_to_the_minute
         sessions_are_those_of_one_person;

@@ -36,6 +36,34 @@ pub(crate) async fn at_most_so_many(place: &Place) {
     assert_eq!(store.slot_acquire(one, 0).await.unwrap(), None);
 }
 
+pub(crate) async fn checks_are_counted_by_themselves(place: &Place) {
+    let store = place.store().await;
+    let one = store.worker_register(worker(false)).await.unwrap();
+    let other = store.worker_register(worker_with_pid(5)).await.unwrap();
+    let check = async |worker, limit, checks| {
+        store
+            .slot_acquire_for_check(worker, limit, checks)
+            .await
+            .unwrap()
+    };
+    assert_eq!(check(one, 4, 0).await, None);
+    let first = check(one, 4, 1).await.unwrap();
+    assert_eq!(check(other, 4, 1).await, None, "one over all processes");
+    // What is none is not kept out by checks, but all count.
+    store.slot_acquire(one, 4).await.unwrap().unwrap();
+    store.slot_acquire(other, 4).await.unwrap().unwrap();
+    assert!(check(other, 4, 2).await.is_some());
+    assert_eq!(store.slot_acquire(one, 4).await.unwrap(), None);
+    store.slot_release(first).await.unwrap();
+    assert_eq!(check(one, 4, 1).await, None, "the other's check");
+    // A dead process keeps nobody out for longer than the grace.
+    place.processes.end(5);
+    assert_eq!(check(one, 4, 1).await, None, "its grace");
+    place.clock.advance(store.lease_times().slot_grace);
+    let heir = store.worker_register(worker(false)).await.unwrap();
+    assert!(check(heir, 4, 1).await.is_some());
+}
+
 pub(crate) async fn dead_ones_count_for_a_grace(place: &Place) {
     let store = place.store().await;
     let LeaseTimes {
