@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
 use hyper::Request;
@@ -19,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::arriving::Exchange;
 use super::held::Held;
 use super::lingering::Lingering;
 use super::places::Seat;
@@ -70,11 +70,10 @@ async fn answer(
     router: Router,
     seat: Arc<Seat>,
 ) -> Result<Response, Infallible> {
-    let busy = seat.busy();
-    let mut request = request.map(Body::new);
+    let (mut request, exchange) = Exchange::of(request, seat);
     request.extensions_mut().insert(ConnectInfo(peer));
     let response = router.oneshot(request).await?;
-    Ok(response.map(|body| Held::wrap(body, busy)))
+    Ok(response.map(|body| Held::wrap(body, exchange)))
 }
 
 /// Without these, a peer that is gone without a word holds its place for hours. Where they are refused, it does.

@@ -1,5 +1,6 @@
 //! Serving HTTP/1.1: with a limit on connections, a time for request heads, and an end that does not wait for ever.
 
+mod arriving;
 mod connection;
 mod held;
 mod lingering;

@@ -1,9 +1,10 @@
 //! Places for connections. When all are taken, the one that has been idle for longest gives way.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// All places.
@@ -11,9 +12,11 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Places {
     free: Arc<Semaphore>,
     idle: Arc<Mutex<Idle>>,
+    /// Told whenever a connection becomes idle.
+    rests: Arc<Notify>,
 }
 
-/// Connections without a request, by the time since which that is so.
+/// Connections without a whole request, by the time since which that is so.
 #[derive(Debug, Default)]
 struct Idle {
     turn: u64,
@@ -24,13 +27,14 @@ struct Idle {
 #[derive(Debug)]
 pub(crate) struct Seat {
     idle: Arc<Mutex<Idle>>,
-    /// When it became idle; none while it has a request.
+    rests: Arc<Notify>,
+    /// When it became idle; none while it has a whole request.
     since: Mutex<Option<u64>>,
     give_way: CancellationToken,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// While this is there, the connection has a request and is left alone.
+/// While this is there, the connection has a whole request and is left alone.
 #[derive(Debug)]
 pub(crate) struct Busy {
     seat: Arc<Seat>,
@@ -41,6 +45,7 @@ impl Places {
         Self {
             free: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
             idle: Arc::default(),
+            rests: Arc::default(),
         }
     }
 
@@ -48,14 +53,11 @@ impl Places {
     pub(crate) async fn take(&self) -> Arc<Seat> {
         let permit = match Arc::clone(&self.free).try_acquire_owned() {
             Ok(permit) => Some(permit),
-            Err(_) => {
-                self.make_room();
-                // The semaphore is never closed.
-                Arc::clone(&self.free).acquire_owned().await.ok()
-            }
+            Err(_) => self.wait().await,
         };
         let seat = Arc::new(Seat {
             idle: Arc::clone(&self.idle),
+            rests: Arc::clone(&self.rests),
             since: Mutex::new(None),
             give_way: CancellationToken::new(),
             _permit: permit,
@@ -65,12 +67,31 @@ impl Places {
         seat
     }
 
-    /// Asks the connection that has been idle for longest to give way.
-    pub(crate) fn make_room(&self) {
-        if let Some((_, token)) = lock(&self.idle).tokens.pop_first() {
+    /// A place that somebody left: one who was idle and is asked to, or becomes idle; or who goes by themselves.
+    async fn wait(&self) -> Option<OwnedSemaphorePermit> {
+        let mut left = pin!(Arc::clone(&self.free).acquire_owned());
+        loop {
+            // Before the look, so that nobody becomes idle in between unseen.
+            let rests = self.rests.notified();
+            if self.make_room() {
+                // The semaphore is never closed.
+                return left.await.ok();
+            }
+            tokio::select! {
+                permit = left.as_mut() => return permit.ok(),
+                () = rests => {}
+            }
+        }
+    }
+
+    /// Asks the connection that has been idle for longest to give way, if one is idle.
+    pub(crate) fn make_room(&self) -> bool {
+        let longest = lock(&self.idle).tokens.pop_first();
+        if let Some((_, token)) = &longest {
             metrics::counter!(crate::metrics::CONNECTIONS_CUT).increment(1);
             token.cancel();
         }
+        longest.is_some()
     }
 }
 
@@ -80,13 +101,23 @@ impl Seat {
         &self.give_way
     }
 
-    /// A request came.
+    /// A whole request came.
     pub(crate) fn busy(self: &Arc<Self>) -> Busy {
-        if let Some(since) = lock(&self.since).take() {
-            lock(&self.idle).tokens.remove(&since);
-        }
+        self.rise();
         Busy {
             seat: Arc::clone(self),
+        }
+    }
+
+    /// Something came: of all that are idle, it is the last to give way.
+    pub(crate) fn stir(&self) {
+        self.rise();
+        self.rest();
+    }
+
+    fn rise(&self) {
+        if let Some(since) = lock(&self.since).take() {
+            lock(&self.idle).tokens.remove(&since);
         }
     }
 
@@ -97,6 +128,7 @@ impl Seat {
         idle.tokens.insert(turn, self.give_way.clone());
         drop(idle);
         *lock(&self.since) = Some(turn);
+        self.rests.notify_waiters();
     }
 }
 
@@ -109,9 +141,7 @@ impl Drop for Busy {
 impl Drop for Seat {
     fn drop(&mut self) {
         metrics::gauge!(crate::metrics::CONNECTIONS).decrement(1);
-        if let Some(since) = lock(&self.since).take() {
-            lock(&self.idle).tokens.remove(&since);
-        }
+        self.rise();
     }
 }
 
@@ -122,6 +152,35 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_becomes_idle_while_others_wait_gives_way() {
+        let places = Places::new(1);
+        let first = places.take().await;
+        let busy = first.busy();
+        let given_way = first.give_way().clone();
+        let leave = async {
+            tokio::task::yield_now().await;
+            assert!(!given_way.is_cancelled());
+            drop(busy);
+            given_way.cancelled().await;
+            drop(first);
+        };
+        let limit = std::time::Duration::from_secs(10);
+        let both = async { tokio::join!(places.take(), leave) };
+        assert!(tokio::time::timeout(limit, both).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_stirs_is_the_last_to_give_way() {
+        let places = Places::new(2);
+        let (first, second) = (places.take().await, places.take().await);
+        first.stir();
+        places.make_room();
+        assert!(second.give_way().is_cancelled() && !first.give_way().is_cancelled());
+        places.make_room();
+        assert!(first.give_way().is_cancelled());
+    }
 
     #[tokio::test]
     async fn the_longest_idle_gives_way_and_a_busy_one_never() {

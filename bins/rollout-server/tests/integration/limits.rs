@@ -85,6 +85,48 @@ async fn who_is_too_many_takes_the_place_of_an_idle_connection() {
     assert_eq!(busy.next().await.unwrap().name.as_deref(), Some("bye"));
 }
 
+/// Sends all of a request but the end of its body, once the server asks for the body.
+async fn almost_ask(address: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /login HTTP/1.1\r\nhost: {address}\r\norigin: http://{address}\r\nexpect: 100-continue\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: 26\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 100"), "{answer:?}");
+    stream.write_all(b"name=anna&password=wron").await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_end_keeps_no_place() {
+    let site = Site::without_hosts().await;
+    std::fs::write(site.path("rollout.toml"), "[server]\nmax_connections = 8\n").unwrap();
+    let mut server = site.serve().await;
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        slow.push(almost_ask(&server.address).await);
+    }
+    let began = Instant::now();
+    assert_eq!(server.get("/api/updates/status").await.0, StatusCode::OK);
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    // The oldest gave way, and only that: the last one ends its body and is answered.
+    let mut byte = [0; 1];
+    assert_eq!(slow[0].read(&mut byte).await.unwrap_or(0), 0);
+    let last = slow.last_mut().unwrap();
+    last.write_all(b"g!!").await.unwrap();
+    let mut status = vec![0; b"HTTP/1.1 422".len()];
+    last.read_exact(&mut status).await.unwrap();
+    assert_eq!(status, b"HTTP/1.1 422");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn heads_and_bodies_that_are_too_large_are_refused() {
     let site = Site::without_hosts().await;
