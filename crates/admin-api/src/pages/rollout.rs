@@ -7,6 +7,7 @@ use axum::response::Response;
 use fleet_store::HostQuery;
 use fleet_types::{AttemptStatus, Event, RolloutId, RolloutState, Seq, Timestamp, printable, view};
 
+use crate::api::params::Params;
 use crate::api::updates::{find, rollout_view};
 use crate::identity::Caller;
 use crate::pages::layout::{Nav, Page, html};
@@ -16,9 +17,7 @@ use crate::problem::Problem;
 use crate::state::AdminApi;
 
 const FAILURES_SHOWN: u32 = 100;
-const EVENTS_SHOWN: usize = 20;
-/// The feed is looked through from so far behind its end.
-const EVENTS_BACK: i64 = 400;
+const EVENTS_SHOWN: u32 = 20;
 
 #[derive(Template)]
 #[template(path = "rollout.html")]
@@ -29,7 +28,16 @@ struct RolloutPage {
     failures: Vec<Cause>,
     shown: u32,
     bad: u32,
-    events: Vec<EventRow>,
+    events: Events,
+}
+
+/// Some of its events, the latest first.
+struct Events {
+    rows: Vec<EventRow>,
+    /// Whether there are later ones.
+    back: bool,
+    /// Earlier than these there are more.
+    earlier: Option<Seq>,
 }
 
 /// Something that can be done now.
@@ -64,21 +72,22 @@ pub(crate) async fn show(
     State(api): State<AdminApi>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+    params: Params,
 ) -> Result<Response, Problem> {
     let id = find::rollout(&api, &id).await?;
+    let before = params.parsed::<i64>("before")?.map(Seq);
     let title = format!("Rollout {}", id.short());
     let page = Page::load(&api, &caller, Nav::Rollouts, title).await?;
     let page = page.listen(&api, Some(id)).await?;
     let v = rollout_view(&api, id).await?;
     let bad = v.counts.failed + v.counts.rolled_back;
     let (failures, shown) = failures(&api, &v, bad).await?;
-    let seq = page.live.as_ref().map_or(0, |live| live.seq);
     html(&RolloutPage {
         acts: acts(&v),
         failures,
         shown,
         bad,
-        events: events(&api, id, seq).await?,
+        events: events(&api, id, before).await?,
         r: RolloutShown::load(&api, v).await?,
         page,
     })
@@ -179,19 +188,17 @@ fn result(attempt: &view::Attempt, host: &view::Host) -> String {
     }
 }
 
-/// The latest events of this rollout, those of single steps left out.
-async fn events(api: &AdminApi, id: RolloutId, head: i64) -> Result<Vec<EventRow>, Problem> {
-    let from = Seq(head.saturating_sub(EVENTS_BACK).max(0));
-    let mut events = api.store().events_after(from, Some(id), 400).await?;
-    if events.is_empty() {
-        // An old one: from its beginning, which is not far to look for.
-        events = api.store().events_after(Seq(0), Some(id), 400).await?;
-    }
-    let told = events
-        .into_iter()
-        .rev()
-        .filter(|event| event.kind != fleet_types::EventKind::HostStep);
-    Ok(told.take(EVENTS_SHOWN).map(EventRow::from).collect())
+/// The latest events of this rollout, or the latest before one of them; those of single steps left out.
+async fn events(api: &AdminApi, id: RolloutId, before: Option<Seq>) -> Result<Events, Problem> {
+    let store = api.store();
+    let mut events = store.rollout_told(id, before, EVENTS_SHOWN + 1).await?;
+    let more = events.len() > EVENTS_SHOWN as usize;
+    events.truncate(EVENTS_SHOWN as usize);
+    Ok(Events {
+        earlier: events.last().map(|event| event.seq).filter(|_| more),
+        back: before.is_some(),
+        rows: events.into_iter().map(EventRow::from).collect(),
+    })
 }
 
 impl From<Event> for EventRow {

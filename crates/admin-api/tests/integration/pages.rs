@@ -228,6 +228,75 @@ async fn a_rollout_is_started_steered_and_watched_with_forms_alone() {
     assert!(list.contains("Aborted") && list.contains("hello"), "{list}");
 }
 
+/// The rows of the events on a page of a rollout, and the link to earlier ones.
+fn events_of(text: &str) -> (Vec<String>, Option<String>) {
+    let (_, events) = text.split_once("id=\"events-h\"").unwrap();
+    let (events, _) = events.split_once("</section>").unwrap();
+    let rows = events.split("<tr>").skip(2).map(|row| {
+        let cells: Vec<&str> = row.split("<td>").collect();
+        let (what, place) = (cells[2], cells[3]);
+        format!("{what} {place}").replace("</td>", "")
+    });
+    let earlier = events.split_once("rel=\"next\"").map(|(before, _)| {
+        let link = before.rsplit("href=\"").next().unwrap();
+        link.split(['"', '#']).next().unwrap().to_owned()
+    });
+    (rows.collect(), earlier)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_events_of_an_old_rollout_are_there_from_the_last_to_the_first() {
+    let world = World::new(60).await;
+    let token = world.token(Role::Viewer).await;
+    let worker = world.worker().await;
+    let id = trigger(&world).await;
+    while world
+        .store
+        .rollout_get(id)
+        .await
+        .unwrap()
+        .unwrap()
+        .state
+        .is_active()
+    {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    drop(worker);
+    let all = world
+        .store
+        .events_after(Seq(0), Some(id), 10_000)
+        .await
+        .unwrap();
+    assert!(all.len() > 1000, "{} events", all.len());
+    // Much has happened since.
+    let more = (0..500).map(|number| sample_host(&format!("later-{number}")));
+    world
+        .store
+        .host_add(more.collect(), &actor())
+        .await
+        .unwrap();
+    let mut path = format!("/admin/updates/rollouts/{id}");
+    let mut told = Vec::new();
+    loop {
+        let text = page(&world, &path, &token).await.text();
+        sound(&path, &text);
+        let (rows, earlier) = events_of(&text);
+        assert!((1..=20).contains(&rows.len()), "{path}: {rows:?}");
+        told.extend(rows);
+        match earlier {
+            Some(earlier) => path = earlier,
+            None => break,
+        }
+    }
+    assert!(told[0].starts_with("rollout finished"), "{told:?}");
+    assert!(
+        told.last().unwrap().starts_with("rollout started"),
+        "{told:?}"
+    );
+    let expected = all.iter().filter(|event| event.kind != EventKind::HostStep);
+    assert_eq!(told.len(), expected.count());
+}
+
 #[tokio::test]
 async fn hosts_are_added_changed_imported_and_removed_with_forms() {
     let world = World::new(0).await;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use fleet_types::{HostName, RolloutId, Seq, view};
+use fleet_types::{Event, HostName, RolloutId, Seq, view};
 
 use crate::error::{StoreError, TriggerError};
 use crate::records::{HostQuery, Page, PastAttempt, RequestKey};
@@ -32,6 +32,13 @@ pub trait Lists: fmt::Debug + Send + Sync {
         rollout: RolloutId,
         limit: u32,
     ) -> Result<Vec<view::Cell>, StoreError>;
+    /// The events of a rollout before `before`, the latest first; those of single steps are left out.
+    async fn rollout_told(
+        &self,
+        rollout: RolloutId,
+        before: Option<Seq>,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError>;
     /// The rollout that a request was carried out as, if it was. Refused when its key stands for another request.
     async fn request_rollout(
         &self,

@@ -1,7 +1,7 @@
 //! Lists in pages.
 
 use async_trait::async_trait;
-use fleet_types::{HostName, RolloutId, Seq, view};
+use fleet_types::{Event, HostName, RolloutId, Seq, view};
 
 use super::run;
 use crate::api::Lists;
@@ -59,6 +59,23 @@ impl Lists for DieselStore {
             conn,
             work,
             &rollout,
+            i64::from(limit)
+        ))
+    }
+
+    async fn rollout_told(
+        &self,
+        rollout: RolloutId,
+        before: Option<Seq>,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        let rollout = rollout.to_string();
+        let before = before.map_or(i64::MAX, |seq| seq.0);
+        run!(self, read, |conn, work, q| q::feed::rollout_told(
+            conn,
+            work,
+            &rollout,
+            before,
             i64::from(limit)
         ))
     }

@@ -1,7 +1,7 @@
 //! The event feed.
 
 use diesel::prelude::*;
-use fleet_types::Event;
+use fleet_types::{Event, EventKind};
 
 use super::{Conn, insert_events};
 use crate::diesel_store::prepared::update_returning;
@@ -54,6 +54,38 @@ pub(crate) fn events_after(
         }
         if !found.is_empty() {
             return Ok(found);
+        }
+    }
+}
+
+/// Events of a rollout before `before`, the latest first, but for those of single steps, of which there are most. Kinds
+/// that a newer program wrote are left out.
+pub(crate) fn rollout_told(
+    conn: &mut Conn,
+    _: &mut Work,
+    rollout: &str,
+    mut before: i64,
+    limit: i64,
+) -> Answer<Vec<Event>> {
+    let most = usize::try_from(limit).unwrap_or(0);
+    let mut told = Vec::new();
+    loop {
+        let rows: Vec<EventRow> = events::table
+            .filter(events::rollout.eq(rollout))
+            .filter(events::seq.lt(before))
+            .filter(events::kind.ne(EventKind::HostStep.as_str()))
+            .order(events::seq.desc())
+            .limit(limit)
+            .select(EventRow::as_select())
+            .load(conn)?;
+        let last = rows.last().map(|row| row.seq);
+        for row in rows {
+            told.extend(row.event()?);
+        }
+        told.truncate(most);
+        match last {
+            Some(last) if told.len() < most => before = last,
+            _ => return Ok(told),
         }
     }
 }

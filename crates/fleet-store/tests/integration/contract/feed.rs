@@ -46,6 +46,22 @@ pub(crate) async fn of_one_rollout_only(place: &Place) {
         ]
     );
     assert_eq!(kinds.last(), Some(&EventKind::HostFinished));
+    // Backwards, without the steps.
+    let told = store.rollout_told(id, None, 1000).await.unwrap();
+    let steps = |event: &&fleet_types::Event| event.kind != EventKind::HostStep;
+    let expected: Vec<_> = own.iter().filter(steps).rev().cloned().collect();
+    assert_eq!(told, expected);
+    let mut paged: Vec<fleet_types::Event> = Vec::new();
+    while let Some(next) = {
+        let before = paged.last().map(|event| event.seq);
+        let page = store.rollout_told(id, before, 1).await.unwrap();
+        assert!(page.len() <= 1);
+        (!page.is_empty()).then_some(page)
+    } {
+        paged.extend(next);
+    }
+    assert_eq!(paged, told);
+    assert!(store.rollout_told(id, None, 0).await.unwrap().is_empty());
 }
 
 async fn add_more(store: &DieselStore) {
