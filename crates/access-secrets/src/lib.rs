@@ -1,8 +1,9 @@
 //! Passwords, tokens and the secrets of sessions. Knows no HTTP: server and command line make the same hashes with it.
 
-use argon2::Argon2;
-use argon2::password_hash::phc;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+mod hasher;
+
+pub use hasher::{Hasher, Place, QueueFull};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fleet_store::{PasswordHash, SecretHash};
@@ -18,8 +19,6 @@ pub const PASSWORD_MOST: usize = 1024;
 /// Characters of 256 bits, and of the checksum, in base64url.
 const SECRET_CHARACTERS: usize = 43;
 const CHECKSUM_CHARACTERS: usize = 4;
-/// Argon2id with the costs of our own hashes, of no password. Checked for unknown people, so that they take as long.
-const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Passwords that every guessing program tries first, among those that are long enough.
 const COMMON: &[&str] = &[
@@ -147,49 +146,24 @@ pub fn check_password(password: &str) -> Result<(), WeakPassword> {
     Ok(())
 }
 
-/// The Argon2id hash of a password, on a blocking thread.
+/// The Argon2id hash of one password. Whoever hashes for many at once has a [`Hasher`].
 pub async fn hash_password(password: String) -> Result<PasswordHash, HashError> {
-    let hash = move || {
-        // 19 MiB, two passes, one lane.
-        Argon2::default()
-            .hash_password(password.as_bytes())
-            .map(|hash: phc::PasswordHash| PasswordHash(hash.to_string()))
-            .map_err(|error| HashError {
-                cause: error.to_string(),
-            })
-    };
-    tokio::task::spawn_blocking(hash)
-        .await
-        .unwrap_or_else(|error| {
-            Err(HashError {
-                cause: error.to_string(),
-            })
-        })
+    alone()?.hash(password).await
 }
 
-/// Whether the password is the one of this hash, on a blocking thread. Without a hash it is not, after the same time.
+/// Whether the password is the one of this hash. Without a hash it is not, after the same time. Whoever looks at
+/// passwords of many at once has a [`Hasher`].
 pub async fn verify_password(
     password: String,
     hash: Option<PasswordHash>,
 ) -> Result<bool, HashError> {
-    let verify = move || {
-        let known = hash.is_some();
-        let text = hash.map_or_else(|| NOBODY.to_owned(), |hash| hash.0);
-        let parsed = phc::PasswordHash::new(&text).map_err(|error| HashError {
-            cause: error.to_string(),
-        })?;
-        let same = Argon2::default()
-            .verify_password(password.as_bytes(), &parsed)
-            .is_ok();
-        Ok(known && same)
-    };
-    tokio::task::spawn_blocking(verify)
-        .await
-        .unwrap_or_else(|error| {
-            Err(HashError {
-                cause: error.to_string(),
-            })
-        })
+    alone()?.verify(password, hash).await
+}
+
+fn alone() -> Result<Place, HashError> {
+    Hasher::new(1, 0).enter().map_err(|error| HashError {
+        cause: error.to_string(),
+    })
 }
 
 /// A new bearer token: `rlt_`, 256 random bits, and a checksum, by which a mistyped one is told from a wrong one.

@@ -9,8 +9,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 use fleet_store::{Actor, NewAudit};
 use fleet_types::{AuditResult, Right, printable};
 
+use crate::guards::Denied;
 use crate::identity::Caller;
-use crate::problem::{Problem, log_cause};
+use crate::problem::Problem;
 use crate::state::AdminApi;
 
 /// A method of HTTP that a route may have. `HEAD` counts as `GET`.
@@ -192,15 +193,16 @@ pub(crate) async fn enforce(State(api): State<AdminApi>, request: Request, next:
         Err(error) => return Problem::from(error).into_response(),
     };
     let Some(caller) = caller else {
-        if parts.headers.contains_key(AUTHORIZATION) && api.denials().take() {
-            let why = "the token is not valid".to_owned();
-            note_denial(&api, stranger(&parts), act(&parts), why).await;
+        if parts.headers.contains_key(AUTHORIZATION) {
+            note_stranger(&api, &parts, "the token is not valid").await;
         }
         return unauthenticated(&parts, &path);
     };
     if !caller.role.may(right) {
         let why = format!("needs the right {right}");
-        note_denial(&api, caller.actor(), act(&parts), why).await;
+        let entry = denial(caller.actor(), &parts, why);
+        let whose = Denied::Caller(caller.scope());
+        api.denials().note(whose, entry).await;
         return Problem::new(
             StatusCode::FORBIDDEN,
             "forbidden",
@@ -282,27 +284,21 @@ pub(crate) fn percent(text: &str) -> String {
     out
 }
 
-/// Somebody who did not prove who they are.
-pub(crate) fn stranger(parts: &Parts) -> Actor {
-    Actor::new("unknown", Caller::source_of(parts))
+/// Puts on record what somebody was denied who did not prove who they are.
+pub(crate) async fn note_stranger(api: &AdminApi, parts: &Parts, why: &str) {
+    let stranger = Actor::new("unknown", Caller::source_of(parts));
+    let entry = denial(stranger, parts, why.to_owned());
+    api.denials().note(Denied::Strangers, entry).await;
 }
 
-/// What was asked for, as the audit names it. Without the query, in which there may be secrets.
-pub(crate) fn act(parts: &Parts) -> String {
+/// What was asked for is named without the query, in which there may be secrets.
+fn denial(actor: Actor, parts: &Parts, why: String) -> NewAudit {
     let path: String = printable(parts.uri.path()).chars().take(200).collect();
-    format!("{} {path}", parts.method)
-}
-
-/// Puts a denial on record. That it cannot be is no reason to let anybody through, or to say so.
-pub(crate) async fn note_denial(api: &AdminApi, actor: Actor, act: String, why: String) {
-    let entry = NewAudit {
+    NewAudit {
         actor,
         action: "access".to_owned(),
-        subject: Some(act),
+        subject: Some(format!("{} {path}", parts.method)),
         result: AuditResult::Denied,
         detail: Some(why),
-    };
-    if let Err(error) = api.store().audit_note(entry).await {
-        log_cause("a denial could not be put on record", &error);
     }
 }

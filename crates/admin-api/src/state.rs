@@ -13,7 +13,9 @@ use rollout_orchestrator::{Orchestrator, SlotTransport};
 use rollout_settings::{AppDefaults, Entry, Subnet};
 use tokio_util::sync::CancellationToken;
 
+use crate::guards::{Denials, Triggers};
 use crate::identity::Identify;
+use crate::secrets::Hasher;
 use crate::sign_in::StoreIdentity;
 use crate::streams::Streams;
 use crate::{api, guards, pages};
@@ -28,14 +30,40 @@ pub struct AdminApi {
 struct Inner {
     orchestrator: Orchestrator,
     store: Arc<dyn AdminStore>,
-    identify: Arc<dyn Identify>,
-    /// None when the embedding service signs people in.
-    sign_in: Option<Arc<StoreIdentity>>,
+    access: Access,
     process: Arc<dyn HostProcess>,
     settings: ApiSettings,
     streams: Streams,
-    denials: guards::DenialBudget,
+}
+
+/// Who people are.
+#[derive(Debug)]
+struct Access {
+    identify: Arc<dyn Identify>,
+    /// None when the embedding service signs people in.
+    sign_in: Option<Arc<StoreIdentity>>,
+    bounds: Bounds,
+}
+
+/// What all callers share, and its end.
+#[derive(Debug)]
+struct Bounds {
+    hasher: Hasher,
+    denials: Denials,
+    triggers: Triggers,
     stop: CancellationToken,
+}
+
+impl Bounds {
+    fn new(store: &Arc<dyn AdminStore>) -> Self {
+        let stop = CancellationToken::new();
+        Self {
+            hasher: Hasher::default(),
+            denials: Denials::new(Arc::clone(store), stop.clone()),
+            triggers: Triggers::default(),
+            stop,
+        }
+    }
 }
 
 /// What the API asks of the process that it runs in.
@@ -141,13 +169,20 @@ impl AdminApi {
         process: Arc<dyn HostProcess>,
         settings: ApiSettings,
     ) -> Self {
+        let bounds = Bounds::new(&store);
         let own = Arc::new(StoreIdentity::new(
             Arc::clone(&store),
             settings.session_times,
             settings.secure_cookies,
+            bounds.hasher.clone(),
+            bounds.denials.clone(),
         ));
-        let identify = Arc::clone(&own) as Arc<dyn Identify>;
-        Self::assemble(orchestrator, store, identify, Some(own), process, settings)
+        let access = Access {
+            identify: Arc::clone(&own) as Arc<dyn Identify>,
+            sign_in: Some(own),
+            bounds,
+        };
+        Self::assemble(orchestrator, store, access, process, settings)
     }
 
     /// An API whose callers the embedding service knows: no sign-in page, no sessions.
@@ -159,14 +194,18 @@ impl AdminApi {
         process: Arc<dyn HostProcess>,
         settings: ApiSettings,
     ) -> Self {
-        Self::assemble(orchestrator, store, identify, None, process, settings)
+        let access = Access {
+            identify,
+            sign_in: None,
+            bounds: Bounds::new(&store),
+        };
+        Self::assemble(orchestrator, store, access, process, settings)
     }
 
     fn assemble(
         orchestrator: Orchestrator,
         store: Arc<dyn AdminStore>,
-        identify: Arc<dyn Identify>,
-        sign_in: Option<Arc<StoreIdentity>>,
+        access: Access,
         process: Arc<dyn HostProcess>,
         settings: ApiSettings,
     ) -> Self {
@@ -175,13 +214,10 @@ impl AdminApi {
             inner: Arc::new(Inner {
                 orchestrator,
                 store,
-                identify,
-                sign_in,
+                access,
                 process,
                 settings,
                 streams,
-                denials: guards::DenialBudget::default(),
-                stop: CancellationToken::new(),
             }),
         }
     }
@@ -197,13 +233,19 @@ impl AdminApi {
     /// Ends all event streams and waiting requests when cancelled.
     #[must_use]
     pub fn stop(&self) -> &CancellationToken {
-        &self.inner.stop
+        &self.inner.access.bounds.stop
     }
 
     /// The sign-in of people and programs; none when the embedding service does that.
     #[must_use]
     pub fn sign_in(&self) -> Option<&StoreIdentity> {
-        self.inner.sign_in.as_deref()
+        self.inner.access.sign_in.as_deref()
+    }
+
+    /// Where all passwords are hashed that people send, so that not too many are at once.
+    #[must_use]
+    pub fn hasher(&self) -> &Hasher {
+        &self.inner.access.bounds.hasher
     }
 
     /// The settings.
@@ -221,7 +263,7 @@ impl AdminApi {
     }
 
     pub(crate) fn identify(&self) -> &Arc<dyn Identify> {
-        &self.inner.identify
+        &self.inner.access.identify
     }
 
     pub(crate) fn process(&self) -> &Arc<dyn HostProcess> {
@@ -232,7 +274,11 @@ impl AdminApi {
         &self.inner.streams
     }
 
-    pub(crate) fn denials(&self) -> &guards::DenialBudget {
-        &self.inner.denials
+    pub(crate) fn denials(&self) -> &Denials {
+        &self.inner.access.bounds.denials
+    }
+
+    pub(crate) fn triggers(&self) -> &Triggers {
+        &self.inner.access.bounds.triggers
     }
 }

@@ -60,10 +60,20 @@ impl Plan {
                 max_in_flight: policy.max_in_flight,
                 settle_seconds: policy.settle.as_secs_f64(),
             },
+            seed: self.seed(),
             hosts: count(self.hosts.len()),
             stages: self.stages.iter().map(PlannedStage::view).collect(),
             gone: self.gone.iter().map(ToString::to_string).collect(),
             versions: self.versions(),
+        }
+    }
+
+    /// What a random order was drawn by, as it is shown and sent back.
+    #[must_use]
+    pub fn seed(&self) -> Option<String> {
+        match self.rollout.policy.order {
+            HostOrder::Name => None,
+            HostOrder::Random(seed) => Some(seed.to_string()),
         }
     }
 

@@ -28,6 +28,7 @@ pub(crate) async fn carry_out(
     (sure, detach): (bool, bool),
     question: fn(&view::Plan) -> String,
 ) -> Result<Exit, Failure> {
+    let mut seen = None;
     if !sure {
         server.refuse_when_active().await?;
         let planned = server.plan(asked).await?;
@@ -36,7 +37,7 @@ pub(crate) async fn carry_out(
         }
         server.out.say(plan::text(&planned.plan));
         match ask(server.out, question(&planned.plan)).await? {
-            Answer::Yes => {}
+            Answer::Yes => seen = Some(asked.in_order_of(&planned.plan)),
             Answer::No => {
                 server.out.say("nothing was changed");
                 return Ok(Exit::Refused);
@@ -49,7 +50,7 @@ pub(crate) async fn carry_out(
             }
         }
     }
-    let rollout = server.start(asked).await?;
+    let rollout = server.start(seen.as_ref().unwrap_or(asked)).await?;
     if detach {
         return handed_over(server.out, &rollout);
     }

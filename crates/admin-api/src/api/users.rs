@@ -78,7 +78,8 @@ pub(crate) async fn list(State(api): State<AdminApi>) -> Result<Json<UsersBody>,
 /// Adds a person.
 #[utoipa::path(post, path = "/api/users", tag = "access", request_body = NewUserBody,
     responses((status = 201, body = UserBody), (status = 409, description = "`duplicate_name`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid`, `weak_password`", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "`invalid`, `weak_password`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`rate_limited`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn add(
     State(api): State<AdminApi>,
     Extension(caller): Extension<Caller>,
@@ -94,7 +95,7 @@ pub(crate) async fn add(
     let password = match password {
         Some(password) => {
             secrets::check_password(&password)?;
-            Some(secrets::hash_password(password).await?)
+            Some(api.hasher().enter()?.hash(password).await?)
         }
         None => None,
     };
@@ -115,7 +116,8 @@ pub(crate) async fn add(
 /// Sets a new password and ends all sessions of that person.
 #[utoipa::path(put, path = "/api/users/{name}/password", tag = "access", params(("name" = String, Path)), request_body = PasswordBody,
     responses((status = 204), (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`weak_password`", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "`weak_password`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`rate_limited`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn set_password(
     State(api): State<AdminApi>,
     Extension(caller): Extension<Caller>,
@@ -127,7 +129,7 @@ pub(crate) async fn set_password(
     fields.check()?;
     let password = password.unwrap_or_default();
     secrets::check_password(&password)?;
-    let hash = secrets::hash_password(password).await?;
+    let hash = api.hasher().enter()?.hash(password).await?;
     api.store()
         .user_set_password(&name, hash, &caller.actor())
         .await?;

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::guards::host_name::named;
 use crate::problem::Problem;
-use crate::rights::{act, note_denial, stranger};
+use crate::rights::note_stranger;
 use crate::sign_in::bearer;
 use crate::state::AdminApi;
 
@@ -30,10 +30,8 @@ pub(crate) async fn refuse(State(api): State<AdminApi>, request: Request, next: 
     let Err(why) = verdict else {
         return next.run(request).await;
     };
-    if api.denials().take() {
-        let (parts, _) = request.into_parts();
-        note_denial(&api, stranger(&parts), act(&parts), why.to_owned()).await;
-    }
+    let (parts, _) = request.into_parts();
+    note_stranger(&api, &parts, why).await;
     Problem::new(StatusCode::FORBIDDEN, "cross_site", why).into_response()
 }
 

@@ -6,14 +6,16 @@ mod denials;
 mod host_name;
 mod limits;
 mod outermost;
+mod triggers;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use tower_http::compression::CompressionLayer;
 
-pub(crate) use denials::DenialBudget;
+pub(crate) use denials::{Denials, Denied};
 pub(crate) use limits::too_large;
+pub(crate) use triggers::Triggers;
 
 use crate::rights;
 use crate::state::AdminApi;

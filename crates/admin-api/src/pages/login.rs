@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::Extension;
 use axum::extract::State;
-use axum::http::header::SET_COOKIE;
+use axum::http::header::{RETRY_AFTER, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
@@ -35,7 +35,11 @@ impl Login {
             .problem
             .as_ref()
             .map_or(StatusCode::OK, |problem| problem.status);
-        html_with(status, &self)
+        let mut response = html_with(status, &self)?;
+        if let Some(seconds) = self.problem.and_then(|problem| problem.retry_after) {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        Ok(response)
     }
 }
 

@@ -79,7 +79,7 @@ fn fields(typed: &Typed) -> Fields {
     let all = typed.get("which") == "all";
     let mut object = typed
         .object()
-        .texts(&["to", "message", "order"])
+        .texts(&["to", "message", "order", "seed"])
         .numbers(&["max_failure_percent", "concurrency", "settle_seconds"])
         .words("stages", form::percent)
         .with("all", all)
@@ -135,6 +135,8 @@ async fn ask(
                 .map(|name| (*name, typed.get(name).to_owned()))
                 .filter(|(_, value)| !value.is_empty()),
         );
+        // What is confirmed is what is looked at, and so the order is not drawn again.
+        shown.hidden.extend(plan.seed().map(|seed| ("seed", seed)));
         shown
     });
     let page = Page::load(api, caller, Nav::Overview, "Start an update?").await?;
@@ -155,6 +157,8 @@ pub(crate) async fn start(
     Extension(caller): Extension<Caller>,
     typed: Typed,
 ) -> Result<Response, Problem> {
+    // Not told beside the plan, for that would be to plan all the same.
+    api.triggers().take(&caller)?;
     let begun = match plan(&api, &caller, &typed).await {
         Ok(plan) => begin(&api, &caller, &typed, "start", plan).await,
         Err(problem) => Err(problem),
@@ -179,6 +183,7 @@ async fn begin(
     plan.rollout.request = once.map(|once| {
         let asked: Vec<String> = ASKED
             .iter()
+            .chain(&["seed"])
             .map(|name| typed.get(name).to_owned())
             .collect();
         RequestKey {
@@ -277,6 +282,7 @@ pub(crate) async fn retry(
     Path(id): Path<String>,
     typed: Typed,
 ) -> Result<Response, Problem> {
+    api.triggers().take(&caller)?;
     let plan = plan_again(&api, &caller, &id, Again::Retry).await?;
     begin(&api, &caller, &typed, &format!("retry {id}"), plan).await
 }
@@ -287,6 +293,7 @@ pub(crate) async fn rollback(
     Path(id): Path<String>,
     typed: Typed,
 ) -> Result<Response, Problem> {
+    api.triggers().take(&caller)?;
     let plan = plan_again(&api, &caller, &id, Again::Rollback).await?;
     begin(&api, &caller, &typed, &format!("rollback {id}"), plan).await
 }

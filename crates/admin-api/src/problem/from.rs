@@ -10,7 +10,7 @@ use rollout_orchestrator::{AgainError, EndpointError, FindError, PlanError, Trig
 
 use crate::identity::IdentifyError;
 use crate::problem::Problem;
-use crate::secrets::{HashError, RandomError, WeakPassword};
+use crate::secrets::{HashError, QueueFull, RandomError, WeakPassword};
 use crate::sign_in::SignInError;
 
 /// Logs an error with its causes; the span of the request names its id.
@@ -222,7 +222,8 @@ impl From<AccessError> for Problem {
     }
 }
 
-fn too_many(seconds: u64, error: &impl std::fmt::Display) -> Problem {
+/// Too much of something that is bounded.
+pub(crate) fn too_many(seconds: u64, error: &impl std::fmt::Display) -> Problem {
     Problem::new(
         StatusCode::TOO_MANY_REQUESTS,
         "rate_limited",
@@ -245,6 +246,7 @@ impl From<SignInError> for Problem {
                 Self::new(StatusCode::FORBIDDEN, "setup_over", error.to_string())
             }
             SignInError::Store(store) => store.clone().into(),
+            SignInError::Busy(full) => (*full).into(),
             SignInError::Internal { .. } => internal(&error),
         }
     }
@@ -253,6 +255,12 @@ impl From<SignInError> for Problem {
 impl From<WeakPassword> for Problem {
     fn from(error: WeakPassword) -> Self {
         Self::field("weak_password", "password", error.to_string())
+    }
+}
+
+impl From<QueueFull> for Problem {
+    fn from(error: QueueFull) -> Self {
+        too_many(2, &error)
     }
 }
 

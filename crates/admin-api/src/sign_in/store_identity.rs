@@ -8,19 +8,16 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use fleet_store::{
-    AccessError, Actor, AdminStore, NewAudit, NewSession, NewUser, SessionId, SessionTimes,
-    StoreError, UserRecord,
+    AccessError, Actor, AdminStore, NewAudit, NewSession, NewUser, PasswordHash, SessionId,
+    SessionTimes, StoreError, UserRecord,
 };
 use fleet_types::{AuditResult, LoginName, Role, Timestamp, printable};
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use crate::guards::{Denials, Denied};
 use crate::identity::{Caller, CallerKind, Identify, IdentifyError};
-use crate::secrets;
+use crate::secrets::{self, Hasher};
 use crate::sign_in::cookie::SessionCookie;
-
-/// Passwords looked at at once: each takes 19 MiB and a processor.
-const HASHING: usize = 2;
 
 /// People and programs of the store.
 #[derive(Debug)]
@@ -28,7 +25,8 @@ pub struct StoreIdentity {
     store: Arc<dyn AdminStore>,
     times: SessionTimes,
     cookie: SessionCookie,
-    hashing: Semaphore,
+    hasher: Hasher,
+    denials: Denials,
 }
 
 /// Somebody who just signed in.
@@ -72,6 +70,9 @@ pub enum SignInError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Too many are signing in at once.
+    #[error(transparent)]
+    Busy(#[from] secrets::QueueFull),
     /// A fault of this machine.
     #[error("{cause}")]
     Internal {
@@ -96,16 +97,21 @@ impl From<AccessError> for SignInError {
 }
 
 impl StoreIdentity {
-    /// The sign-in of this store.
-    #[must_use]
-    pub fn new(store: Arc<dyn AdminStore>, times: SessionTimes, secure_cookies: bool) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn AdminStore>,
+        times: SessionTimes,
+        secure_cookies: bool,
+        hasher: Hasher,
+        denials: Denials,
+    ) -> Self {
         Self {
             store,
             times,
             cookie: SessionCookie {
                 secure: secure_cookies,
             },
-            hashing: Semaphore::new(HASHING),
+            hasher,
+            denials,
         }
     }
 
@@ -118,6 +124,8 @@ impl StoreIdentity {
         source: &str,
         headers: &HeaderMap,
     ) -> Result<SignedIn, SignInError> {
+        // Who is sent away because of others has not tried.
+        let place = self.hasher.enter()?;
         let shown: String = printable(account).chars().take(64).collect();
         self.store.sign_in_try(&shown, source).await?;
         let name: Option<LoginName> = account.parse().ok();
@@ -126,7 +134,8 @@ impl StoreIdentity {
             None => None,
         };
         let user = user.filter(|user| user.disabled_at.is_none());
-        if !self.password_fits(password, user.as_ref()).await? {
+        let hash = user.as_ref().and_then(|user| user.password.clone());
+        if !password_fits(place, password, hash).await? {
             self.note_failure(&shown, source).await;
             return Err(SignInError::Wrong);
         }
@@ -136,30 +145,8 @@ impl StoreIdentity {
         self.open(user, source).await
     }
 
-    async fn password_fits(
-        &self,
-        password: String,
-        user: Option<&UserRecord>,
-    ) -> Result<bool, SignInError> {
-        let internal = |cause: String| SignInError::Internal { cause };
-        if password.len() > secrets::PASSWORD_MOST {
-            return Ok(false);
-        }
-        let hash = user.and_then(|user| user.password.clone());
-        let _turn = self
-            .hashing
-            .acquire()
-            .await
-            .map_err(|error| internal(error.to_string()))?;
-        secrets::verify_password(password, hash)
-            .await
-            .map_err(|error| internal(error.to_string()))
-    }
-
     async fn open(&self, user: UserRecord, source: &str) -> Result<SignedIn, SignInError> {
-        let secret = secrets::new_secret().map_err(|error| SignInError::Internal {
-            cause: error.to_string(),
-        })?;
+        let secret = secrets::new_secret().map_err(internal)?;
         let id = SessionId(Uuid::now_v7());
         let session = NewSession {
             id,
@@ -192,7 +179,6 @@ impl StoreIdentity {
         Ok(())
     }
 
-    /// A wrong password is worth a row, but a row that cannot be written is no reason to answer otherwise.
     async fn note_failure(&self, account: &str, source: &str) {
         let entry = NewAudit {
             actor: Actor::new(account, source),
@@ -201,9 +187,8 @@ impl StoreIdentity {
             result: AuditResult::Denied,
             detail: None,
         };
-        if let Err(error) = self.store.audit_note(entry).await {
-            tracing::warn!(%error, "a sign-in that failed could not be put on record");
-        }
+        let whose = Denied::SignIn(source.to_owned());
+        self.denials.note(whose, entry).await;
     }
 
     /// Ends the caller's session. The answer is the `Set-Cookie` header that makes the browser forget it.
@@ -220,9 +205,7 @@ impl StoreIdentity {
         now: Timestamp,
         valid: Duration,
     ) -> Result<Option<String>, SignInError> {
-        let secret = secrets::new_secret().map_err(|error| SignInError::Internal {
-            cause: error.to_string(),
-        })?;
+        let secret = secrets::new_secret().map_err(internal)?;
         let until = Timestamp(
             now.0
                 .saturating_add(i64::try_from(valid.as_millis()).unwrap_or(i64::MAX)),
@@ -239,19 +222,10 @@ impl StoreIdentity {
         password: String,
         source: &str,
     ) -> Result<SignedIn, SignInError> {
+        let place = self.hasher.enter()?;
         self.store.sign_in_try("setup", source).await?;
         secrets::check_password(&password)?;
-        let hashed = {
-            let internal = |cause: String| SignInError::Internal { cause };
-            let _turn = self
-                .hashing
-                .acquire()
-                .await
-                .map_err(|error| internal(error.to_string()))?;
-            secrets::hash_password(password)
-                .await
-                .map_err(|error| internal(error.to_string()))?
-        };
+        let hashed = place.hash(password).await.map_err(internal)?;
         let user = NewUser {
             name: name.clone(),
             role: Role::Admin,
@@ -290,6 +264,23 @@ impl StoreIdentity {
             source,
             kind: CallerKind::Session(session.id),
         }))
+    }
+}
+
+async fn password_fits(
+    place: secrets::Place,
+    password: String,
+    hash: Option<PasswordHash>,
+) -> Result<bool, SignInError> {
+    if password.len() > secrets::PASSWORD_MOST {
+        return Ok(false);
+    }
+    place.verify(password, hash).await.map_err(internal)
+}
+
+fn internal(error: impl std::fmt::Display) -> SignInError {
+    SignInError::Internal {
+        cause: error.to_string(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod bounds;
 mod documents;
 mod embedding;
 mod events;

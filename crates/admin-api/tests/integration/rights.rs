@@ -1,5 +1,7 @@
 //! Every route, with every role, and with none.
 
+use std::time::Duration;
+
 use admin_api::{Method, RULES, Rule};
 use fleet_store::{Inventory, sample_host};
 use fleet_types::{AuditResult, Right, Role};
@@ -24,8 +26,9 @@ async fn every_role_on_every_route() {
     let mut refused = 0;
     let mut cells = 0;
     for role in Role::ALL {
-        let token = world.token(*role).await;
         for rule in RULES {
+            // Of one caller not every denial would be a row.
+            let token = world.token(*role).await;
             let call = Call::new(method(rule.method), &concrete(rule)).token(&token);
             let answer = world.send(call).await;
             let may = rule.needs.is_none_or(|right| role.may(right));
@@ -162,6 +165,53 @@ async fn a_wrong_token_is_denied_and_put_on_record() {
         world.get("/api/me", &unknown).await.expect(401);
     }
     assert_eq!(world.denials().await.len(), 60);
+}
+
+/// Asks for what a viewer may not have.
+async fn pry(world: &World, token: &str, times: usize) {
+    for _ in 0..times {
+        world
+            .get("/api/users", token)
+            .await
+            .problem(403, "forbidden");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_is_denied_without_end_fills_no_trail() {
+    let world = World::new(0).await;
+    let (vera, otto) = (
+        world.token_as("vera", Role::Viewer).await,
+        world.token_as("otto", Role::Viewer).await,
+    );
+    pry(&world, &vera, 200).await;
+    assert_eq!(world.denials().await.len(), 20);
+    // Somebody else's first denial is not lost in that.
+    pry(&world, &otto, 1).await;
+    assert_eq!(world.denials().await[0].actor.name, "otto");
+    // At the end it is told how many there were, with nobody there any more.
+    let mut denials = world.denials().await;
+    for _ in 0..100 {
+        if denials.len() > 21 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        denials = world.denials().await;
+    }
+    assert_eq!(denials.len(), 22);
+    let last = &denials[0];
+    assert_eq!(
+        (last.actor.name.as_str(), last.subject.as_deref()),
+        ("vera", Some("GET /api/users"))
+    );
+    let told = last.detail.as_deref().unwrap();
+    assert_eq!(
+        told,
+        "denials without rows of their own, up to this one: 180"
+    );
+    // A new window is a new beginning.
+    pry(&world, &vera, 1).await;
+    assert_eq!(world.denials().await.len(), 23);
 }
 
 #[tokio::test]

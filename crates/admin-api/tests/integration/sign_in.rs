@@ -305,3 +305,46 @@ async fn sessions_end_by_themselves() {
     world.clock.advance(Duration::from_secs(31 * 60));
     assert_eq!(status(&world, &cookie).await, 401);
 }
+
+#[tokio::test]
+async fn a_full_queue_of_passwords_sends_people_away() {
+    let world = World::new(0).await;
+    add_person(&world, "anna", Role::Operator).await;
+    let admin = world.token(Role::Admin).await;
+    let mut places = Vec::new();
+    while let Ok(place) = world.api.hasher().enter() {
+        places.push(place);
+    }
+    assert_eq!(places.len(), 66, "two at work, 64 waiting");
+    let sign_in = || {
+        Call::new("POST", "/login")
+            .header("origin", "http://localhost:8080")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("name=anna&password={PASSWORD}").replace(' ', "+"))
+    };
+    // So many that the account would have to wait, had they been tries.
+    for _ in 0..30 {
+        let answer = world.send(sign_in()).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("retry-after")),
+            (429, "2")
+        );
+    }
+    let bob = serde_json::json!({ "name": "bob", "role": "viewer", "password": "long enough" });
+    let new = serde_json::json!({ "password": "another good one" });
+    let add = || Call::new("POST", "/api/users").token(&admin).json(&bob);
+    let set = || {
+        Call::new("PUT", "/api/users/anna/password")
+            .token(&admin)
+            .json(&new)
+    };
+    for call in [add(), set()] {
+        let answer = world.send(call).await;
+        answer.problem(429, "rate_limited");
+        assert_eq!(answer.header("retry-after"), "2");
+    }
+    drop(places);
+    assert_eq!(world.send(sign_in()).await.status.as_u16(), 303);
+    world.send(add()).await.expect(201);
+    world.send(set()).await.expect(204);
+}

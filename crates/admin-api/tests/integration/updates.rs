@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use fleet_store::{Inventory, Rollouts};
-use fleet_types::{Role, RolloutState};
+use fleet_store::{Inventory, NewWorker, Rollouts, Workers};
+use fleet_types::{Role, RolloutState, WorkerId};
 use serde_json::{Value, json};
 use update_engine::testing::SimRelease;
+use uuid::Uuid;
 
 use crate::world::*;
 
@@ -508,8 +509,16 @@ async fn status_is_of_one_size_and_says_when_nothing_is_new() {
         assert_eq!(answer.expect(200)["fleet"]["hosts"], hosts);
         sizes.push(answer.body.len());
         let tag = answer.header("etag").to_owned();
-        assert_eq!(tag, format!("\"{}\"", answer.json()["seq"]));
-        for known in [tag.clone(), format!("W/{tag}")] {
+        assert!(
+            tag.starts_with(&format!("\"{}-", answer.json()["seq"])),
+            "{tag}"
+        );
+        for known in [
+            tag.clone(),
+            format!("W/{tag}"),
+            format!("\"1-0\", {tag}"),
+            "*".to_owned(),
+        ] {
             let again = world
                 .send(
                     Call::new("GET", "/api/updates/status")
@@ -530,21 +539,54 @@ async fn status_is_of_one_size_and_says_when_nothing_is_new() {
     );
 }
 
+#[tokio::test]
+async fn what_changes_without_an_event_changes_the_tag() {
+    let world = World::new(3).await;
+    let token = world.token(Role::Operator).await;
+    world
+        .post(TRIGGER, &token, json!({ "all": true }))
+        .await
+        .expect(202);
+    let before = world.get("/api/updates/status", &token).await;
+    let tag = before.header("etag").to_owned();
+    assert_eq!(before.expect(200)["rollout"]["attended"], false);
+    let worker = NewWorker {
+        id: WorkerId(Uuid::now_v7()),
+        label: "test".into(),
+        serves: true,
+        process: None,
+    };
+    world.store.worker_register(worker).await.unwrap();
+    let call = Call::new("GET", "/api/updates/status")
+        .token(&token)
+        .header("if-none-match", &tag);
+    let after = world.send(call).await;
+    let status = after.expect(200);
+    assert_eq!(status["rollout"]["attended"], true);
+    assert_eq!(status["seq"], before.json()["seq"], "no event tells of it");
+    assert_ne!(after.header("etag"), tag);
+}
+
 #[tokio::test(start_paused = true)]
 async fn status_waits_for_news() {
     let world = World::new(1).await;
     let token = world.token(Role::Operator).await;
-    let seq = world.get("/api/updates/status", &token).await.expect(200)["seq"]
-        .as_i64()
-        .unwrap();
+    let answer = world.get("/api/updates/status", &token).await;
+    let seq = answer.expect(200)["seq"].as_i64().unwrap();
     let since = tokio::time::Instant::now();
     let path = format!("/api/updates/status?wait=30&after={seq}");
     world.get(&path, &token).await.expect(200);
     assert_eq!(since.elapsed().as_secs(), 30, "nothing happened");
+    let since = tokio::time::Instant::now();
     let tagged = Call::new("GET", "/api/updates/status?wait=2")
         .token(&token)
-        .header("if-none-match", &format!("\"{seq}\""));
+        .header("if-none-match", answer.header("etag"));
     assert_eq!(world.send(tagged).await.status.as_u16(), 304);
+    assert_eq!(
+        since.elapsed().as_secs(),
+        2,
+        "a tag says what is known, too"
+    );
     let since = tokio::time::Instant::now();
     let started = async {
         tokio::time::sleep(Duration::from_secs(7)).await;

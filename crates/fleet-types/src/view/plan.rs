@@ -15,6 +15,9 @@ pub struct Plan {
     pub target: Target,
     /// How.
     pub policy: PolicyView,
+    /// What a random order was drawn by: a decimal number of 64 bits, as text. Null when hosts go by name.
+    #[serde(default)]
+    pub seed: Option<String>,
     /// How many hosts.
     pub hosts: u32,
     /// All stages that have hosts.

@@ -1,6 +1,6 @@
 //! A rollout as it is asked of a server: only what was said; what was not is as the server is configured.
 
-use fleet_types::{RolloutId, RolloutKind};
+use fleet_types::{RolloutId, RolloutKind, view};
 use rollout_settings::OrderSetting;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -72,6 +72,19 @@ impl Asked {
         let mut body = self.body.clone();
         body.insert("dry_run".to_owned(), true.into());
         Value::Object(body)
+    }
+
+    /// The same, with hosts in the order that was looked at, also where it is random.
+    pub(crate) fn in_order_of(&self, plan: &view::Plan) -> Self {
+        let mut body = self.body.clone();
+        if let Some(seed) = &plan.seed {
+            body.insert("seed".to_owned(), seed.clone().into());
+        }
+        Self {
+            path: self.path.clone(),
+            body,
+            key: self.key,
+        }
     }
 
     pub(super) fn key(&self) -> Uuid {

@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
-use axum::http::header::{ETAG, IF_NONE_MATCH};
+use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use fleet_types::{Seq, view};
 use tokio::time::Instant;
 
 use crate::api::params::Params;
+use crate::api::updates::trigger::digest;
 use crate::api::{LONGEST_WAIT, too_many_streams, unauthenticated};
 use crate::identity::Caller;
-use crate::problem::Problem;
+use crate::problem::{Problem, log_cause};
 use crate::state::AdminApi;
 
 /// The fleet in numbers, and the active rollout, else the latest. With `wait`, the answer comes when there is news after
@@ -26,8 +27,8 @@ use crate::state::AdminApi;
         ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the last answer."),
     ),
     responses(
-        (status = 200, body = view::Status, headers(("ETag" = String, description = "The `seq` of the answer."))),
-        (status = 304, description = "Nothing happened since."),
+        (status = 200, body = view::Status, headers(("ETag" = String, description = "Another one whenever the answer is another."))),
+        (status = 304, description = "The answer would be the same."),
     ))]
 pub(crate) async fn status(
     State(api): State<AdminApi>,
@@ -48,22 +49,54 @@ pub(crate) async fn status(
         }
     }
     let status = api.store().status().await?;
-    let tag = [(ETAG, format!("\"{}\"", status.seq))];
-    if last_known(&parts.headers) == Some(status.seq) {
-        return Ok((StatusCode::NOT_MODIFIED, tag).into_response());
+    let body = serde_json::to_string(&status).map_err(|error| {
+        log_cause("a status cannot be written", &error);
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "something went wrong here; the log knows what",
+        )
+    })?;
+    let tag = tag(status.seq, &body);
+    let headers = [(ETAG, tag.clone())];
+    if knows(&parts.headers, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
-    Ok((tag, Json(status)).into_response())
+    let json = [(CONTENT_TYPE, "application/json")];
+    Ok((headers, json, body).into_response())
 }
 
-/// The `seq` in `If-None-Match`, weak or strong; the first when there are several.
+/// Where the answer is true, and what it says. Some of that changes with no event: whether a process works on a rollout.
+fn tag(seq: Seq, body: &str) -> String {
+    let digest = digest(&[body]);
+    format!("\"{seq}-{}\"", digest.get(..16).unwrap_or(&digest))
+}
+
+/// Whether `If-None-Match` names this answer, weak or strong.
+fn knows(headers: &HeaderMap, tag: &str) -> bool {
+    known(headers).any(|known| known == tag || known == "*")
+}
+
+/// The tags in `If-None-Match`.
+fn known(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','))
+        .map(|tag| {
+            let tag = tag.trim();
+            tag.strip_prefix("W/").unwrap_or(tag)
+        })
+}
+
+/// The `seq` of the first tag in `If-None-Match`.
 fn last_known(headers: &HeaderMap) -> Option<Seq> {
-    let text = headers.get(IF_NONE_MATCH)?.to_str().ok()?;
-    let first = text.split(',').next()?.trim();
-    let digits = first
-        .strip_prefix("W/")
-        .unwrap_or(first)
+    let inside = known(headers)
+        .next()?
         .strip_prefix('"')?
         .strip_suffix('"')?;
+    let digits = inside.split('-').next()?;
     digits.parse().ok().map(Seq)
 }
 

@@ -52,6 +52,8 @@ pub(crate) struct TriggerBody {
     settle_seconds: Option<f64>,
     /// `name` or `random`.
     order: Option<String>,
+    /// With a random order: the `seed` of a plan, so that what was looked at is what is done. Else one is drawn.
+    seed: Option<String>,
     /// What this is about, for people.
     message: Option<String>,
     /// Start although the commit halted a rollout before.
@@ -80,6 +82,8 @@ pub(crate) struct AgainBody {
     settle_seconds: Option<f64>,
     /// `name` or `random`.
     order: Option<String>,
+    /// With a random order: the `seed` of a plan, so that what was looked at is what is done.
+    seed: Option<String>,
     /// What this is about, for people.
     message: Option<String>,
     /// Only say what would be done.
@@ -104,6 +108,7 @@ pub(crate) struct PlanBody {
         (status = 200, description = "With `dry_run`: what would be done.", body = PlanBody),
         (status = 409, description = "`rollout_active`: another rollout is active; `active` is its id.", body = crate::api::openapi::ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`no_selection`, `no_hosts`, `invalid`, `known_bad`, `idempotency_mismatch`, `no_credential`; with `dry_run` also `no_target`.", body = crate::api::openapi::ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`rate_limited`: more than 30 in a minute.", body = crate::api::openapi::ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn trigger(
     State(api): State<AdminApi>,
@@ -117,6 +122,7 @@ pub(crate) async fn trigger(
     if !dry_run && let Some(rollout) = repeated(&api, key.as_ref()).await? {
         return accepted(&api, rollout).await;
     }
+    api.triggers().take(&caller)?;
     let mut plan = api.orchestrator().plan(&request).await?;
     if dry_run {
         return planned(&api, plan).await;
@@ -229,7 +235,16 @@ pub(crate) fn read(
             });
     let message = fields.message("message", MESSAGE_MOST);
     let force = fields.optional("force").unwrap_or(false);
-    let policy = policy(fields, default);
+    // The configuration's seed was drawn once, for all rollouts of this process.
+    let order = match default.order {
+        HostOrder::Name => HostOrder::Name,
+        HostOrder::Random(_) => drawn(),
+    };
+    let default = Policy {
+        order,
+        ..default.clone()
+    };
+    let policy = policy(fields, &default);
     let words = selectors(fields, on.as_deref().unwrap_or_default());
     fields.check()?;
     let selection = match (all, words.is_empty()) {
@@ -286,16 +301,7 @@ pub(crate) fn policy(fields: &mut Fields, default: &Policy) -> Policy {
             }
             settle
         });
-    let order = fields
-        .optional::<String>("order")
-        .and_then(|word| match word.as_str() {
-            "name" => Some(HostOrder::Name),
-            "random" => Some(HostOrder::Random(seed())),
-            _ => {
-                fields.wrong("order", "must be name or random");
-                None
-            }
-        });
+    let order = order(fields, default.order);
     let four_times = concurrency.map(|connections| connections.saturating_mul(4));
     let policy = Policy {
         stages: stages.unwrap_or_else(|| default.stages.clone()),
@@ -305,7 +311,7 @@ pub(crate) fn policy(fields: &mut Fields, default: &Policy) -> Policy {
             .or(four_times)
             .unwrap_or(default.max_in_flight),
         settle: settle.unwrap_or(default.settle),
-        order: order.unwrap_or(default.order),
+        order,
     };
     if let Err(error) = policy.check() {
         let field = match error.what {
@@ -317,7 +323,42 @@ pub(crate) fn policy(fields: &mut Fields, default: &Policy) -> Policy {
     policy
 }
 
+/// What is said, else the default. A seed is that of a plan that was looked at.
+fn order(fields: &mut Fields, default: HostOrder) -> HostOrder {
+    let word: Option<String> = fields.optional("order");
+    let seed = seed(fields);
+    match (word.as_deref(), seed, default) {
+        (None, None, _) => default,
+        (Some("random"), None, _) => drawn(),
+        (Some("random"), Some(seed), _) | (None, Some(seed), HostOrder::Random(_)) => {
+            HostOrder::Random(seed)
+        }
+        (Some("name"), None, _) => HostOrder::Name,
+        (Some("name"), Some(_), _) | (None, Some(_), HostOrder::Name) => {
+            fields.wrong("seed", "goes with a random order only");
+            default
+        }
+        (Some(_), _, _) => {
+            fields.wrong("order", "must be name or random");
+            default
+        }
+    }
+}
+
 /// Any number does, so that without random numbers the order is still one.
-fn seed() -> u64 {
-    getrandom::u64().unwrap_or(0)
+fn drawn() -> HostOrder {
+    HostOrder::Random(getrandom::u64().unwrap_or(0))
+}
+
+fn seed(fields: &mut Fields) -> Option<u64> {
+    let text: String = fields.optional("seed")?;
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let seed = text.parse().ok().filter(|_| digits);
+    if seed.is_none() {
+        fields.wrong(
+            "seed",
+            "must be the seed of a plan, a decimal number as text",
+        );
+    }
+    seed
 }

@@ -61,7 +61,8 @@ pub(crate) async fn abort(
 /// A new rollout over the failed and never started hosts of this one, to the same target. The answer is the new one.
 #[utoipa::path(post, path = "/api/updates/rollouts/{id}/retry", tag = "updates",
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = AgainBody,
-    responses((status = 202, body = RolloutBody), (status = 200, description = "With `dry_run`: what would be done.", body = PlanBody), (status = 409, description = "`not_over`, `nothing_left`, `rollout_active`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 202, body = RolloutBody), (status = 200, description = "With `dry_run`: what would be done.", body = PlanBody), (status = 409, description = "`not_over`, `nothing_left`, `rollout_active`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`rate_limited`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn retry(
     State(api): State<AdminApi>,
     Extension(caller): Extension<Caller>,
@@ -75,7 +76,8 @@ pub(crate) async fn retry(
 /// A new rollout that takes every host that this one changed back to its own previous version. The answer is the new one.
 #[utoipa::path(post, path = "/api/updates/rollouts/{id}/rollback", tag = "updates",
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = AgainBody,
-    responses((status = 202, body = RolloutBody), (status = 200, description = "With `dry_run`: what would be done.", body = PlanBody), (status = 409, description = "`not_over`, `nothing_left`, `rollout_active`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 202, body = RolloutBody), (status = 200, description = "With `dry_run`: what would be done.", body = PlanBody), (status = 409, description = "`not_over`, `nothing_left`, `rollout_active`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`rate_limited`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn rollback(
     State(api): State<AdminApi>,
     Extension(caller): Extension<Caller>,
@@ -119,6 +121,7 @@ async fn again(
     if !dry_run && let Some(rollout) = repeated(api, key.as_ref()).await? {
         return accepted(api, rollout).await;
     }
+    api.triggers().take(caller)?;
     let mut plan = plan(api, &request, again).await?;
     if dry_run {
         return planned(api, plan).await;
