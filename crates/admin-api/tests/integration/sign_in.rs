@@ -348,3 +348,44 @@ async fn a_full_queue_of_passwords_sends_people_away() {
     world.send(add()).await.expect(201);
     world.send(set()).await.expect(204);
 }
+
+#[tokio::test]
+async fn names_guessed_from_one_address_fill_no_trail() {
+    let world = World::new(0).await;
+    let door = world.api.sign_in().unwrap();
+    let none = HeaderMap::new();
+    for n in 0..30 {
+        let name = format!("name-{n}");
+        let tried = door.sign_in(&name, "wrong one".into(), "10.6.6.6", &none);
+        assert!(matches!(tried.await, Err(SignInError::Wrong)));
+    }
+    assert_eq!(world.denials().await.len(), 20);
+    // The first one from elsewhere is not lost in that.
+    let elsewhere = door.sign_in("anna", "wrong one".into(), "10.7.7.7", &none);
+    assert!(matches!(elsewhere.await, Err(SignInError::Wrong)));
+    let denials = world.denials().await;
+    assert_eq!(
+        (denials.len(), denials[0].actor.source.as_str()),
+        (21, "10.7.7.7")
+    );
+    // What was left out is told when the process ends, if not before.
+    world.api.stop().cancel();
+    let told = async {
+        loop {
+            let denials = world.denials().await;
+            if denials.len() > 21 {
+                break denials[0].clone();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(20), told)
+        .await
+        .unwrap();
+    let detail = told.detail.as_deref().unwrap_or_default();
+    assert!(detail.ends_with("up to this one: 10"), "{detail}");
+    assert_eq!(
+        (told.actor.name.as_str(), told.actor.source.as_str()),
+        ("name-29", "10.6.6.6")
+    );
+}
