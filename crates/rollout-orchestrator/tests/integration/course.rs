@@ -36,14 +36,7 @@ async fn twenty_hosts_in_three_stages() {
 async fn the_limit_on_connections_holds_and_settling_hosts_use_none() {
     let world = World::new(20).await;
     world.takes("pull", Duration::from_secs(3));
-    let record = run(
-        &world.orchestrator(),
-        Policy {
-            concurrency: 3,
-            ..in_one_go()
-        },
-    )
-    .await;
+    let record = run(&world.orchestrator(), at_once(3)).await;
     assert_eq!(record.state, RolloutState::Completed);
     assert_eq!(
         world.network.most_open(),

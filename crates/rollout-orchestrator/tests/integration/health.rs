@@ -9,7 +9,7 @@ use rollout_orchestrator::*;
 use update_engine::testing::{SimHost, SimRelease, SimWhat};
 
 use crate::process::Process;
-use crate::process_health::ProcessHealth;
+use crate::process_store::ProcessStore;
 use crate::world::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ pub(crate) async fn sweeping_with(
         .await
         .unwrap();
     let health = Arc::clone(&world.store) as Arc<dyn Health>;
-    let health = Arc::new(ProcessHealth::new(&process, health));
+    let health = Arc::new(ProcessStore::new(&process, health));
     let sweeper = HealthSweeper::beside(&worker, &orchestrator, health, settings);
     (process, orchestrator, worker, sweeper)
 }

@@ -1,47 +1,15 @@
 //! The health checker's part of the store as one process of a test has it.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use fleet_store::*;
 use fleet_types::{Epoch, HostId, WorkerId};
 
-use crate::process::Process;
-
-/// The calls count as this process's, and fail with it.
-pub(crate) struct ProcessHealth {
-    process: Process,
-    inner: Arc<dyn Health>,
-}
-
-impl ProcessHealth {
-    pub(crate) fn new(process: &Process, inner: Arc<dyn Health>) -> Self {
-        Self {
-            process: process.clone(),
-            inner,
-        }
-    }
-}
-
-impl fmt::Debug for ProcessHealth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ProcessHealth")
-    }
-}
-
-macro_rules! pass {
-    ($self:ident.$method:ident($($arg:expr),*)) => {{
-        let call = $self.process.call_begins().await?;
-        let answer = $self.inner.$method($($arg),*).await;
-        $self.process.call_ends(call).await?;
-        answer
-    }};
-}
+use crate::process_store::{ProcessStore, pass};
 
 #[async_trait]
-impl Health for ProcessHealth {
+impl Health for ProcessStore<dyn Health> {
     async fn health_due(
         &self,
         worker: WorkerId,

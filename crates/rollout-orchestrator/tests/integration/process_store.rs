@@ -13,14 +13,14 @@ use fleet_types::{
 
 use crate::process::{Death, Process};
 
-/// The store as one process has it.
-pub(crate) struct ProcessStore {
-    process: Process,
-    inner: Arc<dyn Store>,
+/// The store as one process has it: the calls count as this process's, and fail with it.
+pub(crate) struct ProcessStore<S: ?Sized = dyn Store> {
+    pub(crate) process: Process,
+    pub(crate) inner: Arc<S>,
 }
 
-impl ProcessStore {
-    pub(crate) fn new(process: &Process, inner: Arc<dyn Store>) -> Self {
+impl<S: ?Sized> ProcessStore<S> {
+    pub(crate) fn new(process: &Process, inner: Arc<S>) -> Self {
         Self {
             process: process.clone(),
             inner,
@@ -28,7 +28,7 @@ impl ProcessStore {
     }
 }
 
-impl fmt::Debug for ProcessStore {
+impl<S: ?Sized> fmt::Debug for ProcessStore<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ProcessStore")
     }
@@ -42,6 +42,8 @@ macro_rules! pass {
         answer
     }};
 }
+
+pub(crate) use pass;
 
 #[async_trait]
 impl Inventory for ProcessStore {

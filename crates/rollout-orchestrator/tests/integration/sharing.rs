@@ -24,14 +24,7 @@ async fn two_processes_share_a_rollout() {
     world.takes("pull", Duration::from_secs(2));
     let (one, first) = world.process();
     let (two, second) = world.process();
-    let (id, mut worker) = begin(
-        &first,
-        Policy {
-            concurrency: 4,
-            ..in_one_go()
-        },
-    )
-    .await;
+    let (id, mut worker) = begin(&first, at_once(4)).await;
     let other = second.drive(id, who("second"));
     let (mine, other) = tokio::join!(worker.finished(), other);
     assert_eq!(mine.unwrap().record.unwrap().state, RolloutState::Completed);
@@ -63,14 +56,7 @@ async fn a_frozen_process_that_wakes_up_changes_nothing() {
     world.takes("pull", Duration::from_secs(2));
     world.takes("install", Duration::from_secs(2));
     let (frozen, first) = world.process();
-    let (id, mut worker) = begin(
-        &first,
-        Policy {
-            concurrency: 3,
-            ..in_one_go()
-        },
-    )
-    .await;
+    let (id, mut worker) = begin(&first, at_once(3)).await;
     until(async || frozen.commands() >= 8).await;
     frozen.freeze(true);
     let (kept, sent) = (frozen.kept().len(), frozen.sent().len());
@@ -122,14 +108,7 @@ async fn without_a_renewal_nothing_is_sent_after_the_fence() {
     let world = World::new(6).await;
     world.takes("install", Duration::from_secs(3));
     let (process, orchestrator) = world.process();
-    let (id, mut worker) = begin(
-        &orchestrator,
-        Policy {
-            concurrency: 3,
-            ..in_one_go()
-        },
-    )
-    .await;
+    let (id, mut worker) = begin(&orchestrator, at_once(3)).await;
     until(async || process.commands() >= 8).await;
     process.cut_off(true);
     let since = Instant::now();
@@ -156,14 +135,7 @@ async fn a_store_that_was_away_for_long_finds_everything_going_on() {
     let world = World::new(6).await;
     world.takes("install", Duration::from_secs(3));
     let (process, orchestrator) = world.process();
-    let (id, mut worker) = begin(
-        &orchestrator,
-        Policy {
-            concurrency: 3,
-            ..in_one_go()
-        },
-    )
-    .await;
+    let (id, mut worker) = begin(&orchestrator, at_once(3)).await;
     until(async || process.commands() >= 8).await;
     process.cut_off(true);
     sleep(Duration::from_secs(300)).await;

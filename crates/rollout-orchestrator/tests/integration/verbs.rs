@@ -16,10 +16,7 @@ async fn slow() -> World {
 }
 
 fn two_at_once() -> Policy {
-    Policy {
-        concurrency: 2,
-        ..in_one_go()
-    }
+    at_once(2)
 }
 
 impl World {

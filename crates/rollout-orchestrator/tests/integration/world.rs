@@ -245,6 +245,14 @@ pub(crate) fn in_one_go() -> Policy {
     }
 }
 
+/// The same, with so many connections at once.
+pub(crate) fn at_once(concurrency: u32) -> Policy {
+    Policy {
+        concurrency,
+        ..in_one_go()
+    }
+}
+
 pub(crate) fn all(policy: Policy) -> PlanRequest {
     PlanRequest {
         selection: Selection::All,

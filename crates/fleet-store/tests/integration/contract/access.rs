@@ -58,6 +58,17 @@ async fn works(store: &DieselStore, byte: u8) -> bool {
     store.token_find(&secret(byte)).await.unwrap().is_some()
 }
 
+async fn add(store: &DieselStore, name: &str, role: Role) {
+    store.user_add(user(name, role), &actor()).await.unwrap();
+}
+
+async fn disable(store: &DieselStore, who: &str, disabled: bool) {
+    store
+        .user_disable(&name(who), disabled, &actor())
+        .await
+        .unwrap();
+}
+
 async fn actions(store: &DieselStore) -> Vec<String> {
     let query = AuditQuery {
         limit: 1000,
@@ -71,14 +82,8 @@ async fn actions(store: &DieselStore) -> Vec<String> {
 pub(crate) async fn people(place: &Place) {
     let store = place.store().await;
     assert_eq!(store.user_list().await.unwrap(), []);
-    store
-        .user_add(user("bob", Role::Viewer), &actor())
-        .await
-        .unwrap();
-    store
-        .user_add(user("ann", Role::Admin), &actor())
-        .await
-        .unwrap();
+    add(&store, "bob", Role::Viewer).await;
+    add(&store, "ann", Role::Admin).await;
     let again = store.user_add(user("bob", Role::Admin), &actor()).await;
     assert_eq!(
         again.unwrap_err().to_string(),
@@ -100,27 +105,15 @@ pub(crate) async fn people(place: &Place) {
         matches!(last, Err(AccessError::LastAdmin { .. })),
         "{last:?}"
     );
-    store
-        .user_add(user("eve", Role::Admin), &actor())
-        .await
-        .unwrap();
-    store
-        .user_disable(&name("ann"), true, &actor())
-        .await
-        .unwrap();
-    store
-        .user_disable(&name("ann"), true, &actor())
-        .await
-        .unwrap();
+    add(&store, "eve", Role::Admin).await;
+    disable(&store, "ann", true).await;
+    disable(&store, "ann", true).await;
     let last = store.user_disable(&name("eve"), true, &actor()).await;
     assert!(
         matches!(last, Err(AccessError::LastAdmin { .. })),
         "{last:?}"
     );
-    store
-        .user_disable(&name("ann"), false, &actor())
-        .await
-        .unwrap();
+    disable(&store, "ann", false).await;
     let unknown = store.user_disable(&name("carl"), true, &actor()).await;
     assert_eq!(unknown.unwrap_err().to_string(), "there is no user carl");
     // What was refused, or changed nothing, left no row.
@@ -138,14 +131,8 @@ pub(crate) async fn people(place: &Place) {
 
 pub(crate) async fn sessions_end_in_every_way(place: &Place) {
     let store = place.store().await;
-    store
-        .user_add(user("ann", Role::Admin), &actor())
-        .await
-        .unwrap();
-    store
-        .user_add(user("bob", Role::Viewer), &actor())
-        .await
-        .unwrap();
+    add(&store, "ann", Role::Admin).await;
+    add(&store, "bob", Role::Viewer).await;
     let id = open(&store, "bob", 1).await;
     let times = SessionTimes::default();
     let found = store
@@ -198,10 +185,7 @@ pub(crate) async fn sessions_end_in_every_way(place: &Place) {
     store.session_open(now, &actor()).await.unwrap();
 
     open(&store, "bob", 4).await;
-    store
-        .user_disable(&name("bob"), true, &actor())
-        .await
-        .unwrap();
+    disable(&store, "bob", true).await;
     assert!(!is_open(&store, 4).await);
     let locked_out = NewSession {
         checked: None,
@@ -211,10 +195,7 @@ pub(crate) async fn sessions_end_in_every_way(place: &Place) {
         source: String::new(),
     };
     assert!(store.session_open(locked_out, &actor()).await.is_err());
-    store
-        .user_disable(&name("bob"), false, &actor())
-        .await
-        .unwrap();
+    disable(&store, "bob", false).await;
     assert!(!is_open(&store, 4).await, "ended is ended");
 
     // Used again and again it stays open, but not beyond its day.
@@ -240,14 +221,8 @@ pub(crate) async fn sessions_end_in_every_way(place: &Place) {
 
 pub(crate) async fn tokens_end_in_every_way(place: &Place) {
     let store = place.store().await;
-    store
-        .user_add(user("ann", Role::Admin), &actor())
-        .await
-        .unwrap();
-    store
-        .user_add(user("anna", Role::Admin), &actor())
-        .await
-        .unwrap();
+    add(&store, "ann", Role::Admin).await;
+    add(&store, "anna", Role::Admin).await;
     let ci = token("ci", 1);
     store.token_create(ci.clone(), &actor()).await.unwrap();
     assert!(works(&store, 1).await && !works(&store, 2).await);
@@ -273,15 +248,9 @@ pub(crate) async fn tokens_end_in_every_way(place: &Place) {
     assert!(!works(&store, 4).await && works(&store, 3).await);
 
     // Whoever made it is locked out.
-    store
-        .user_disable(&name("anna"), true, &actor())
-        .await
-        .unwrap();
+    disable(&store, "anna", true).await;
     assert!(!works(&store, 3).await);
-    store
-        .user_disable(&name("anna"), false, &actor())
-        .await
-        .unwrap();
+    disable(&store, "anna", false).await;
     assert!(works(&store, 3).await);
     let unknown = store.token_revoke(TokenId(Uuid::now_v7()), &actor()).await;
     assert!(matches!(unknown, Err(AccessError::Unknown { .. })));
@@ -551,10 +520,7 @@ pub(crate) async fn one_request_made_by_many_is_one_rollout(place: &Place) {
 
 pub(crate) async fn programs_do_not_pass_for_people(place: &Place) {
     let store = place.store().await;
-    store
-        .user_add(user("bob", Role::Viewer), &actor())
-        .await
-        .unwrap();
+    add(&store, "bob", Role::Viewer).await;
     let taken = store.token_create(token("bob", 1), &actor()).await;
     assert!(
         matches!(taken, Err(AccessError::Duplicate { .. })),
@@ -574,8 +540,5 @@ pub(crate) async fn programs_do_not_pass_for_people(place: &Place) {
         "{taken:?}"
     );
     store.token_revoke(ci.id, &actor()).await.unwrap();
-    store
-        .user_add(user("ci", Role::Admin), &actor())
-        .await
-        .unwrap();
+    add(&store, "ci", Role::Admin).await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleet_store::*;
-use fleet_types::{AttemptStatus, EventKind, HealthState, Reason, Seq, WorkerId};
+use fleet_types::{AttemptStatus, EventKind, HealthState, HostId, Reason, Seq, WorkerId};
 
 use crate::fleet::*;
 use crate::place::Place;
@@ -19,6 +19,11 @@ async fn due(store: &DieselStore, checker: WorkerId, limit: u32) -> Vec<Due> {
         .health_due(checker, EVERY, limit, Turns::Due)
         .await
         .unwrap()
+}
+
+/// Takes the host's lease to restart its service, if that can be had.
+async fn hold(store: &DieselStore, checker: WorkerId, host: HostId) -> Option<HealthLease> {
+    store.health_claim(checker, host, None).await.unwrap()
 }
 
 fn names(due: &[Due]) -> Vec<&str> {
@@ -136,24 +141,12 @@ pub(crate) async fn updates_come_first(place: &Place) {
     assert_eq!(names(&others), ["h002"]);
     let old = seen(&before[0], HealthState::Inactive);
     assert!(!store.health_record(hosts[0].id, old.clone()).await.unwrap());
-    assert_eq!(
-        store
-            .health_claim(checker, hosts[0].id, None)
-            .await
-            .unwrap(),
-        None
-    );
+    assert_eq!(hold(&store, checker, hosts[0].id).await, None);
     update(&store, &claimed.lease).await;
     // What was seen before the update is no news after it, and the update's own proof counts.
     assert!(!store.health_record(hosts[0].id, old).await.unwrap());
     assert_eq!(health_of(&store, "h001").await, HealthState::Active);
-    assert!(
-        store
-            .health_claim(checker, hosts[0].id, None)
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(hold(&store, checker, hosts[0].id).await.is_some());
 }
 
 pub(crate) async fn a_restart_keeps_the_updater_waiting(place: &Place) {
@@ -161,17 +154,10 @@ pub(crate) async fn a_restart_keeps_the_updater_waiting(place: &Place) {
     let hosts = add_hosts(&store, 1).await;
     let checker = checker(&store).await;
     let turn = due(&store, checker, 1).await.remove(0);
-    let lease = store
-        .health_claim(checker, turn.host.id, None)
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = hold(&store, checker, turn.host.id).await.unwrap();
     assert!(lease.epoch > turn.epoch);
     assert_eq!(
-        store
-            .health_claim(checker, turn.host.id, None)
-            .await
-            .unwrap(),
+        hold(&store, checker, turn.host.id).await,
         None,
         "held already"
     );
@@ -208,11 +194,7 @@ pub(crate) async fn a_dead_checker_is_no_obstacle(place: &Place) {
     let store = place.store().await;
     let hosts = add_hosts(&store, 1).await;
     let dead = checker(&store).await;
-    let lease = store
-        .health_claim(dead, hosts[0].id, None)
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = hold(&store, dead, hosts[0].id).await.unwrap();
     let (id, updater) = start(&store, one_stage(&hosts)).await;
     store.worker_leave(dead).await.unwrap();
     assert!(
@@ -232,19 +214,9 @@ pub(crate) async fn a_dead_checker_is_no_obstacle(place: &Place) {
     // And one that was dead is none for the next checker.
     unreachable(&store, &claimed.lease).await;
     let (first, second) = (checker(&store).await, checker(&store).await);
-    store
-        .health_claim(first, hosts[0].id, None)
-        .await
-        .unwrap()
-        .unwrap();
+    hold(&store, first, hosts[0].id).await.unwrap();
     store.worker_leave(first).await.unwrap();
-    assert!(
-        store
-            .health_claim(second, hosts[0].id, None)
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(hold(&store, second, hosts[0].id).await.is_some());
 }
 
 pub(crate) async fn restarts_are_counted(place: &Place) {
@@ -258,11 +230,7 @@ pub(crate) async fn restarts_are_counted(place: &Place) {
             .await
             .unwrap()
             .remove(0);
-        let lease = store
-            .health_claim(checker, hosts[0].id, None)
-            .await
-            .unwrap()
-            .unwrap();
+        let lease = hold(&store, checker, hosts[0].id).await.unwrap();
         let expected = if nth <= 3 {
             RestartTurn::Go(nth)
         } else {
@@ -279,11 +247,7 @@ pub(crate) async fn restarts_are_counted(place: &Place) {
     // The window is longer than any lease.
     place.clock.advance(limit.window);
     let checker = self::checker(&store).await;
-    let lease = store
-        .health_claim(checker, hosts[0].id, None)
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = hold(&store, checker, hosts[0].id).await.unwrap();
     assert_eq!(
         store.health_restart(&lease, limit).await.unwrap(),
         RestartTurn::Go(1)
@@ -297,11 +261,7 @@ async fn restart(store: &DieselStore, checker: WorkerId, sent: RestartSent) -> R
         .await
         .unwrap();
     let turn = turns.remove(0);
-    let lease = store
-        .health_claim(checker, turn.host.id, None)
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = hold(store, checker, turn.host.id).await.unwrap();
     let limit = RestartLimit::default();
     let nth = store.health_restart(&lease, limit).await.unwrap();
     let end = HealthSeen {
@@ -339,13 +299,7 @@ pub(crate) async fn a_checker_can_outrank_what_the_host_has_on_record(place: &Pl
     let hosts = add_hosts(&store, 1).await;
     let checker = checker(&store).await;
     let turn = due(&store, checker, 1).await.remove(0);
-    let claim = async || {
-        store
-            .health_claim(checker, hosts[0].id, None)
-            .await
-            .unwrap()
-            .unwrap()
-    };
+    let claim = async || hold(&store, checker, hosts[0].id).await.unwrap();
     let lease = claim().await;
     let limit = RestartLimit::default();
     assert_eq!(
@@ -441,22 +395,10 @@ pub(crate) async fn who_needs_a_person_is_only_looked_at(place: &Place) {
             .await
             .unwrap()
     );
-    assert_eq!(
-        store
-            .health_claim(checker, hosts[0].id, None)
-            .await
-            .unwrap(),
-        None
-    );
+    assert_eq!(hold(&store, checker, hosts[0].id).await, None);
     store
         .host_clear_attention(&hosts[0].name, &actor())
         .await
         .unwrap();
-    assert!(
-        store
-            .health_claim(checker, hosts[0].id, None)
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(hold(&store, checker, hosts[0].id).await.is_some());
 }
