@@ -250,4 +250,5 @@ diesel::table! {
     health_restarts (host, epoch) { host -> Text, epoch -> BigInt, at -> BigInt, }
 }
 
+diesel::allow_tables_to_appear_in_same_query!(attempts, health_checks);
 diesel::allow_tables_to_appear_in_same_query!(health_checks, hosts);

@@ -8,7 +8,8 @@ use fleet_types::{Epoch, Event, EventKind, HostId, Timestamp, WorkerId, printabl
 
 use super::claim::UPDATE;
 use super::record::raised;
-use super::{Conn, workers};
+use super::settle::nobody;
+use super::{CHUNK, Conn, Db, workers};
 use crate::diesel_store::rows::{HostRow, LastAttempt};
 use crate::diesel_store::schema::{attempts, health_checks, health_restarts, hosts};
 use crate::diesel_store::work::{Answer, Work, millis, refuse, widen};
@@ -41,6 +42,12 @@ pub(crate) fn health_due(
         .or(health_checks::next_at.gt(now.saturating_add(every.saturating_mul(2))));
     let mut rows = health_checks::table
         .inner_join(hosts::table.on(hosts::id.eq(health_checks::host)))
+        .left_join(
+            attempts::table.on(attempts::rollout
+                .nullable()
+                .eq(hosts::last_rollout)
+                .and(attempts::host.eq(hosts::id))),
+        )
         .filter(hosts::removed_at.is_null())
         .filter(
             hosts::lease_purpose
@@ -49,8 +56,12 @@ pub(crate) fn health_due(
         )
         .order((health_checks::next_at, hosts::name))
         .limit(limit)
-        .select((health_checks::next_at, HostRow::as_select()))
-        .into_boxed::<<Conn as diesel::Connection>::Backend>();
+        .select((
+            health_checks::next_at,
+            HostRow::as_select(),
+            Option::<LastAttempt>::as_select(),
+        ))
+        .into_boxed::<Db>();
     match turns {
         Turns::Due => rows = rows.filter(due),
         Turns::All => {}
@@ -59,9 +70,9 @@ pub(crate) fn health_due(
             rows = rows.filter(health_checks::host.eq_any(ids));
         }
     }
-    let rows: Vec<(i64, HostRow)> = rows.load(conn)?;
+    let rows: Vec<(i64, HostRow, Option<LastAttempt>)> = rows.load(conn)?;
     let mut taken = Vec::with_capacity(rows.len());
-    for (was, row) in rows {
+    for (was, row, last) in rows {
         let next = now
             .saturating_add(every)
             .saturating_add(jitter(work, every));
@@ -74,7 +85,6 @@ pub(crate) fn health_due(
         .set(health_checks::next_at.eq(next))
         .execute(conn)?;
         if ours == 1 {
-            let last = last_attempt(conn, &row)?;
             taken.push(Due {
                 host: row.record(last.as_ref())?,
                 since: Timestamp(now),
@@ -105,17 +115,6 @@ fn enter_new_hosts(conn: &mut Conn) -> Answer<()> {
             .execute(conn)?;
     }
     Ok(())
-}
-
-fn last_attempt(conn: &mut Conn, host: &HostRow) -> QueryResult<Option<LastAttempt>> {
-    let Some(rollout) = &host.last_rollout else {
-        return Ok(None);
-    };
-    attempts::table
-        .find((rollout, &host.id))
-        .select(LastAttempt::as_select())
-        .get_result(conn)
-        .optional()
 }
 
 /// The host's row, locked, unless it was removed.
@@ -239,13 +238,7 @@ pub(super) fn free_dead(conn: &mut Conn, work: &mut Work) -> QueryResult<bool> {
         let held = hosts::table
             .filter(hosts::lease_worker.eq(dead))
             .filter(hosts::lease_purpose.eq(HEALTH));
-        freed += diesel::update(held)
-            .set((
-                hosts::lease_worker.eq(None::<String>),
-                hosts::lease_machine.eq(None::<String>),
-                hosts::lease_purpose.eq(None::<String>),
-            ))
-            .execute(conn)?;
+        freed += diesel::update(held).set(nobody()).execute(conn)?;
     }
     Ok(freed > 0)
 }
@@ -350,11 +343,7 @@ pub(crate) fn health_settle(
         diesel::delete(health_restarts::table.find((&row.id, lease.epoch.0))).execute(conn)?;
     }
     diesel::update(hosts::table.find(&row.id))
-        .set((
-            hosts::lease_worker.eq(None::<String>),
-            hosts::lease_machine.eq(None::<String>),
-            hosts::lease_purpose.eq(None::<String>),
-        ))
+        .set(nobody())
         .execute(conn)?;
     Ok(())
 }
@@ -375,7 +364,6 @@ type Finding = (Option<i64>, Option<String>);
 
 /// What the checker saw of these hosts last, by their ids.
 pub(crate) fn findings(conn: &mut Conn, ids: &[&str]) -> QueryResult<HashMap<String, Finding>> {
-    const CHUNK: usize = 500;
     let mut found = HashMap::with_capacity(ids.len());
     for some in ids.chunks(CHUNK) {
         let rows: Vec<(String, Option<i64>, Option<String>)> = health_checks::table
