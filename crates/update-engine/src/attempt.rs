@@ -146,10 +146,10 @@ impl Attempt<'_> {
                 let seen = Inspection::of(output);
                 judge::judge_exit(output, StepId::Inspect)?;
                 match judge::judge_inspection(&seen, app, goal) {
-                    Decision::Refused(reason, message) => {
+                    Ok(decision) => Ok((seen, decision)),
+                    Err((reason, message)) => {
                         Err(Failure::new(StepId::Inspect, reason, message).with(Effect::NotRun))
                     }
-                    decision => Ok((seen, decision)),
                 }
             })
             .await?;
@@ -160,9 +160,6 @@ impl Attempt<'_> {
         match decision {
             Decision::Unchanged => Ok(Look::Settled(outcome::unchanged(self.target()))),
             Decision::MovedOn(message) => Ok(Look::Settled(outcome::moved_on(message))),
-            Decision::Refused(reason, message) => {
-                Err(Failure::new(StepId::Inspect, reason, message).into())
-            }
             Decision::Go(found) => Ok(Look::Go(self.keep_previous(found).await?)),
         }
     }
@@ -309,24 +306,12 @@ impl Attempt<'_> {
     /// Restarts the service. Whether the one that runs afterwards is another one is told from the one seen before.
     async fn restart(&mut self, step: StepId) -> Result<(), Broken> {
         let work = steps::restart(&self.spec.app, step, &self.unit, self.user.as_deref());
-        let before = self.unit.clone();
-        let limits = (
-            before.start_limit,
-            before.stop_limit,
-            before.start_limit_interval,
-        );
-        let now = self
+        self.unit = self
             .driver
             .step(step, &work, |output| {
-                judge::judge_restart(output, step, &before)
+                judge::judge_restart(output, step, &self.unit)
             })
             .await?;
-        self.unit = Unit {
-            start_limit: limits.0,
-            stop_limit: limits.1,
-            start_limit_interval: limits.2,
-            ..now
-        };
         Ok(())
     }
 

@@ -207,11 +207,9 @@ impl<'a> Driver<'a> {
             let error = match self.link.run(&work.command(guard, reruns > 0)).await {
                 Ok(output) => match output.refusal() {
                     None => {
-                        self.leftover_seconds = if work.guarded {
-                            0
-                        } else {
-                            self.leftover_seconds
-                        };
+                        if work.guarded {
+                            self.leftover_seconds = 0;
+                        }
                         return Ok(output);
                     }
                     Some(GuardRefusal::Fenced { store, epoch }) if raises < RAISES => {

@@ -17,53 +17,58 @@ pub(crate) enum Decision {
     Unchanged,
     /// Not a host for this attempt any more.
     MovedOn(String),
-    /// It may not be touched.
-    Refused(Reason, String),
     /// It can be updated, and comes back here if that fails.
     Go(Previous),
 }
 
-/// Whether an untouched host may be updated.
-pub(crate) fn judge_inspection(seen: &Inspection, app: &AppSettings, goal: &Goal) -> Decision {
-    if let Some((reason, message)) = unusable(seen, app) {
-        return Decision::Refused(reason, message);
+/// Whether an untouched host may be updated; if not, why.
+pub(crate) fn judge_inspection(
+    seen: &Inspection,
+    app: &AppSettings,
+    goal: &Goal,
+) -> Result<Decision, (Reason, String)> {
+    if let Some(problem) = unusable(seen, app) {
+        return Err(problem);
     }
-    let Some(head) = seen.head() else {
-        return Decision::Refused(Reason::NoRepo, format!("{} has no commit yet", app.repo));
-    };
+    let head = seen.head().ok_or_else(|| unborn(app))?;
     let there = head == goal.target();
     let clean = seen.tree.dirty == Some(0) && seen.under_way.is_none();
     if there && clean && seen.unit.is_active() && !seen.unproven {
-        return Decision::Unchanged;
+        return Ok(Decision::Unchanged);
     }
     if let Goal::Back { from, .. } = goal
         && head != from
         && !(there && seen.unproven)
     {
         let message = format!("HEAD is {}, not {} any more", head.short(), from.short());
-        return Decision::MovedOn(message);
+        return Ok(Decision::MovedOn(message));
     }
     let obstacle = obstacles(seen, app)
         .into_iter()
         .next()
         .or_else(|| wrong_way(seen, goal));
-    if let Some((reason, message)) = obstacle {
-        return Decision::Refused(reason, message);
+    if let Some(problem) = obstacle {
+        return Err(problem);
     }
-    Decision::Go(Previous {
+    Ok(Decision::Go(Previous {
         version: head.clone(),
         branch: seen.tree.branch.clone(),
         was_active: seen.unit.is_active(),
-    })
+    }))
+}
+
+fn unborn(app: &AppSettings) -> (Reason, String) {
+    (Reason::NoRepo, format!("{} has no commit yet", app.repo))
 }
 
 /// Everything that keeps a host from being updated, the most basic first.
 pub(crate) fn problems(seen: &Inspection, app: &AppSettings) -> Vec<(Reason, String)> {
-    let unborn = || (Reason::NoRepo, format!("{} has no commit yet", app.repo));
     match unusable(seen, app) {
         Some(problem) if problem.0 == Reason::ToolMissing => vec![problem],
         Some(problem) => std::iter::once(problem).chain(elsewhere(seen)).collect(),
-        None if seen.head().is_none() => std::iter::once(unborn()).chain(elsewhere(seen)).collect(),
+        None if seen.head().is_none() => std::iter::once(unborn(app))
+            .chain(elsewhere(seen))
+            .collect(),
         None => obstacles(seen, app),
     }
 }
@@ -214,10 +219,10 @@ mod tests {
         let mut seen = healthy();
         change(&mut seen);
         match judge_inspection(&seen, &SimFleet::app(), goal) {
-            Decision::Unchanged => "unchanged".to_owned(),
-            Decision::MovedOn(message) => format!("moved on: {message}"),
-            Decision::Refused(reason, message) => format!("{reason}: {message}"),
-            Decision::Go(previous) => {
+            Ok(Decision::Unchanged) => "unchanged".to_owned(),
+            Ok(Decision::MovedOn(message)) => format!("moved on: {message}"),
+            Err((reason, message)) => format!("{reason}: {message}"),
+            Ok(Decision::Go(previous)) => {
                 let was = if previous.was_active {
                     "active"
                 } else {

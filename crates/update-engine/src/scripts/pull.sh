@@ -113,16 +113,20 @@ move_once() {
   esac
 }
 
+no_room() {
+  fail keep "No space left on device or no right to write in $rollout_home"
+}
+
 move() {
   if [ "$resume" = 1 ] && [ -e "$marker" ]; then
-    mark_unproven || fail keep "No space left on device or no right to write in $rollout_home"
+    mark_unproven || no_room
     force_to "$target" "$previous"
   elif [ "$head" = "$target" ]; then
     code=0
   else
     refuse_foreign
-    mark_unproven || fail keep "No space left on device or no right to write in $rollout_home"
-    { printf '%s %s\n' "$previous" "$target" >"$marker"; } 2>/dev/null || fail keep "No space left on device or no right to write in $rollout_home"
+    mark_unproven || no_room
+    { printf '%s %s\n' "$previous" "$target" >"$marker"; } 2>/dev/null || no_room
     put_back_generated
     move_once
     if [ "$code" != 0 ] && was_refused && clear_generated; then move_once; fi
