@@ -15,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -29,6 +30,8 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 const HEAD_MOST: usize = 32 * 1024;
 /// Whoever takes nothing of what is sent for this long is gone.
 const SEND_TIME: Duration = Duration::from_secs(30);
+/// At the end it is looked this often whether a request has become whole.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// Serves one connection to its end. When `stop` is cancelled it ends with the request it is in.
 pub(crate) async fn serve(
@@ -40,6 +43,7 @@ pub(crate) async fn serve(
 ) {
     tune(&stream);
     let give_way = seat.give_way().clone();
+    let own = Arc::clone(&seat);
     let service =
         service_fn(move |request| answer(request, peer, router.clone(), Arc::clone(&seat)));
     let connection = http1::Builder::new()
@@ -56,11 +60,26 @@ pub(crate) async fn serve(
             tokio::select! {
                 ended = connection => ended,
                 () = give_way.cancelled() => return,
+                () = never_whole(&own) => return,
             }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a connection ended");
+    }
+}
+
+/// Waits until there is no whole request at two looks in a row, so that what was answered between them is on its way: a
+/// client that sends slowly holds up no end.
+async fn never_whole(seat: &Seat) {
+    let mut was_idle = false;
+    loop {
+        sleep(LAST_LOOK).await;
+        let idle = seat.is_idle();
+        if idle && was_idle {
+            return;
+        }
+        was_idle = idle;
     }
 }
 

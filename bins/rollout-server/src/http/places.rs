@@ -101,6 +101,11 @@ impl Seat {
         &self.give_way
     }
 
+    /// Whether it has no whole request.
+    pub(crate) fn is_idle(&self) -> bool {
+        lock(&self.since).is_some()
+    }
+
     /// A whole request came.
     pub(crate) fn busy(self: &Arc<Self>) -> Busy {
         self.rise();

@@ -86,7 +86,7 @@ async fn who_is_too_many_takes_the_place_of_an_idle_connection() {
 }
 
 /// Sends all of a request but the end of its body, once the server asks for the body.
-async fn almost_ask(address: &str) -> TcpStream {
+pub(crate) async fn almost_ask(address: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!(
         "POST /login HTTP/1.1\r\nhost: {address}\r\norigin: http://{address}\r\nexpect: 100-continue\r\n\

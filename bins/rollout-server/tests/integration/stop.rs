@@ -8,6 +8,7 @@ use local_fleet::{InstallBehaviour, ReleaseSpec};
 use reqwest::StatusCode;
 use rustix::process::Signal;
 
+use crate::limits::almost_ask;
 use crate::support::{Site, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,6 +33,17 @@ async fn open_streams_do_not_hold_up_the_end() {
         assert_eq!(said.name.as_deref(), Some("bye"), "{said:?}");
         assert!(stream.next().await.is_none());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_end_does_not_hold_up_the_end() {
+    let site = Site::without_hosts().await;
+    let mut server = site.serve().await;
+    let _slow = almost_ask(&server.address).await;
+    server.signal(Signal::TERM);
+    let (status, took) = server.ended().await;
+    assert!(status.success(), "{status}: {}", server.said());
+    assert!(took < Duration::from_secs(8), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
