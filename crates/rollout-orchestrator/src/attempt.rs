@@ -1,9 +1,9 @@
 //! One attempt as a task: from the claim to the settled host.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_store::{Claimed, HostLease, LeaseError, Store, StoreError};
+use fleet_store::{Claimed, LeaseError, Store, StoreError};
 use fleet_types::{
     AttemptStatus, HostEvent, HostId, HostName, Outcome, Progress, Reason, RolloutId,
 };
@@ -12,7 +12,7 @@ use update_engine::{AttemptSpec, Goal, GuardSpec, run_attempt};
 
 use crate::desk::RolloutDesk;
 use crate::endpoint::{EndpointError, endpoint};
-use crate::journal::{StopCause, StoreJournal};
+use crate::journal::{SharedHostLease, StopCause, StoreJournal};
 use crate::lease::Lease;
 use crate::places::{Place, Seat};
 
@@ -25,8 +25,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct Owned {
     claimed: Arc<Claimed>,
-    /// As it is now; an attempt may raise its epoch.
-    host_lease: Arc<Mutex<HostLease>>,
+    host_lease: SharedHostLease,
     /// Panics and illegal events so far.
     faults: u32,
 }
@@ -46,10 +45,9 @@ pub(crate) enum AttemptEnd {
 
 impl Owned {
     pub(crate) fn new(claimed: Claimed) -> Self {
-        let host_lease = Arc::new(Mutex::new(claimed.lease.clone()));
         Self {
+            host_lease: SharedHostLease::new(claimed.lease.clone()),
             claimed: Arc::new(claimed),
-            host_lease,
             faults: 0,
         }
     }
@@ -74,13 +72,6 @@ impl Owned {
     pub(crate) fn after_fault(mut self) -> Self {
         self.faults += 1;
         self
-    }
-
-    fn host_lease(&self) -> HostLease {
-        self.host_lease
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
     }
 }
 
@@ -126,7 +117,7 @@ impl AttemptTask {
         let mut journal = StoreJournal::new(
             self.store(),
             Arc::clone(&lease),
-            Arc::clone(&self.owned.host_lease),
+            self.owned.host_lease.clone(),
             seat,
         );
         match run_attempt(spec, &transport, &mut journal).await {
@@ -185,7 +176,7 @@ impl AttemptTask {
             settle: *settle,
             guard: GuardSpec {
                 store: self.desk.slots.store.id().to_string(),
-                epoch: self.owned.host_lease().epoch.0,
+                epoch: self.owned.host_lease.get().epoch.0,
             },
             progress,
             restart_left: *restarted_lately,
@@ -236,7 +227,7 @@ impl AttemptTask {
         let event = HostEvent::Settled { outcome };
         match self
             .store()
-            .attempt_record(&self.owned.host_lease(), &event)
+            .attempt_record(&self.owned.host_lease.get(), &event)
             .await
         {
             Ok(()) => AttemptEnd::Settled,

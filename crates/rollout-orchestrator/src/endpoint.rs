@@ -158,7 +158,7 @@ fn port_number(digits: &str) -> Option<u16> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use fleet_types::{AppSettings, StepTimeouts};
+    use fleet_store::sample_host;
 
     use super::*;
 
@@ -166,20 +166,8 @@ mod tests {
         HostSpec {
             address: "10.0.0.7".parse().unwrap(),
             port: 2222,
-            user: "deploy".parse().unwrap(),
-            key: None,
             jump: jump.iter().map(|j| (*j).to_owned()).collect(),
-            app: AppSettings {
-                repo: "/srv/app".parse().unwrap(),
-                remote: "origin".parse().unwrap(),
-                branch: "main".parse().unwrap(),
-                install: "bun install".into(),
-                service: "app".parse().unwrap(),
-                verify: None,
-                generated: Vec::new(),
-                min_free_mib: 0,
-                timeouts: StepTimeouts::default(),
-            },
+            ..sample_host("web-7").spec
         }
     }
 

@@ -1,6 +1,6 @@
 //! The engine's journal, kept in the store under the lease on the host.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,13 +24,34 @@ pub(crate) enum StopCause {
     Illegal,
 }
 
+/// Ours on a host, as it is now: an attempt may raise its epoch, and whoever starts it anew must know. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedHostLease(Arc<Mutex<HostLease>>);
+
+impl SharedHostLease {
+    pub(crate) fn new(lease: HostLease) -> Self {
+        Self(Arc::new(Mutex::new(lease)))
+    }
+
+    pub(crate) fn get(&self) -> HostLease {
+        self.lock().clone()
+    }
+
+    fn set(&self, lease: HostLease) {
+        *self.lock() = lease;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HostLease> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Writes an attempt's events to the store, each before the engine acts on it.
 #[derive(Debug)]
 pub(crate) struct StoreJournal {
     store: Arc<dyn Store>,
     lease: Arc<Lease>,
-    /// Ours on the host. Shared with whoever starts the attempt anew: its epoch may have been raised meanwhile.
-    host: Arc<Mutex<HostLease>>,
+    host: SharedHostLease,
     /// Left when the host settles.
     seat: Arc<Seat>,
     stopped: Option<StopCause>,
@@ -40,7 +61,7 @@ impl StoreJournal {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         lease: Arc<Lease>,
-        host: Arc<Mutex<HostLease>>,
+        host: SharedHostLease,
         seat: Arc<Seat>,
     ) -> Self {
         Self {
@@ -55,13 +76,6 @@ impl StoreJournal {
     /// Why it stopped, if it did.
     pub(crate) fn stopped(&self) -> Option<StopCause> {
         self.stopped
-    }
-
-    fn host_lease(&self) -> HostLease {
-        self.host
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
     }
 
     /// The store may take its time; what it then says is only worth something if the lease still holds.
@@ -118,7 +132,7 @@ impl Journal for StoreJournal {
         if mutating {
             self.vouch()?;
         }
-        let host = self.host_lease();
+        let host = self.host.get();
         let mut retries = Retries::default();
         while let Err(error) = self.store.attempt_record(&host, event).await {
             self.consider(error, &mut retries).await?;
@@ -136,11 +150,11 @@ impl Journal for StoreJournal {
     async fn raise(&mut self, above: Epoch) -> Result<Epoch, Stopped> {
         let mut retries = Retries::default();
         loop {
-            let host = self.host_lease();
+            let host = self.host.get();
             match self.store.attempt_raise(&host, above).await {
                 Ok(raised) => {
                     let epoch = raised.epoch;
-                    *self.host.lock().unwrap_or_else(PoisonError::into_inner) = raised;
+                    self.host.set(raised);
                     return Ok(epoch);
                 }
                 Err(error) => self.consider(error, &mut retries).await?,

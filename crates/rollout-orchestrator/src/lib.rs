@@ -53,14 +53,7 @@
 //! # let mut hosts = Vec::new();
 //! # for name in ["web-1", "web-2", "web-3"] {
 //! #     fleet.add(name, SimHost::on(&old, &origin));
-//! #     let app = fleet_types::AppSettings {
-//! #         repo: "/srv/app".parse()?, remote: "origin".parse()?, branch: "main".parse()?, install: "bun install".into(),
-//! #         service: "app".parse()?, verify: None, generated: Vec::new(), min_free_mib: 1, timeouts: Default::default(),
-//! #     };
-//! #     let spec = fleet_store::HostSpec {
-//! #         address: format!("{name}.example").parse()?, port: 22, user: "deploy".parse()?, key: None, jump: Vec::new(), app,
-//! #     };
-//! #     hosts.push(fleet_store::NewHost { name: name.parse()?, spec, labels: Default::default(), owner: None });
+//! #     hosts.push(fleet_store::sample_host(name));
 //! # }
 //! # example(Arc::new(fleet.transport()), hosts).await
 //! # }

@@ -1,36 +1,17 @@
 use std::collections::{BTreeSet, HashMap};
 
-use fleet_store::HostSpec;
-use fleet_types::{AppSettings, CommitHash, HealthState, HostId, StepTimeouts};
+use fleet_store::{NewHost, sample_host};
+use fleet_types::{CommitHash, HealthState, HostId};
 
 use super::*;
 
-pub(crate) fn app(branch: &str) -> AppSettings {
-    AppSettings {
-        repo: "/srv/app".parse().unwrap(),
-        remote: "origin".parse().unwrap(),
-        branch: branch.parse().unwrap(),
-        install: "bun install".into(),
-        service: "app".parse().unwrap(),
-        verify: None,
-        generated: Vec::new(),
-        min_free_mib: 0,
-        timeouts: StepTimeouts::default(),
-    }
-}
-
 pub(crate) fn host(name: &str, branch: &str, labels: &[&str]) -> HostRecord {
+    let NewHost { name, mut spec, .. } = sample_host(name);
+    spec.app.branch = branch.parse().unwrap();
     HostRecord {
         id: HostId(uuid::Uuid::now_v7()),
-        name: name.parse().unwrap(),
-        spec: HostSpec {
-            address: "127.0.0.1".parse().unwrap(),
-            port: 22,
-            user: "deploy".parse().unwrap(),
-            key: None,
-            jump: Vec::new(),
-            app: app(branch),
-        },
+        name,
+        spec,
         labels: labels
             .iter()
             .map(|l| ((*l).to_owned(), String::new()))
