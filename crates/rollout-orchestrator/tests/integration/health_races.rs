@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use fleet_store::RestartLimit;
+use fleet_store::{AttemptRecord, Feed, RestartLimit};
 use fleet_types::*;
 use rollout_orchestrator::*;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use update_engine::testing::SimCommand;
 
 use crate::health::{stop, sweeping};
 use crate::world::*;
 
 const HOSTS: usize = 3;
+/// More than any of these updates takes.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Numbers from a seed (splitmix64).
 struct Dice(u64);
@@ -45,6 +47,36 @@ fn outside_of_the_update(received: &[SimCommand], what: &str) -> usize {
     received.iter().filter(ran).count()
 }
 
+/// Commands under the lock ran in the order of their epochs.
+fn in_order(received: &[SimCommand], what: &str) {
+    let ran = received.iter().filter(|command| command.ran);
+    let epochs: Vec<i64> = ran.filter_map(|command| command.epoch).collect();
+    assert!(
+        epochs.is_sorted(),
+        "{what}: an older epoch was let in: {epochs:?}"
+    );
+}
+
+/// Nobody was given the host to look at while the update had it, and nothing that was seen was written about it.
+fn left_alone(turns: &[(HostId, Timestamp)], told: &[Event], attempt: &AttemptRecord, what: &str) {
+    let (Some(from), Some(to)) = (attempt.started_at, attempt.finished_at) else {
+        panic!("{what}: without a beginning or an end");
+    };
+    let within = |at: Timestamp| from.0 < at.0 && at.0 < to.0;
+    let turn = turns
+        .iter()
+        .find(|(host, at)| *host == attempt.host && within(*at));
+    assert_eq!(turn, None, "{what}: handed out, updating {from:?}-{to:?}");
+    let word = told.iter().find(|event| {
+        let about = event.host.as_deref() == Some(attempt.name.as_str());
+        event.kind == EventKind::HostHealth && about && within(event.at)
+    });
+    assert_eq!(
+        word, None,
+        "{what}: written about, updating {from:?}-{to:?}"
+    );
+}
+
 async fn one(seed: u64) -> usize {
     let mut dice = Dice(seed);
     let world = World::new(HOSTS).await;
@@ -69,7 +101,7 @@ async fn one(seed: u64) -> usize {
         quiet: Duration::ZERO,
         ..SweepSettings::default()
     };
-    let (_, orchestrator, mut worker, sweeper) = sweeping(&world, settings).await;
+    let (process, orchestrator, mut worker, sweeper) = sweeping(&world, settings).await;
     let sweep = tokio::spawn(async move { sweeper.run().await });
     stop(&world, 1 + usize::try_from(dice.below(3)).unwrap());
     sleep(dice.millis(4000)).await;
@@ -80,7 +112,9 @@ async fn one(seed: u64) -> usize {
     let plan = orchestrator.plan(&all(policy)).await.unwrap();
     let id = orchestrator.trigger(&plan, None).await.unwrap();
     let mut over = false;
+    let begun = Instant::now();
     while !over {
+        assert!(begun.elapsed() < PATIENCE, "seed {seed}: it does not end");
         sleep(dice.millis(1500)).await;
         stop(&world, 1 + usize::try_from(dice.below(3)).unwrap());
         over = !world.record(id).await.state.is_active();
@@ -93,11 +127,22 @@ async fn one(seed: u64) -> usize {
     let mut restarts = 0;
     for name in world.names() {
         let what = format!("seed {seed}, {name}");
-        restarts += outside_of_the_update(&world.fleet.host(&name).unwrap().received, &what);
+        let received = world.fleet.host(&name).unwrap().received;
+        in_order(&received, &what);
+        restarts += outside_of_the_update(&received, &what);
     }
+    let told = world
+        .store
+        .events_after(Seq(0), None, 10_000)
+        .await
+        .unwrap();
     for attempt in world.attempts(id).await {
-        assert!(attempt.status.is_settled(), "seed {seed}: {}", attempt.name);
+        let what = format!("seed {seed}, {}", attempt.name);
+        assert!(attempt.status.is_settled(), "{what}");
+        left_alone(&process.turns(), &told, &attempt, &what);
     }
+    let wrong = world.store.consistency_check().await.unwrap();
+    assert!(wrong.is_empty(), "seed {seed}: {wrong:?}");
     restarts
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fleet_store::StoreError;
-use fleet_types::{HostEvent, HostId};
+use fleet_types::{HostEvent, HostId, Timestamp};
 use ssh_exec::{Endpoint, Identity, IdentityError};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -60,6 +60,8 @@ struct Shared {
     /// When it sent each of its commands.
     sent: Mutex<Vec<Instant>>,
     goodbye: Mutex<Duration>,
+    /// Hosts that it was given to look at, and when.
+    turns: Mutex<Vec<(HostId, Timestamp)>>,
 }
 
 impl Process {
@@ -98,6 +100,16 @@ impl Process {
 
     pub(crate) fn commands(&self) -> usize {
         self.shared.commands.load(Ordering::SeqCst)
+    }
+
+    /// It was given a host to look at.
+    pub(crate) fn note_turn(&self, host: HostId, at: Timestamp) {
+        self.shared.turns.lock().unwrap().push((host, at));
+    }
+
+    /// Hosts that it was given to look at, and when.
+    pub(crate) fn turns(&self) -> Vec<(HostId, Timestamp)> {
+        self.shared.turns.lock().unwrap().clone()
     }
 
     /// When it sent each of its commands.

@@ -17,7 +17,11 @@ impl Health for ProcessStore<dyn Health> {
         limit: u32,
         turns: Turns,
     ) -> Result<Vec<Due>, LeaseError> {
-        pass!(self.health_due(worker, every, limit, turns))
+        let due: Result<Vec<Due>, LeaseError> = pass!(self.health_due(worker, every, limit, turns));
+        for due in due.iter().flatten() {
+            self.process.note_turn(due.host.id, due.since);
+        }
+        due
     }
     async fn health_record(&self, host: HostId, seen: HealthSeen) -> Result<bool, StoreError> {
         pass!(self.health_record(host, seen))

@@ -146,6 +146,15 @@ pub(crate) async fn updates_come_first(place: &Place) {
     // What was seen before the update is no news after it, and the update's own proof counts.
     assert!(!store.health_record(hosts[0].id, old).await.unwrap());
     assert_eq!(health_of(&store, "h001").await, HealthState::Active);
+    let outdated = Some(before[0].epoch);
+    assert_eq!(
+        store
+            .health_claim(checker, hosts[0].id, outdated)
+            .await
+            .unwrap(),
+        None,
+        "what was looked at is no reason to take it any more"
+    );
     assert!(hold(&store, checker, hosts[0].id).await.is_some());
 }
 
