@@ -253,6 +253,14 @@ async fn what_a_command_leaves_running_keeps_the_lock() {
     assert_eq!(run(&repo, guard).await.refusal(), None);
 }
 
+async fn assert_unusable(repo: &Repo, guard: HostGuard, said: &str) {
+    let refusal = run(repo, guard).await.refusal();
+    assert!(
+        matches!(&refusal, Some(GuardRefusal::Unusable(why)) if why.contains(said)),
+        "{said}: {refusal:?}"
+    );
+}
+
 #[tokio::test]
 async fn without_a_place_for_lock_and_record_nothing_runs() {
     let repo = Repo::new();
@@ -260,34 +268,18 @@ async fn without_a_place_for_lock_and_record_nothing_runs() {
         repo: repo.beside("none").to_str().unwrap().to_owned(),
         ..repo.guard("alpha", 1)
     };
-    let refusal = run(&repo, elsewhere).await.refusal();
-    assert!(
-        matches!(&refusal, Some(GuardRefusal::Unusable(why)) if why.starts_with("there is no git repository at")),
-        "{refusal:?}"
-    );
+    assert_unusable(&repo, elsewhere, "there is no git repository at").await;
 
     std::fs::write(repo.beside("app/.git/rollout"), "in the way").unwrap();
-    let refusal = run(&repo, repo.guard("alpha", 1)).await.refusal();
-    assert!(
-        matches!(&refusal, Some(GuardRefusal::Unusable(why)) if why.contains("cannot be made")),
-        "{refusal:?}"
-    );
+    assert_unusable(&repo, repo.guard("alpha", 1), "cannot be made").await;
 
     std::fs::remove_file(repo.beside("app/.git/rollout")).unwrap();
     std::fs::create_dir_all(repo.kept("lock")).unwrap();
-    let refusal = run(&repo, repo.guard("alpha", 1)).await.refusal();
-    assert!(
-        matches!(&refusal, Some(GuardRefusal::Unusable(why)) if why.contains("cannot be opened")),
-        "{refusal:?}"
-    );
+    assert_unusable(&repo, repo.guard("alpha", 1), "cannot be opened").await;
 
     std::fs::remove_dir(repo.kept("lock")).unwrap();
     std::fs::create_dir(repo.kept("fence.new")).unwrap();
-    let refusal = run(&repo, repo.guard("alpha", 1)).await.refusal();
-    assert!(
-        matches!(&refusal, Some(GuardRefusal::Unusable(why)) if why.contains("cannot be written")),
-        "{refusal:?}"
-    );
+    assert_unusable(&repo, repo.guard("alpha", 1), "cannot be written").await;
 }
 
 #[tokio::test]

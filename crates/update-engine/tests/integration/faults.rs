@@ -3,7 +3,7 @@
 use fleet_types::{AttemptStatus, Outcome, Reason};
 use update_engine::testing::{SimHost, SimRelease, SimWhat};
 
-use crate::support::{HOST, Scene, TracingJournal, assert_ended};
+use crate::support::{HOST, Scene, TracingJournal, assert_ended, left_behind};
 
 fn faults() -> Vec<(&'static str, SimWhat)> {
     vec![
@@ -49,21 +49,9 @@ pub(crate) fn assert_true(cell: &str, scene: &Scene, outcome: &Outcome) {
 }
 
 fn shown(outcome: &Outcome) -> String {
-    let touched = if outcome.touched {
-        "touched"
-    } else {
-        "untouched"
-    };
-    let attention = if outcome.needs_attention {
-        ", needs attention"
-    } else {
-        ""
-    };
     let step = outcome.step.map_or("-", |step| step.as_str());
-    format!(
-        "{} {} at {step}, {touched}{attention}",
-        outcome.status, outcome.reason
-    )
+    let (status, reason) = (outcome.status, outcome.reason);
+    format!("{status} {reason} at {step}, {}", left_behind(outcome))
 }
 
 async fn table(release: SimRelease, steps: &[&str]) -> String {

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use update_engine::testing::MemoryJournal;
 use update_engine::{AttemptSpec, Goal, GuardSpec, run_attempt};
 
-use crate::support::app;
+use crate::support::{app, left_behind};
 
 struct Scene {
     fleet: LocalFleet,
@@ -124,20 +124,8 @@ impl Scene {
 }
 
 fn shown(outcome: &Outcome) -> String {
-    let touched = if outcome.touched {
-        "touched"
-    } else {
-        "untouched"
-    };
-    let attention = if outcome.needs_attention {
-        ", needs attention"
-    } else {
-        ""
-    };
-    format!(
-        "{} {}, {touched}{attention}",
-        outcome.status, outcome.reason
-    )
+    let (status, reason) = (outcome.status, outcome.reason);
+    format!("{status} {reason}, {}", left_behind(outcome))
 }
 
 async fn check(case: &str, release: ReleaseSpec, faults: Vec<Fault>, expected: &str) {

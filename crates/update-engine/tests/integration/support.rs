@@ -84,6 +84,16 @@ pub(crate) fn assert_ended(outcome: &Outcome, status: AttemptStatus, reason: Rea
     );
 }
 
+/// `touched, needs attention`, for snapshots.
+pub(crate) fn left_behind(outcome: &Outcome) -> &'static str {
+    match (outcome.touched, outcome.needs_attention) {
+        (false, false) => "untouched",
+        (false, true) => "untouched, needs attention",
+        (true, false) => "touched",
+        (true, true) => "touched, needs attention",
+    }
+}
+
 /// One word an event, for snapshots.
 pub(crate) fn told(events: &[HostEvent]) -> Vec<String> {
     let word = |event: &HostEvent| match event {
