@@ -17,6 +17,8 @@ use outcome::Outcome;
 
 /// Tells the tests which tools to do without: names from [`TOOLS`] with commas between them.
 const WITHOUT_VARIABLE: &str = "ROLLOUT_TEST_WITHOUT";
+/// Tells the tests that the programs of the whole workspace were built with them.
+const BUILT_VARIABLE: &str = "ROLLOUT_TEST_BUILT";
 /// The oldest git with which the tests make their repositories.
 const OLDEST_GIT: Version = Version::new(2, 30);
 /// How long output may stay open after `cargo test` ended before we say that a test left a process behind.
@@ -91,7 +93,7 @@ impl Options {
         // All test programs run even after a failure, so that the sum is the sum of everything.
         command.args(["test", "--all-features", "--locked", "--no-fail-fast"]);
         if !self.chooses_packages() {
-            command.arg("--workspace");
+            command.arg("--workspace").env(BUILT_VARIABLE, "workspace");
         }
         command
             .args(&self.for_cargo)

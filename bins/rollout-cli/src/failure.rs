@@ -22,6 +22,8 @@ pub(crate) const ROLLOUTS_HELP: &str = "rollout-cli rollouts list shows them";
 /// What to do about a host that a rollout is working on.
 pub(crate) const UPDATING_HELP: &str =
     "wait until it is done: rollout-cli watch; or end it: rollout-cli abort";
+/// How a jump host is written.
+pub(crate) const JUMP_HELP: &str = "rollout-cli hosts edit NAME --jump user@address:port";
 /// Why a commit that halted a rollout is not started again.
 pub(crate) const KNOWN_BAD_WHY: &str = "it would most likely fail again; nothing was changed";
 /// What to do about it.
@@ -362,9 +364,7 @@ impl From<EndpointError> for Failure {
             EndpointError::NoIdentity { .. } => {
                 failure.help("set key in the [ssh] section of rollout.toml, or start an ssh-agent")
             }
-            EndpointError::Jump { .. } => {
-                failure.help("rollout-cli hosts edit NAME --jump user@address:port")
-            }
+            EndpointError::Jump { .. } => failure.help(JUMP_HELP),
             _ => failure,
         }
     }

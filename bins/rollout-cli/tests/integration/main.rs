@@ -11,6 +11,7 @@ mod inventory;
 mod overlaps;
 mod questions;
 mod screens;
+mod server;
 mod signals;
 mod support;
 mod updates;

@@ -120,6 +120,7 @@ async fn save(
     let host = entry::read(&mut fields, known, api.settings());
     fields.check()?;
     let host = host.ok_or_else(|| Problem::field("invalid", "name", "is missing"))?;
+    entry::judge(&host)?;
     let name = host.name.to_string();
     match known {
         None => {
@@ -283,6 +284,7 @@ async fn take_in(api: &AdminApi, caller: &Caller, typed: &Typed) -> Result<(), P
         fields.wrong("hosts", "has no hosts");
     }
     fields.check()?;
+    hosts.iter().try_for_each(entry::judge)?;
     api.store().host_add(hosts, &caller.actor()).await?;
     Ok(())
 }

@@ -147,7 +147,12 @@ impl From<TriggerRefusal> for Problem {
 
 impl From<EndpointError> for Problem {
     fn from(error: EndpointError) -> Self {
-        unprocessable("no_endpoint", &error)
+        match &error {
+            EndpointError::Jump { .. } => {
+                Self::field("bad_jump", "jump", printable(&error.to_string()))
+            }
+            _ => unprocessable("no_endpoint", &error),
+        }
     }
 }
 

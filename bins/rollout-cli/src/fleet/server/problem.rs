@@ -118,6 +118,7 @@ impl Problem {
             "known_bad" => failure
                 .why(failure::KNOWN_BAD_WHY)
                 .help(failure::KNOWN_BAD_HELP),
+            "bad_jump" => failure.help(failure::JUMP_HELP),
             "no_credential" => failure.help("the person who runs the server can set it right"),
             _ => failure.why("nothing was changed"),
         }

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use fleet_store::{HostRecord, HostSpec, NewHost};
 use fleet_types::{Address, AppSettings, HostName, Label, StepTimeouts, UserName};
+use rollout_orchestrator::{EndpointError, SshDefaults, endpoint};
 use rollout_settings::AppDefaults;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use ssh_exec::Identity;
 use utoipa::ToSchema;
 
 use crate::api::body::{Fields, Said};
@@ -125,6 +128,16 @@ pub(crate) fn read(
         labels,
         owner,
     })
+}
+
+/// Refuses a host that could never be signed in to.
+pub(crate) fn judge(host: &NewHost) -> Result<(), EndpointError> {
+    // Whether there is any credential is asked when it is needed.
+    let defaults = SshDefaults {
+        identity: Some(Identity::Agent(PathBuf::new())),
+        ..SshDefaults::default()
+    };
+    endpoint(&host.name, &host.spec, &[], &defaults).map(|_| ())
 }
 
 fn app(

@@ -177,6 +177,7 @@ pub(crate) async fn add(
 ) -> Result<Response, Problem> {
     let host = entry::read(&mut fields, None, api.settings());
     fields.check()?;
+    host.iter().try_for_each(entry::judge)?;
     let added = api
         .store()
         .host_add(host.into_iter().collect(), &caller.actor())
@@ -212,6 +213,7 @@ pub(crate) async fn import(
         fields.wrong("hosts", "has no hosts");
     }
     fields.check()?;
+    hosts.iter().try_for_each(entry::judge)?;
     let added = api.store().host_add(hosts, &caller.actor()).await?;
     let added = added.into_iter().map(|record| record.name).collect();
     Ok((StatusCode::CREATED, Json(AddedBody { added })).into_response())
@@ -243,6 +245,7 @@ pub(crate) async fn edit(
     let host = entry::read(&mut fields, Some(&known), api.settings());
     fields.check()?;
     let host = host.ok_or_else(|| Problem::field("invalid", "name", "is missing"))?;
+    entry::judge(&host)?;
     let record = api
         .store()
         .host_edit(&known.name, host, &caller.actor())
