@@ -159,6 +159,7 @@ impl Check {
     /// A host that is not given back can be had by no rollout for as long as this worker lives.
     async fn settle(&self, due: &Due, hold: &Hold, seen: &Seen) -> Result<(), Nothing> {
         let Hold { lease, restart } = hold;
+        let mut uncertain = false;
         loop {
             let seen = HealthSeen {
                 epoch: lease.epoch,
@@ -166,8 +167,11 @@ impl Check {
             };
             match self.health.health_settle(lease, seen, *restart).await {
                 Ok(()) => return Ok(()),
+                // It took effect although its answer was lost.
+                Err(LeaseError::Lost { .. }) if uncertain => return Ok(()),
                 Err(LeaseError::Store(error)) if !self.slots.lease.is_lost() => {
                     tracing::warn!(host = %due.host.name, %error, "a host could not be given back; trying again");
+                    uncertain = true;
                 }
                 Err(error) => return Err(Nothing(error.to_string())),
             }

@@ -107,6 +107,20 @@ impl From<LeaseError> for SweepError {
     }
 }
 
+/// How many checks may be made at once.
+#[derive(Clone, Copy, Debug)]
+struct Width {
+    checks: u32,
+    /// There is a rollout that is not over, or may be.
+    beside_rollout: bool,
+}
+
+impl Width {
+    fn places(self) -> usize {
+        usize::try_from(self.checks).unwrap_or(usize::MAX)
+    }
+}
+
 /// Looks after services beside a [`Worker`]. A cheap handle.
 #[derive(Clone, Debug)]
 pub struct HealthSweeper {
@@ -173,7 +187,7 @@ impl HealthSweeper {
         let (mut busy, mut all) = (JoinSet::new(), Vec::new());
         loop {
             // Who asks for it by name gets one check at least.
-            while busy.len() < self.width(1).await {
+            while busy.len() < self.width(1).await.places() {
                 let Some(next) = waiting.next() else { break };
                 if let Some(due) = self.turn_of(next).await? {
                     busy.spawn(self.begin(due, fix));
@@ -215,11 +229,22 @@ impl HealthSweeper {
 
     /// The hosts to look at now. A store that does not answer is asked again at the next tick.
     async fn next(&self, busy: usize) -> Vec<Due> {
-        let free = self.width(0).await.saturating_sub(busy);
-        if free == 0 {
+        let width = self.width(0).await;
+        let slots = self.registration.borrow().clone();
+        if !width.beside_rollout && slots.in_doubt.load(Ordering::Relaxed) {
+            // A claim whose answer was lost may hold a host that nobody here knows of. Once nothing is in flight, all is
+            // free again under a new name.
+            if busy == 0 {
+                slots.lease.lose();
+            }
             return Vec::new();
         }
-        let limit = u32::try_from(free).unwrap_or(u32::MAX);
+        let limit = width
+            .checks
+            .saturating_sub(u32::try_from(busy).unwrap_or(u32::MAX));
+        if limit == 0 {
+            return Vec::new();
+        }
         match self.turns(Turns::Due, limit).await {
             Ok(due) => due,
             Err(error) => {
@@ -237,28 +262,22 @@ impl HealthSweeper {
 
     /// How many checks at once, at least so many. Rollouts come first: beside one at work there is one on the whole store,
     /// or none when only one connection may be open. Checks that wait for a connection keep to it too.
-    async fn width(&self, least: u32) -> usize {
-        let width = self.wanted_width().await.max(least);
-        self.width.store(width, Ordering::Relaxed);
-        usize::try_from(width).unwrap_or(usize::MAX)
-    }
-
-    async fn wanted_width(&self) -> u32 {
+    async fn width(&self, least: u32) -> Width {
         let concurrency = self.orchestrator.settings().concurrency;
-        let slots = self.registration.borrow().clone();
-        match self.orchestrator.store().rollout_active().await {
+        let (checks, beside_rollout) = match self.orchestrator.store().rollout_active().await {
             Ok(Some(rollout)) if rollout.state != RolloutState::Paused => {
-                u32::from(concurrency.min(rollout.policy.concurrency) > 1)
+                let one = concurrency.min(rollout.policy.concurrency) > 1;
+                (u32::from(one), true)
             }
-            Ok(found) => {
-                // A claim whose answer was lost may hold a host that nobody here knows of. Nothing is in flight without
-                // a rollout: under a new name all is free again.
-                if found.is_none() && slots.in_doubt.load(Ordering::Relaxed) {
-                    slots.lease.lose();
-                }
-                concurrency.max(1)
-            }
-            Err(_) => 1,
+            Ok(found) => (concurrency.max(1), found.is_some()),
+            // There may be one.
+            Err(_) => (1, true),
+        };
+        let checks = checks.max(least);
+        self.width.store(checks, Ordering::Relaxed);
+        Width {
+            checks,
+            beside_rollout,
         }
     }
 

@@ -68,6 +68,37 @@ async fn a_call_that_fails_delays_the_sweep_and_no_more() {
     }
 }
 
+/// Whoever asks for a sweep is told of every host, whichever call failed; and of a restart that was made.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_is_asked_for_outlives_a_call_that_fails() {
+    for number in 1..=CALLS {
+        for after in [false, true] {
+            let world = World::new(3).await;
+            stop(&world, 2);
+            let mut ids = Vec::new();
+            for number in 1..=3 {
+                let name = name_of(number).parse().unwrap();
+                ids.push(world.store.host_get(&name).await.unwrap().unwrap().id);
+            }
+            let (process, _, worker, sweeper) = sweeping(&world, SweepSettings::default()).await;
+            let at = process.store_calls() + number;
+            process.is_cut(if after {
+                Cut::After(at)
+            } else {
+                Cut::Before(at)
+            });
+            let all = sweeper.sweep_once(true, Some(ids)).await;
+            let what = format!("call {number}, after it took effect: {after}: {all:?}");
+            let all = all.unwrap_or_else(|_| panic!("{what}"));
+            assert_eq!(all.len(), 3, "{what}");
+            let restarted = world.fleet.host(&name_of(2)).unwrap().lives > 1;
+            let told = all[1].done == CheckDone::Restarted;
+            assert_eq!(told, restarted, "{what}");
+            drop(worker);
+        }
+    }
+}
+
 /// Away for a moment, for longer than a lease, and for long: with the store, the sweep is back.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_for_a_while_only_delays_the_sweep() {
