@@ -133,6 +133,12 @@ pub trait Attempts: fmt::Debug + Send + Sync {
     /// Raises our epoch above one that was found on the host, if the lease is still ours.
     async fn attempt_raise(&self, lease: &HostLease, above: Epoch)
     -> Result<HostLease, LeaseError>;
+    /// One host's part in a rollout, if it has one.
+    async fn attempt_get(
+        &self,
+        rollout: RolloutId,
+        host: HostId,
+    ) -> Result<Option<AttemptRecord>, StoreError>;
     /// What each step of an attempt printed, in order.
     async fn attempt_steps(
         &self,

@@ -200,11 +200,8 @@ impl AttemptTask {
     }
 
     async fn record(&self) -> Result<OnRecord, StoreError> {
-        let attempts = self.store().attempt_list(self.owned.rollout()).await?;
-        let mine = attempts
-            .into_iter()
-            .find(|attempt| attempt.host == self.owned.host());
-        Ok(match mine {
+        let (rollout, host) = (self.owned.rollout(), self.owned.host());
+        Ok(match self.store().attempt_get(rollout, host).await? {
             Some(attempt) if attempt.status == AttemptStatus::Updating => {
                 OnRecord::Updating(attempt.progress)
             }

@@ -290,6 +290,17 @@ impl Attempts for DieselStore {
         ))
     }
 
+    async fn attempt_get(
+        &self,
+        rollout: RolloutId,
+        host: HostId,
+    ) -> Result<Option<AttemptRecord>, StoreError> {
+        let (rollout, host) = (rollout.to_string(), host.to_string());
+        run!(self, read, |conn, work, q| q::views::attempt_get(
+            conn, work, &rollout, &host
+        ))
+    }
+
     async fn attempt_steps(
         &self,
         rollout: RolloutId,

@@ -183,6 +183,13 @@ impl Attempts for ProcessStore {
     ) -> Result<HostLease, LeaseError> {
         pass!(self.attempt_raise(lease, above))
     }
+    async fn attempt_get(
+        &self,
+        rollout: RolloutId,
+        host: HostId,
+    ) -> Result<Option<AttemptRecord>, StoreError> {
+        pass!(self.attempt_get(rollout, host))
+    }
     async fn attempt_steps(
         &self,
         rollout: RolloutId,

@@ -258,14 +258,36 @@ fn most_first(versions: BTreeMap<Option<String>, u32>) -> Vec<view::VersionCount
     shown
 }
 
+/// The attempts of a rollout, each with what was frozen of its host.
+macro_rules! attempts_of {
+    ($rollout:expr) => {
+        attempts::table
+            .inner_join(
+                attempt_specs::table.on(attempt_specs::rollout
+                    .eq(attempts::rollout)
+                    .and(attempt_specs::host.eq(attempts::host))),
+            )
+            .filter(attempts::rollout.eq($rollout))
+    };
+}
+
+pub(crate) fn attempt_get(
+    conn: &mut Conn,
+    _: &mut Work,
+    rollout: &str,
+    host: &str,
+) -> Answer<Option<AttemptRecord>> {
+    let found: Option<(AttemptRow, String)> = attempts_of!(rollout)
+        .filter(attempts::host.eq(host))
+        .select((AttemptRow::as_select(), attempt_specs::spec))
+        .get_result(conn)
+        .optional()?;
+    let record = found.map(|(row, spec)| row.record(&spec));
+    Ok(record.transpose()?)
+}
+
 pub(crate) fn attempt_list(conn: &mut Conn, _: &mut Work, id: &str) -> Answer<Vec<AttemptRecord>> {
-    let rows: Vec<(AttemptRow, String)> = attempts::table
-        .inner_join(
-            attempt_specs::table.on(attempt_specs::rollout
-                .eq(attempts::rollout)
-                .and(attempt_specs::host.eq(attempts::host))),
-        )
-        .filter(attempts::rollout.eq(id))
+    let rows: Vec<(AttemptRow, String)> = attempts_of!(id)
         .order(attempts::position)
         .select((AttemptRow::as_select(), attempt_specs::spec))
         .load(conn)?;

@@ -39,6 +39,22 @@ pub(crate) async fn goes_through(place: &Place) {
     assert_consistent(&store).await;
 }
 
+pub(crate) async fn one_attempt_is_the_one_of_the_list(place: &Place) {
+    let store = place.store().await;
+    let hosts = add_hosts(&store, 3).await;
+    let (id, worker) = start(&store, one_stage(&hosts)).await;
+    let claimed = claim(&store, id, worker).await;
+    update(&store, &claimed.lease).await;
+    let attempts = store.attempt_list(id).await.unwrap();
+    assert_eq!(attempts.len(), 3);
+    for attempt in attempts {
+        let one = store.attempt_get(id, attempt.host).await.unwrap();
+        assert_eq!(one, Some(attempt));
+    }
+    let nobody = fleet_types::HostId(uuid::Uuid::now_v7());
+    assert_eq!(store.attempt_get(id, nobody).await.unwrap(), None);
+}
+
 pub(crate) async fn rolls_back_to_own_versions(place: &Place) {
     let store = place.store().await;
     let hosts = add_hosts(&store, 2).await;
