@@ -1,20 +1,14 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleet_types::HealthState;
 use health_checker::{Restarted, Seen, probe, restart};
-use local_fleet::{Fault, LocalFleet};
+use local_fleet::{CommandFailure, CommandPoint, CutAt, Fault, LocalFleet, LocalHost, Turn};
 use ssh_exec::{Endpoint, HostGuard, HostKeys, Identity, RusshTransport};
 
-#[tokio::test]
-async fn a_stopped_service_is_started_again_on_a_real_shell() {
-    let folder = tempfile::tempdir().unwrap();
-    let fleet = LocalFleet::builder()
-        .root(folder.path().join("fleet"))
-        .start()
-        .await
-        .unwrap();
-    let host = &fleet.hosts()[0];
-    let endpoint = Endpoint {
+const SETTLE: Duration = Duration::from_millis(200);
+
+fn endpoint(host: &LocalHost) -> Endpoint {
+    Endpoint {
         name: host.name().to_owned(),
         address: host.address().to_owned(),
         port: host.port(),
@@ -26,29 +20,87 @@ async fn a_stopped_service_is_started_again_on_a_real_shell() {
         },
         jump: None,
         connect_timeout: Duration::from_secs(5),
-    };
-    let transport = RusshTransport::default();
-    let service = host.service().parse().unwrap();
-    let guard = |epoch| HostGuard {
+    }
+}
+
+async fn restarted(host: &LocalHost, epoch: i64) -> Restarted {
+    let guard = HostGuard {
         repo: host.repository().display().to_string(),
         store: "store".to_owned(),
         epoch,
         replace: None,
         wait_seconds: 2,
     };
-    let settle = Duration::from_millis(200);
+    let service = host.service().parse().unwrap();
+    let transport = RusshTransport::default();
+    restart(&transport, &endpoint(host), &service, guard, SETTLE)
+        .await
+        .unwrap()
+}
+
+async fn fleet(folder: &tempfile::TempDir) -> LocalFleet {
+    LocalFleet::builder()
+        .root(folder.path().join("fleet"))
+        .start()
+        .await
+        .unwrap()
+}
+
+/// The connection is reset in the middle of a restart that takes its time, and before one that never comes to the host.
+#[tokio::test]
+async fn a_restart_that_is_cut_off_is_seen_to_its_end_on_a_real_shell() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(&folder).await;
+    let host = &fleet.hosts()[0];
+    let restarting = CommandPoint::Systemctl("restart");
+    for (epoch, at, health) in [
+        (
+            1,
+            CutAt::During(Duration::from_millis(500)),
+            HealthState::Active,
+        ),
+        (2, CutAt::After, HealthState::Active),
+        (3, CutAt::Before, HealthState::Inactive),
+    ] {
+        host.set_fault(Fault::UnitDown).await.unwrap();
+        let slow = CommandFailure::Hang(Duration::from_secs(2));
+        for fault in [
+            Fault::command(restarting.clone(), slow).turn(Turn::Only(1)),
+            Fault::cut(at.clone())
+                .in_script("systemctl restart")
+                .turn(Turn::Only(1)),
+        ] {
+            host.set_fault(fault).await.unwrap();
+        }
+        let begun = Instant::now();
+        let seen = done(restarted(host, epoch).await);
+        assert_eq!(seen.health, health, "{at:?}: {seen:?}");
+        let active = host.service_state().await.unwrap().active_state == "active";
+        assert_eq!(active, health == HealthState::Active, "{at:?}");
+        if active {
+            let waited = begun.elapsed();
+            assert!(waited > Duration::from_secs(2), "{at:?}: {waited:?}");
+        }
+        host.clear_faults().await.unwrap();
+    }
+    fleet.stop().await;
+}
+
+#[tokio::test]
+async fn a_stopped_service_is_started_again_on_a_real_shell() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(&folder).await;
+    let host = &fleet.hosts()[0];
+    let endpoint = endpoint(host);
+    let transport = RusshTransport::default();
+    let service = host.service().parse().unwrap();
     let head = host.head().await.unwrap();
 
     let seen = probe(&transport, &endpoint, &service).await.unwrap();
     assert_eq!(seen.health, HealthState::Active, "{seen:?}");
     // What is active is left alone, even by a restart.
     let life = host.service_state().await.unwrap().invocation;
-    let again = async |epoch| {
-        restart(&transport, &endpoint, &service, guard(epoch), settle)
-            .await
-            .unwrap()
-    };
-    let seen = not_done(again(1).await);
+    let seen = not_done(restarted(host, 1).await);
     assert_eq!(seen.health, HealthState::Active, "{seen:?}");
     assert_eq!(host.service_state().await.unwrap().invocation, life);
 
@@ -59,18 +111,21 @@ async fn a_stopped_service_is_started_again_on_a_real_shell() {
         (HealthState::Inactive, true),
         "{seen:?}"
     );
-    let seen = done(again(2).await);
+    let seen = done(restarted(host, 2).await);
     assert_eq!(seen.health, HealthState::Active, "{seen:?}");
     assert_eq!(host.service_state().await.unwrap().active_state, "active");
 
     // The host refuses who was overtaken.
     host.set_fault(Fault::UnitDown).await.unwrap();
     let store = "store".to_owned();
-    assert_eq!(again(1).await, Restarted::Fenced { store, epoch: 2 });
+    assert_eq!(
+        restarted(host, 1).await,
+        Restarted::Fenced { store, epoch: 2 }
+    );
     assert_ne!(host.service_state().await.unwrap().active_state, "active");
 
     host.set_fault(Fault::NoSudo).await.unwrap();
-    let seen = done(again(3).await);
+    let seen = done(restarted(host, 3).await);
     assert_eq!(seen.health, HealthState::Inactive);
     assert!(seen.message.contains("password"), "{seen:?}");
 

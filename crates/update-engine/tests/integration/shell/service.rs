@@ -289,15 +289,13 @@ async fn a_worker_that_was_taken_over_is_refused_by_the_host() {
     assert_ne!(old, new);
 }
 
-#[tokio::test]
-async fn a_lock_that_stays_taken_is_a_busy_host() {
-    let place = Place::new();
-    let new = place.release("two", "service=ok\n");
+/// Holds the lock of the host, as a command does that was left behind, for so many seconds or until it is killed.
+fn hold_lock(place: &Place, seconds: u32) -> std::process::Child {
     fs::create_dir(place.path("state/app/.git/rollout")).unwrap();
-    // One process, which says when it has the lock and keeps it until it is killed.
-    let take = "exec 9>>\"$0\"; flock 9; echo taken; exec sleep 600";
+    // One process, which says when it has the lock.
+    let take = format!("exec 9>>\"$0\"; flock 9; echo taken; exec sleep {seconds}");
     let mut holder = std::process::Command::new("sh")
-        .args(["-c", take])
+        .args(["-c", &take])
         .arg(place.path("state/app/.git/rollout/lock"))
         .stdout(std::process::Stdio::piped())
         .spawn()
@@ -309,12 +307,34 @@ async fn a_lock_that_stays_taken_is_a_busy_host() {
         .unwrap()
         .read_exact(&mut said)
         .unwrap();
+    holder
+}
+
+#[tokio::test]
+async fn a_lock_that_stays_taken_is_a_busy_host() {
+    let place = Place::new();
+    let new = place.release("two", "service=ok\n");
+    let mut holder = hold_lock(&place, 600);
     let mut spec = place.spec(&new);
     spec.app.timeouts.lock = 1;
     let outcome = place.attempt(spec).await;
     holder.kill().unwrap();
     holder.wait().unwrap();
     assert_untouched(&place, &outcome, Reason::HostBusy, "");
+}
+
+#[tokio::test]
+async fn a_restart_that_a_checker_left_makes_no_busy_host() {
+    let place = Place::new();
+    let new = place.release("two", "service=ok\n");
+    let mut holder = hold_lock(&place, 4);
+    let mut spec = place.spec(&new);
+    spec.app.timeouts.lock = 1;
+    spec.restart_left = true;
+    let outcome = place.attempt(spec).await;
+    holder.wait().unwrap();
+    assert_eq!(outcome.reason, Reason::Updated, "{outcome:?}");
+    place.assert_on(&new, "two");
 }
 
 #[tokio::test]
