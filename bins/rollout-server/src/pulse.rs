@@ -46,7 +46,7 @@ pub(crate) async fn look(parts: &Parts) {
 async fn count(parts: &Parts) {
     match timeout(PATIENCE, parts.store.status()).await {
         Ok(Ok(status)) => {
-            metrics::fleet::show(&status);
+            metrics::fleet::show(&status, crate::setup::now());
             parts
                 .process
                 .show_numbers(metrics::fleet::versions(&status));

@@ -49,8 +49,8 @@ async fn count_next(
 
 fn count(event: &Event) {
     match event.kind {
-        EventKind::RolloutHalted => counter!(ROLLOUTS, "result" => "halted").increment(1),
-        EventKind::RolloutAborted => counter!(ROLLOUTS, "result" => "aborted").increment(1),
+        EventKind::RolloutHalted => ended(event, "halted"),
+        EventKind::RolloutAborted => ended(event, "aborted"),
         EventKind::RolloutFinished => finished(event),
         EventKind::HostFinished => host(event),
         EventKind::HostStep => step(event),
@@ -65,9 +65,16 @@ fn finished(event: &Event) {
     } else {
         "succeeded_with_failures"
     };
-    counter!(ROLLOUTS, "result" => result).increment(1);
+    ended(event, result);
     if clean {
         gauge!(LAST_SUCCESS).set(event.at.0 as f64 / 1000.0);
+    }
+}
+
+fn ended(event: &Event, result: &'static str) {
+    counter!(ROLLOUTS, "result" => result).increment(1);
+    if let Some(seconds) = event.duration_seconds {
+        histogram!(ROLLOUT_TIME, "result" => result).record(seconds);
     }
 }
 

@@ -23,6 +23,8 @@ const ROLLOUT_STAGE: &str = "rollout_server_rollout_stage";
 const ROLLOUT_HOSTS: &str = "rollout_server_rollout_hosts";
 const FAILURES_ALLOWED: &str = "rollout_server_rollout_failures_allowed";
 const LAST_SUCCESS: &str = "rollout_server_last_success_timestamp_seconds";
+const ROLLOUT_TIME: &str = "rollout_server_rollout_duration_seconds";
+const HOSTS_STUCK: &str = "rollout_server_hosts_stuck";
 const HOST_RESULTS: &str = "rollout_server_host_results_total";
 const HOST_TIME: &str = "rollout_server_host_duration_seconds";
 const STEP_TIME: &str = "rollout_server_step_duration_seconds";
@@ -70,6 +72,11 @@ fn describe() {
     );
     describe_gauge!(STREAMS, "Event streams that are open.");
     describe_counter!(ROLLOUTS, "Rollouts that ended while this process ran.");
+    describe_histogram!(
+        ROLLOUT_TIME,
+        Unit::Seconds,
+        "Time from a rollout's start to its end."
+    );
     describe_gauge!(ROLLOUT_ACTIVE, "Whether a rollout is active.");
     describe_gauge!(
         ROLLOUT_STAGE,
@@ -99,6 +106,10 @@ fn describe() {
     describe_gauge!(HOSTS, "Hosts by what the health checker last saw.");
     describe_gauge!(HOSTS_ATTENTION, "Hosts that a person must look at.");
     describe_gauge!(HOSTS_UPDATING, "Hosts being worked on.");
+    describe_gauge!(
+        HOSTS_STUCK,
+        "Hosts being worked on whose step is a minute past its limit, or whose rollout no live process works on."
+    );
     describe_counter!(SEQ, "Number of the last event.");
     describe_counter!(
         SSH_CONNECTS,
