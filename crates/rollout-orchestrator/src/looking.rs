@@ -165,20 +165,51 @@ async fn ask_in_turn(
     defaults: &SshDefaults,
     target: &TargetRef,
 ) -> TargetAnswer {
-    let mut last = "the plan has no hosts".to_owned();
+    let (mut missing, mut unasked) = (Vec::new(), Vec::new());
     for host in plan.hosts.iter().take(ASKED) {
         let endpoint = match endpoint(&host.name, &host.spec, &host.host_keys, defaults) {
             Ok(endpoint) => endpoint,
             Err(error) => {
-                last = error.to_string();
+                unasked.push(error.to_string());
                 continue;
             }
         };
         match resolve_target(transport, &endpoint, &host.spec.app, target).await {
             Ok(commit) => return TargetAnswer::Commit(commit),
-            Err(ResolveError::Missing { message }) => return TargetAnswer::Missing(message),
-            Err(error) => last = error.to_string(),
+            Err(ResolveError::Missing { message }) => missing.push(message),
+            Err(error) => unasked.push(error.to_string()),
         }
     }
-    TargetAnswer::Nothing(last)
+    without_commit(missing, unasked)
+}
+
+/// One host that cannot see the target proves nothing, for its clone may be of another remote; all that were asked do.
+fn without_commit(missing: Vec<String>, unasked: Vec<String>) -> TargetAnswer {
+    match (missing.into_iter().next(), unasked.into_iter().next_back()) {
+        (Some(why), None) => TargetAnswer::Missing(why),
+        (_, Some(why)) => TargetAnswer::Nothing(why),
+        (None, None) => TargetAnswer::Nothing("the plan has no hosts".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_missing_when_all_that_were_asked_say_so() {
+        let words = |count: usize, word: &str| vec![word.to_owned(); count];
+        let missing = TargetAnswer::Missing("no".to_owned());
+        let nothing = |why: &str| TargetAnswer::Nothing(why.to_owned());
+        for (no, unasked, answer) in [
+            (3, 0, missing.clone()),
+            (1, 0, missing),
+            (2, 1, nothing("down")),
+            (0, 3, nothing("down")),
+            (0, 0, nothing("the plan has no hosts")),
+        ] {
+            let seen = without_commit(words(no, "no"), words(unasked, "down"));
+            assert_eq!(seen, answer, "{no} {unasked}");
+        }
+    }
 }
