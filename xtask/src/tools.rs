@@ -56,8 +56,8 @@ const SSHD: Tool = Tool {
 
 const POSTGRES: Tool = Tool {
     name: "postgres",
-    needed_by: "the tests of the store on PostgreSQL",
-    programs: &["initdb", "pg_ctl", "postgres"],
+    needed_by: "the tests on PostgreSQL",
+    programs: &["initdb", "postgres", "psql"],
     folders: &["/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin"],
     version: &["postgres", "--version"],
     packages: Packages {

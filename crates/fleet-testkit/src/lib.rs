@@ -1,4 +1,4 @@
-//! Real OpenSSH servers, keys and agents for tests, on loopback and as the current user.
+//! Real OpenSSH servers, keys, agents and PostgreSQL servers for tests, on loopback.
 //!
 //! Everything here panics with a sentence when it cannot do its work: it runs in tests alone. What it starts it ends,
 //! by process id, when it is dropped.
@@ -17,10 +17,12 @@
 
 mod agent;
 mod keys;
+mod postgres;
 mod sshd;
 mod tools;
 
 pub use agent::Agent;
 pub use keys::{KeyFormat, KeyKind, TestKey};
+pub use postgres::{Postgres, PostgresOptions};
 pub use sshd::{Sshd, SshdOptions};
 pub use tools::{is_left_out, run, until};

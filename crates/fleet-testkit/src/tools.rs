@@ -31,10 +31,12 @@ pub fn is_left_out(tool: &str) -> bool {
         }
         return true;
     }
-    assert!(
-        tool != "sshd" || find("sshd").is_some(),
-        "openssh-server is missing; run cargo xtask test"
-    );
+    for (program, package) in [("sshd", "openssh-server"), ("postgres", "postgresql")] {
+        assert!(
+            tool != program || find(program).is_some(),
+            "{package} is missing; run cargo xtask test"
+        );
+    }
     assert!(
         find(tool).is_some(),
         "{tool} is missing; run cargo xtask test"
@@ -42,13 +44,29 @@ pub fn is_left_out(tool: &str) -> bool {
     false
 }
 
-/// Where a program is. `sshd` is in folders that are not in everybody's path.
+/// Where a program is. Some are in folders that are not in everybody's path.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from))
+        .chain(postgres_folders())
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
+}
+
+/// Where Debian keeps the programs of PostgreSQL, the newest version first.
+fn postgres_folders() -> Vec<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql");
+    let mut folders: Vec<PathBuf> = versions
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|version| version.path().join("bin"))
+        .collect();
+    folders.sort();
+    folders.reverse();
+    folders.push(PathBuf::from("/usr/local/pgsql/bin"));
+    folders
 }
 
 /// Runs a program to its end and returns its standard output.

@@ -2,7 +2,7 @@
 
 use local_fleet::{Fault, ReleaseSpec};
 
-use crate::support::{Site, Stream};
+use crate::support::{Base, Site, Stream};
 
 /// Reads until somebody says so: the numbers seen.
 async fn read(stream: &mut Stream, seen: &mut Vec<i64>, enough: impl Fn(&str, usize) -> bool) {
@@ -19,9 +19,10 @@ async fn read(stream: &mut Stream, seen: &mut Vec<i64>, enough: impl Fn(&str, us
     panic!("the stream ended too early, after {seen:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_server_loses_nothing_and_streams_go_on_where_they_were() {
-    let site = Site::with_hosts(12, ReleaseSpec::good("Next")).await;
+on_each_database!(a_killed_server_loses_nothing_and_streams_go_on_where_they_were);
+
+async fn a_killed_server_loses_nothing_and_streams_go_on_where_they_were(base: Base) {
+    let site = Site::with_hosts(base, 12, ReleaseSpec::good("Next")).await;
     let fleet = site.fleet.as_ref().unwrap();
     // One that fails for a reason of its own, so that not all is smooth.
     fleet.hosts()[5].set_fault(Fault::NoSudo).await.unwrap();

@@ -3,11 +3,12 @@
 use local_fleet::{Fault, ReleaseSpec};
 use serde_json::json;
 
-use crate::support::{Site, until};
+use crate::support::{Base, Site, until};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_stopped_is_up_again_within_a_sweep() {
-    let site = Site::with_hosts(3, ReleaseSpec::good("Next")).await;
+on_each_database!(a_service_that_stopped_is_up_again_within_a_sweep);
+
+async fn a_service_that_stopped_is_up_again_within_a_sweep(base: Base) {
+    let site = Site::with_hosts(base, 3, ReleaseSpec::good("Next")).await;
     let fleet = site.fleet.as_ref().unwrap();
     let mut text = std::fs::read_to_string(site.path("rollout.toml")).unwrap();
     text = text.replace("fix = false", "every = 1\nfix = true");

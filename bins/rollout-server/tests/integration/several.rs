@@ -4,11 +4,15 @@ use local_fleet::ReleaseSpec;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::support::{Site, until};
+use crate::support::{Base, Site, until};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_servers_share_the_work_and_one_finishes_it_alone() {
-    let site = Site::with_hosts(10, ReleaseSpec::good("Next")).await;
+on_each_database!(
+    two_servers_share_the_work_and_one_finishes_it_alone
+        three_servers_stay_within_the_limit_of_connections_while_one_dies
+);
+
+async fn two_servers_share_the_work_and_one_finishes_it_alone(base: Base) {
+    let site = Site::with_hosts(base, 10, ReleaseSpec::good("Next")).await;
     let (mut first, mut second) = (site.serve().await, site.serve().await);
     assert_eq!(second.get("/readyz").await.0, StatusCode::OK);
     let id = first.trigger().await;
@@ -49,5 +53,36 @@ async fn two_servers_share_the_work_and_one_finishes_it_alone() {
     })
     .await;
     second.stop().await;
+    site.end().await;
+}
+
+async fn three_servers_stay_within_the_limit_of_connections_while_one_dies(base: Base) {
+    let site = Site::with_hosts(base, 20, ReleaseSpec::good("Next")).await;
+    let fleet = site.fleet.as_ref().unwrap();
+    let mut servers = Vec::new();
+    for _ in 0..3 {
+        servers.push(site.serve().await);
+    }
+    let mut stream = servers[1].events(Some(0)).await;
+    servers[1].trigger().await;
+    let mut finished = 0;
+    while finished < 4 {
+        let message = stream.next().await.unwrap();
+        finished += usize::from(message.data["type"] == "host.finished");
+    }
+    servers[0].kill().await;
+    drop(stream);
+    let rollout = servers[2].rollout_in(&["completed"]).await;
+    assert_eq!(rollout["counts"]["success"], 20, "{rollout}");
+    let target = rollout["target"]["version"].as_str().unwrap();
+    for host in fleet.hosts() {
+        let head = host.head().await.unwrap();
+        assert_eq!(head, target, "{}", host.name());
+    }
+    let most = fleet.max_connections_seen();
+    assert!((2..=5).contains(&most), "{most} connections at once");
+    for server in &mut servers[1..] {
+        server.stop().await;
+    }
     site.end().await;
 }

@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use rustix::process::Signal;
 
 use crate::limits::almost_ask;
-use crate::support::{Site, until};
+use crate::support::{Base, Site, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn open_streams_do_not_hold_up_the_end() {
@@ -46,9 +46,12 @@ async fn a_body_that_does_not_end_does_not_hold_up_the_end() {
     assert!(took < Duration::from_secs(8), "{took:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn hosts_in_flight_finish_and_the_next_server_goes_on() {
-    let site = Site::with_hosts(6, ReleaseSpec::good("Next")).await;
+on_each_database!(
+    hosts_in_flight_finish_and_the_next_server_goes_on hosts_that_take_too_long_are_handed_over
+);
+
+async fn hosts_in_flight_finish_and_the_next_server_goes_on(base: Base) {
+    let site = Site::with_hosts(base, 6, ReleaseSpec::good("Next")).await;
     let mut server = site.serve().await;
     let id = server.trigger().await.parse().unwrap();
     let store = site.store().await;
@@ -75,10 +78,9 @@ async fn hosts_in_flight_finish_and_the_next_server_goes_on() {
     site.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn hosts_that_take_too_long_are_handed_over() {
+async fn hosts_that_take_too_long_are_handed_over(base: Base) {
     let slow = InstallBehaviour::Slow(Duration::from_secs(4));
-    let site = Site::with_hosts(2, ReleaseSpec::good("Next").install(slow)).await;
+    let site = Site::with_hosts(base, 2, ReleaseSpec::good("Next").install(slow)).await;
     let mut text = std::fs::read_to_string(site.path("rollout.toml")).unwrap();
     text.push_str("[server]\nstop_grace = 1\n");
     std::fs::write(site.path("rollout.toml"), text).unwrap();

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use admin_api::secrets::new_token;
 use fleet_store::{Access, Actor, DieselStore, Inventory, NewToken, StoreOptions};
+use fleet_testkit::Postgres;
 use fleet_types::{Role, TokenId};
 use local_fleet::{LocalFleet, ReleaseSpec};
 use reqwest::{Client, Method, Response, StatusCode};
@@ -38,38 +39,64 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
     }
 }
 
+/// The kind of database that a site is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Base {
+    /// A file of its own.
+    Sqlite,
+    /// A database of its own on the PostgreSQL server that the tests share.
+    Postgres,
+}
+
 /// A database with hosts and a token of an admin, and a release that waits.
 pub(crate) struct Site {
     pub(crate) fleet: Option<LocalFleet>,
     pub(crate) token: String,
     folder: tempfile::TempDir,
+    database_url: String,
 }
 
 impl Site {
     /// No hosts, nobody: as before the first start.
     pub(crate) fn empty() -> Self {
+        Self::empty_on(Base::Sqlite)
+    }
+
+    fn empty_on(base: Base) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("rollout-server-test-")
             .tempdir()
             .unwrap();
         fs::write(folder.path().join("rollout.toml"), "").unwrap();
+        let database_url = match base {
+            Base::Sqlite => format!("sqlite://{}/rollout.db", folder.path().display()),
+            Base::Postgres => {
+                let server = Postgres::shared();
+                server.url(&server.new_database())
+            }
+        };
         Self {
             fleet: None,
             token: String::new(),
             folder,
+            database_url,
         }
     }
 
     /// A token, no hosts.
     pub(crate) async fn without_hosts() -> Self {
-        let mut site = Self::empty();
+        Self::without_hosts_on(Base::Sqlite).await
+    }
+
+    async fn without_hosts_on(base: Base) -> Self {
+        let mut site = Self::empty_on(base);
         site.token = add_token(&site.store().await).await;
         site
     }
 
     /// So many hosts on their first release, with a second one waiting.
-    pub(crate) async fn with_hosts(hosts: usize, release: ReleaseSpec) -> Self {
-        let mut site = Self::without_hosts().await;
+    pub(crate) async fn with_hosts(base: Base, hosts: usize, release: ReleaseSpec) -> Self {
+        let mut site = Self::without_hosts_on(base).await;
         let fleet = LocalFleet::builder()
             .root(site.path("fleet"))
             .hosts(hosts)
@@ -100,13 +127,13 @@ impl Site {
         self.folder.path().join(name)
     }
 
+    /// The file of an SQLite database.
     pub(crate) fn database(&self) -> PathBuf {
         self.path("rollout.db")
     }
 
     pub(crate) async fn store(&self) -> DieselStore {
-        let url = format!("sqlite://{}", self.database().display());
-        DieselStore::open(&url, StoreOptions::default())
+        DieselStore::open(&self.database_url, StoreOptions::default())
             .await
             .unwrap()
     }
@@ -137,8 +164,8 @@ impl Site {
         arguments: &[&str],
         change: impl FnOnce(&mut Command),
     ) -> Running {
-        let database = format!("sqlite://{}", self.database().display());
-        let mut all = vec!["--config", "rollout.toml", "--database-url", &database];
+        let database = self.database_url.as_str();
+        let mut all = vec!["--config", "rollout.toml", "--database-url", database];
         all.extend(arguments);
         self.start(&all, change).await
     }

@@ -37,8 +37,7 @@ impl Place {
     }
 
     pub(crate) async fn postgres() -> Option<Self> {
-        let name = uuid::Uuid::now_v7().simple().to_string();
-        Some(Self::new(postgres::database(&name).await?, None))
+        Some(Self::new(postgres::database().await?, None))
     }
 
     /// One more store on this database.
