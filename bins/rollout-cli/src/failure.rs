@@ -34,6 +34,8 @@ pub(crate) const KNOWN_BAD_HELP: &str = "name another commit with --to, or say -
 pub(crate) struct Failure {
     /// How the program ends.
     pub exit: Exit,
+    /// Whether the same may go well a little later, without anything being changed.
+    pub may_pass: bool,
     what: String,
     why: Option<String>,
     help: Option<String>,
@@ -44,6 +46,7 @@ impl Failure {
     pub(crate) fn new(exit: Exit, what: impl ToString) -> Self {
         Self {
             exit,
+            may_pass: false,
             what: what.to_string(),
             why: None,
             help: None,
@@ -75,6 +78,14 @@ impl Failure {
     pub(crate) fn help(mut self, help: impl ToString) -> Self {
         self.help = Some(help.to_string());
         self
+    }
+
+    /// The same may go well a little later.
+    pub(crate) fn that_may_pass(self) -> Self {
+        Self {
+            may_pass: true,
+            ..self
+        }
     }
 
     /// The first line, without mark.

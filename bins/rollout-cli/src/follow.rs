@@ -4,12 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_types::{Event, RolloutId, Seq};
+use fleet_types::{Event, RolloutId, Seq, view};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use tokio::time::{Instant, sleep};
 
 use crate::display::{Display, Model};
-use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet::Fleet;
 
@@ -81,7 +82,7 @@ impl Follower {
             }
             Err(failure) => failure,
         };
-        if failure.exit != Exit::Unreached {
+        if !failure.may_pass {
             return Err(failure);
         }
         if self.silent_since.is_none() {
@@ -124,3 +125,48 @@ impl Follower {
 
 /// Events that come next.
 pub(crate) type Next = Pin<Box<dyn Future<Output = Result<Vec<Event>, Failure>> + Send>>;
+
+/// How often it is looked.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How a rollout stands, asked for again and again in a task of its own. It ends when this is dropped.
+pub(crate) struct Looks {
+    seen: watch::Receiver<Option<view::Rollout>>,
+    task: JoinHandle<()>,
+}
+
+impl Looks {
+    /// Begins to look.
+    pub(crate) fn new(fleet: Arc<dyn Fleet>, id: RolloutId) -> Self {
+        let (tell, seen) = watch::channel(None);
+        let task = tokio::spawn(async move {
+            loop {
+                // That it cannot be asked now shows in the events too.
+                if let Ok(rollout) = fleet.rollout(id).await {
+                    tell.send_replace(Some(rollout));
+                }
+                sleep(LOOK).await;
+            }
+        });
+        Self { seen, task }
+    }
+
+    /// What is seen next.
+    pub(crate) async fn next(&mut self) -> view::Rollout {
+        loop {
+            if self.seen.changed().await.is_err() {
+                // The task is gone, so there is nothing more to be seen.
+                std::future::pending::<()>().await;
+            }
+            if let Some(rollout) = self.seen.borrow_and_update().clone() {
+                return rollout;
+            }
+        }
+    }
+}
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

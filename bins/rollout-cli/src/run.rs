@@ -18,7 +18,7 @@ use crate::follow::Follower;
 use crate::output::Output;
 
 /// How long the hosts in flight may take after SIGTERM; the rest of the 30 s is for leaving.
-const TERM_GRACE: Duration = Duration::from_secs(25);
+pub(crate) const TERM_GRACE: Duration = Duration::from_secs(25);
 /// How long it takes until events that could not be read are asked for again.
 const RETRY: Duration = Duration::from_millis(500);
 /// How long leaving at once may take.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use fleet_types::{HostName, RolloutId, RolloutState, view};
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::plan;
 use crate::ask::{Answer, ask};
@@ -13,12 +14,12 @@ use crate::display::live::TICK;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet::{Asked, Rollouts as _, ServerFleet};
-use crate::follow::Follower;
+use crate::follow::{Follower, Looks};
 use crate::output::Output;
-use crate::run::{Caught, Ended, Signals, summarize};
+use crate::run::{Caught, Ended, Signals, TERM_GRACE, summarize};
 
-/// How often it is looked whether a paused rollout has come to rest.
-const LOOK: Duration = Duration::from_secs(1);
+/// How long leaving may take.
+const LEAVING: Duration = Duration::from_secs(3);
 
 /// Asks, starts, and follows to the end. The two options: whether the person is sure already, and whether they leave once
 /// it is started.
@@ -37,7 +38,7 @@ pub(crate) async fn carry_out(
         }
         server.out.say(plan::text(&planned.plan));
         match ask(server.out, question(&planned.plan)).await? {
-            Answer::Yes => seen = Some(asked.in_order_of(&planned.plan)),
+            Answer::Yes => seen = Some(asked.as_seen(&planned.plan)),
             Answer::No => {
                 server.out.say("nothing was changed");
                 return Ok(Exit::Refused);
@@ -69,13 +70,15 @@ pub(crate) fn handed_over(out: Output, rollout: &view::Rollout) -> Result<Exit, 
 }
 
 /// Follows a rollout to its end. The first Ctrl-C pauses it and waits for the hosts in flight; the second leaves at once.
+/// Whatever is asked of the server meanwhile is asked beside, so that no signal waits for an answer.
 async fn follow(server: &ServerFleet, id: RolloutId) -> Result<Exit, Failure> {
     let mut follower = Follower::new(server.fleet(), id, for_output(server.out)).await?;
     let mut signals = Signals::new()?;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut looks = interval(LOOK);
-    let mut paused = false;
+    let mut looks = Looks::new(server.fleet(), id);
+    let mut pausing = JoinSet::new();
+    let (mut paused, mut leave_at) = (false, None);
     let mut next = follower.next();
     while !follower.model.is_over() {
         tokio::select! {
@@ -88,47 +91,65 @@ async fn follow(server: &ServerFleet, id: RolloutId) -> Result<Exit, Failure> {
                 if signal == Caught::Again {
                     break;
                 }
-                paused = true;
-                pause(server, id, &mut follower).await;
+                // Whoever sends SIGTERM waits for an end; the server does the work without us.
+                leave_at = (signal == Caught::Terminate).then(|| Instant::now() + TERM_GRACE);
+                pausing.spawn(pause(server.clone(), id));
             }
-            _ = looks.tick(), if paused => {
-                if is_at_rest(server, id).await {
+            Some(said) = pausing.join_next() => {
+                paused = true;
+                follower.note(&said.unwrap_or_default());
+            }
+            rollout = looks.next(), if paused => {
+                if rollout.state == RolloutState::Paused && rollout.counts.updating == 0 {
                     break;
                 }
             }
+            () = sleep_until(leave_at.unwrap_or_else(Instant::now)), if leave_at.is_some() => break,
         }
     }
     follower.close();
+    let why = follower.model.why.take();
+    if !signals.came_before {
+        let ended = ended(server, id, why).await?;
+        return summarize(server, server.out, &ended).await;
+    }
+    // Whoever wants to leave does not wait for a server that does not answer.
+    let closing = async {
+        let ended = ended(server, id, why).await?;
+        let exit = summarize(server, server.out, &ended).await?;
+        if exit == Exit::Interrupted {
+            tell_what_runs(server.out, &ended);
+        }
+        Ok(exit)
+    };
+    timeout(LEAVING, closing).await.unwrap_or_else(|_| {
+        let id = id.short();
+        server.out.shout(format!(
+            "interrupted: how rollout {id} stands is not known, the server does not answer; rollout-cli watch {id} follows it"
+        ));
+        Ok(Exit::Interrupted)
+    })
+}
+
+async fn ended(server: &ServerFleet, id: RolloutId, why: Option<String>) -> Result<Ended, Failure> {
     let hosts = server.rollout_hosts(id).await?;
-    let ended = Ended {
+    Ok(Ended {
         rollout: server.rollout(id).await?,
         unfinished: in_flight(&hosts),
         hosts,
-        why: follower.model.why.take(),
-        interrupted: signals.came_before,
-    };
-    let exit = summarize(server, server.out, &ended).await?;
-    if exit == Exit::Interrupted {
-        tell_what_runs(server.out, &ended);
-    }
-    Ok(exit)
+        why,
+        interrupted: false,
+    })
 }
 
-async fn pause(server: &ServerFleet, id: RolloutId, follower: &mut Follower) {
+/// Pauses, and says what came of it.
+async fn pause(server: ServerFleet, id: RolloutId) -> String {
     let what = match server.pause(id).await {
         Ok(()) => "paused: no further host is started, those in flight finish".to_owned(),
         // It is ending by itself, or the server cannot be asked; what is in flight finishes all the same.
         Err(failure) => format!("not paused ({})", failure.what()),
     };
-    follower.note(&format!("{what}. Ctrl-C again leaves at once"));
-}
-
-/// Whether a rollout that was to be paused is, with nothing in flight. Not known is no.
-async fn is_at_rest(server: &ServerFleet, id: RolloutId) -> bool {
-    server
-        .rollout(id)
-        .await
-        .is_ok_and(|rollout| rollout.state == RolloutState::Paused && rollout.counts.updating == 0)
+    format!("{what}. Ctrl-C again leaves at once")
 }
 
 fn in_flight(hosts: &[view::Host]) -> Vec<HostName> {

@@ -1,7 +1,5 @@
 //! `watch`
 
-use std::time::Duration;
-
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -11,12 +9,9 @@ use crate::display::live::TICK;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet::{self, Place};
-use crate::follow::Follower;
+use crate::follow::{Follower, Looks};
 use crate::output::Output;
 use crate::run::{Ended, conclude};
-
-/// How often it is looked whether anybody works on it.
-const LOOK: Duration = Duration::from_secs(2);
 
 /// Follows a rollout to its end and exits by its result.
 pub(crate) async fn run(which: &Which, global: &Global, out: Output) -> Result<Exit, Failure> {
@@ -26,7 +21,7 @@ pub(crate) async fn run(which: &Which, global: &Global, out: Output) -> Result<E
     let mut follower = Follower::new(place.fleet(), id, for_output(out)).await?;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut looks = interval(LOOK);
+    let mut looks = Looks::new(place.fleet(), id);
     let mut interrupts = signal(SignalKind::interrupt())
         .map_err(|error| Failure::unexpected("signals cannot be listened to").why(error))?;
     let mut attended = true;
@@ -38,15 +33,12 @@ pub(crate) async fn run(which: &Which, global: &Global, out: Output) -> Result<E
                 next = follower.next();
             }
             _ = ticks.tick() => follower.tick(),
-            _ = looks.tick() => {
-                // That it cannot be asked now shows in the events too.
-                if let Ok(rollout) = fleet.rollout(id).await {
-                    if attended && !rollout.attended && rollout.state.is_active() {
-                        let id = id.short();
-                        follower.note(&format!("no live process works on it; to go on: rollout-cli resume {id}"));
-                    }
-                    attended = rollout.attended;
+            rollout = looks.next() => {
+                if attended && !rollout.attended && rollout.state.is_active() {
+                    let id = id.short();
+                    follower.note(&format!("no live process works on it; to go on: rollout-cli resume {id}"));
                 }
+                attended = rollout.attended;
             }
             _ = interrupts.recv() => {
                 follower.close();

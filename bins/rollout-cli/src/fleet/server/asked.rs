@@ -74,9 +74,15 @@ impl Asked {
         Value::Object(body)
     }
 
-    /// The same, with hosts in the order that was looked at, also where it is random.
-    pub(crate) fn in_order_of(&self, plan: &view::Plan) -> Self {
+    /// The same as it was looked at: to that commit, also when the branch has moved on since, and in that order, also where
+    /// it is random.
+    pub(crate) fn as_seen(&self, plan: &view::Plan) -> Self {
         let mut body = self.body.clone();
+        if plan.kind == RolloutKind::Update
+            && let Some(commit) = &plan.target.version
+        {
+            body.insert("to".to_owned(), commit.clone().into());
+        }
         if let Some(seed) = &plan.seed {
             body.insert("seed".to_owned(), seed.clone().into());
         }

@@ -33,6 +33,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// No answer of ours is larger.
 const ANSWER_MOST: usize = 64 << 20;
 
+/// What to do about a change whose answer was lost.
+const MAY_BE_DONE: &str = "it may have been carried out all the same: rollout-cli status shows; look before you repeat it";
+
 /// A server that answers to our token.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
@@ -60,7 +63,12 @@ impl Client {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, login.bearer);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let http = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder();
+        if login.url.scheme() == "http" {
+            // Unencrypted is for this machine alone; a proxy of the environment would see the token.
+            builder = builder.no_proxy();
+        }
+        let http = builder
             .user_agent(concat!("rollout-cli/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
             .connect_timeout(CONNECT)
@@ -211,20 +219,28 @@ impl Client {
     /// Sends it, again where that does no harm and may help.
     async fn send(&self, ask: Ask<'_>) -> Result<Response, Failure> {
         let mut pauses = PAUSES.iter();
+        // A try whose answer was lost may have done what was asked for, whatever becomes of the next one.
+        let mut may_be_done = false;
         loop {
-            let (failure, wait, untouched) = match self.send_once(&ask).await {
+            let refused = match self.send_once(&ask).await {
                 Ok(response) => match self.refusal(&ask, response).await {
                     Ok(response) => return Ok(response),
                     Err(refused) => refused,
                 },
-                // What never left this machine did nothing.
-                Err(error) => (self.unreached(&error, &ask), None, error.is_connect()),
+                Err(error) => Refused {
+                    failure: self.unreached(&error),
+                    may_pass: true,
+                    wait: None,
+                    // What never left this machine did nothing.
+                    untouched: error.is_connect(),
+                },
             };
-            let again = failure.exit == Exit::Unreached || wait.is_some();
-            let harmless = ask.repeatable || untouched;
-            match pauses.next().filter(|_| again && harmless) {
-                Some(pause) => sleep(wait.unwrap_or(*pause).min(LONGEST_PAUSE)).await,
-                None => return Err(failure),
+            may_be_done |= refused.may_pass && !refused.untouched && ask.method != Method::GET;
+            let harmless = ask.repeatable || refused.untouched;
+            match pauses.next().filter(|_| refused.may_pass && harmless) {
+                Some(pause) => sleep(refused.wait.unwrap_or(*pause).min(LONGEST_PAUSE)).await,
+                None if may_be_done => return Err(refused.failure.help(MAY_BE_DONE)),
+                None => return Err(refused.failure),
             }
         }
     }
@@ -243,28 +259,29 @@ impl Client {
         request.send().await
     }
 
-    /// What the server refused, with the wait that it asks for, and whether it is sure that nothing was done.
-    async fn refusal(
-        &self,
-        ask: &Ask<'_>,
-        response: Response,
-    ) -> Result<Response, (Failure, Option<Duration>, bool)> {
+    /// The answer, unless it is a refusal.
+    async fn refusal(&self, ask: &Ask<'_>, response: Response) -> Result<Response, Refused> {
         let status = response.status();
         if status.is_success() || (ask.may_be_missing && status == StatusCode::NOT_FOUND) {
             return Ok(response);
         }
+        let untouched = status == StatusCode::TOO_MANY_REQUESTS;
+        let refused = |failure: Failure, wait| Refused {
+            failure,
+            may_pass: untouched || matches!(status.as_u16(), 502..=504),
+            wait,
+            untouched,
+        };
         let wait = retry_after(response.headers());
         let is_problem = is_of(response.headers(), "application/problem+json");
         let bytes = match read(response).await {
             Ok(bytes) if is_problem => bytes,
-            _ => return Err((self.not_ours(status), None, false)),
+            _ => return Err(refused(self.not_ours(status), None)),
         };
         let mut problem: Problem = serde_json::from_slice(&bytes).unwrap_or_default();
         problem.status = status.as_u16();
         problem.login_help = format!("{} asks for a token that is in force", self.address());
-        let untouched = status == StatusCode::TOO_MANY_REQUESTS;
-        let wait = wait.filter(|_| untouched || status == StatusCode::SERVICE_UNAVAILABLE);
-        Err((problem.failure(ask.url.path()), wait, untouched))
+        Err(refused(problem.failure(ask.url.path()), wait))
     }
 
     async fn answer<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
@@ -278,6 +295,7 @@ impl Client {
                 format!("the answer of {} was cut off", self.address()),
             )
             .why(why)
+            .that_may_pass()
         })?;
         serde_json::from_slice(&bytes).map_err(|error| {
             let what = format!("the answer of {} is not understood", self.address());
@@ -295,21 +313,34 @@ impl Client {
         } else {
             format!("it answers {status}, and not as a rollout-server does")
         };
-        Failure::new(Exit::Unreached, what)
+        let failure = Failure::new(Exit::Unreached, what)
             .why(why)
-            .help("check the address; the server's own log names the one that it listens on")
+            .help("check the address; the server's own log names the one that it listens on");
+        if passing {
+            failure.that_may_pass()
+        } else {
+            failure
+        }
     }
 
-    fn unreached(&self, error: &reqwest::Error, ask: &Ask<'_>) -> Failure {
+    fn unreached(&self, error: &reqwest::Error) -> Failure {
         let what = format!("{} cannot be reached", self.address());
-        let failure = Failure::new(Exit::Unreached, what).why(cause(error));
-        let may_be_done = ask.method != Method::GET && !ask.repeatable && !error.is_connect();
-        if may_be_done {
-            return failure
-                .help("it may have been carried out all the same: look before you repeat it");
-        }
-        failure.help("is rollout-server running there? check --server, and the way to it")
+        Failure::new(Exit::Unreached, what)
+            .why(cause(error))
+            .help("is rollout-server running there? check --server, and the way to it")
+            .that_may_pass()
     }
+}
+
+/// A try that did not bring what was asked for.
+struct Refused {
+    failure: Failure,
+    /// Whether it may be another answer a little later.
+    may_pass: bool,
+    /// How long the server asks to wait before that.
+    wait: Option<Duration>,
+    /// Whether it is sure that nothing was done.
+    untouched: bool,
 }
 
 impl<'a> Ask<'a> {

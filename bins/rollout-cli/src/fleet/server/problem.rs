@@ -56,7 +56,8 @@ impl Problem {
                 ),
             (502..=504, "unreachable") => Failure::refused(self.detail),
             (502..=504, _) => Failure::new(Exit::Unreached, self.detail)
-                .help("run the command again; rollout-cli doctor --server URL looks at the server"),
+                .help("run the command again; rollout-cli doctor --server URL looks at the server")
+                .that_may_pass(),
             (500.., _) => Failure::unexpected(format!("the server failed: {}", self.detail))
                 .help(format!("its log knows more, under {}", self.request_id)),
             (404, _) => missing(self.detail, &self.code, path),

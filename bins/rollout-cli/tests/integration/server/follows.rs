@@ -118,6 +118,36 @@ fn a_second_ctrl_c_leaves_at_once_and_the_server_goes_on() {
 }
 
 #[test]
+fn ctrl_c_is_heard_while_the_server_says_nothing() {
+    let (served, _) = served(4);
+    let running = under_way(&served);
+    let watching = served.start(&["watch"]);
+    let mut told = served.start(&["update", "--all", "-y"]);
+    wait_until("the second update is refused", || told.has_ended());
+    served.freeze();
+    watching.signal(Signal::INT);
+    let ran = watching.end();
+    assert_eq!(ran.code, 130, "{ran:#?}");
+    running.signal(Signal::INT);
+    // Nobody answers, so the first one has no effect that could be waited for.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    running.signal(Signal::INT);
+    let began = std::time::Instant::now();
+    let ran = running.end();
+    assert_eq!(ran.code, 130, "{ran:#?}");
+    assert!(
+        ran.stderr.contains("the server does not answer"),
+        "{ran:#?}"
+    );
+    assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
+    served.thaw();
+    served.site.open_gate();
+    wait_until("the server goes on", || {
+        rollout(&served).counts.updating == 0
+    });
+}
+
+#[test]
 fn a_server_that_dies_is_waited_for_and_followed_on() {
     let (mut served, target) = served(4);
     let running = under_way(&served);

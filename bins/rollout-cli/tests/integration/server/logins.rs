@@ -91,6 +91,30 @@ fn a_server_that_is_not_there_is_told_from_one_that_refuses() {
 }
 
 #[test]
+fn no_proxy_sees_the_token_of_this_machine() {
+    let served = Served::new(1, "");
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", proxy.local_addr().unwrap());
+    proxy.set_nonblocking(true).unwrap();
+    let mut command = served.command(&["status"]);
+    for variable in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env(variable, &address);
+    }
+    let ran = Ran::of(command.output().unwrap());
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    assert!(proxy.accept().is_err(), "nobody came by the proxy");
+}
+
+#[test]
+fn a_refused_login_is_asked_for_once() {
+    let served = Served::new(1, "");
+    served.site.place.write("token", "rlt_wrong");
+    served.expect(6, &["watch"]);
+    let denied = served.site.place.json(&["audit", "--action", "access"]);
+    assert_eq!(denied["entries"].as_array().unwrap().len(), 1, "{denied}");
+}
+
+#[test]
 fn what_answers_must_be_a_rollout_server() {
     let place = place();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

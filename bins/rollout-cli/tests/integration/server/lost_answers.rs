@@ -90,6 +90,29 @@ fn a_trigger_whose_answer_is_lost_starts_one_rollout() {
 }
 
 #[test]
+fn a_trigger_whose_answers_are_all_lost_is_told_as_what_it_is() {
+    let served = Served::new(1, "");
+    let (address, lost) = lossy(served.address.clone(), "/api/updates/trigger", 99);
+    let url = format!("http://{address}");
+    let ran = served.site.place.expect(
+        6,
+        &[
+            "--server",
+            &url,
+            "--token-file",
+            "token",
+            "update",
+            "--all",
+            "-y",
+        ],
+    );
+    assert!(ran.stderr.contains("may have been carried out"), "{ran:#?}");
+    assert!(lost.load(Ordering::SeqCst) > 1, "{ran:#?}");
+    let rollouts = served.site.place.json(&["rollouts", "list"]);
+    assert_eq!(rollouts["rollouts"].as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn a_change_whose_answer_is_lost_is_not_sent_again() {
     let served = Served::new(1, "");
     let (address, lost) = lossy(served.address.clone(), "POST /api/hosts ", 9);
