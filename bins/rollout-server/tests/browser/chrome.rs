@@ -175,6 +175,55 @@ impl Browser {
         element.click().await.unwrap();
     }
 
+    /// Presses one key, wherever the focus is.
+    pub(crate) async fn press(&self, key: Key) {
+        let keys = self.page.action_chain().key_down(key.clone()).key_up(key);
+        keys.perform().await.unwrap();
+    }
+
+    /// Whether the focus is on what matches.
+    pub(crate) async fn is_on(&self, css: &str) -> bool {
+        let script = "return document.activeElement?.matches(arguments[0]) ?? false";
+        let found = self.page.execute(script, vec![json!(css)]).await.unwrap();
+        found.json() == &json!(true)
+    }
+
+    /// Goes with the tabulator to what matches, as somebody does who has no mouse.
+    pub(crate) async fn tab_to(&self, css: &str) {
+        self.find(css).await;
+        for _ in 0..200 {
+            if self.is_on(css).await {
+                return;
+            }
+            self.press(Key::Tab).await;
+        }
+        panic!("no tabulator leads to {css} on {}", self.path().await);
+    }
+
+    /// Goes there by keyboard, and enters.
+    pub(crate) async fn enter(&self, css: &str) {
+        self.tab_to(css).await;
+        self.press(Key::Enter).await;
+    }
+
+    /// Waits until another page is there.
+    pub(crate) async fn leaves(&self, path: &str) {
+        let begun = Instant::now();
+        while self.path().await == path {
+            assert!(begun.elapsed() < PATIENCE, "it stays on {path}");
+            pause().await;
+        }
+    }
+
+    /// Waits until nothing matches any more.
+    pub(crate) async fn is_gone(&self, css: &str) {
+        let begun = Instant::now();
+        while self.has(css).await {
+            assert!(begun.elapsed() < PATIENCE, "{css} stays");
+            pause().await;
+        }
+    }
+
     /// All that a person can read.
     pub(crate) async fn text(&self) -> String {
         match self.page.find(By::Css("body")).await {

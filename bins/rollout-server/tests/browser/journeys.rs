@@ -3,6 +3,7 @@
 use local_fleet::ReleaseSpec;
 
 use crate::chrome::{Browser, Driver, Look};
+use crate::dialogs::by_keyboard_alone;
 use crate::site::{PASSWORD, Site};
 
 const OVERVIEW: &str = "/admin/updates";
@@ -29,7 +30,8 @@ async fn start(browser: &Browser, hosts: usize, settle: &str) {
             .await;
     }
     browser.click("#update-plan").await;
-    browser.shows(&format!("{hosts} hosts")).await;
+    browser.find("#confirm-button").await;
+    browser.shows(&format!("{hosts} hosts are updated")).await;
     browser.is_fit_for_everybody().await;
     browser.picture("plan").await;
     browser.click("#confirm-button").await;
@@ -220,6 +222,6 @@ mod in_a_browser {
     }
 
     journeys! {
-        first_sign_in start_and_watch_to_the_end a_halt_is_seen_and_explained abort a_failed_hosts_log
+        by_keyboard_alone first_sign_in start_and_watch_to_the_end a_halt_is_seen_and_explained abort a_failed_hosts_log
     }
 }

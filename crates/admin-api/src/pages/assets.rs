@@ -19,12 +19,14 @@ struct Files;
 pub(crate) struct Addresses {
     pub(crate) style: String,
     pub(crate) script: String,
+    pub(crate) dialog: String,
     pub(crate) icon: String,
 }
 
 pub(crate) static ADDRESSES: LazyLock<Addresses> = LazyLock::new(|| Addresses {
     style: address("style.css"),
     script: address("live.js"),
+    dialog: address("dialog.js"),
     icon: address("icon.svg"),
 });
 

@@ -218,6 +218,7 @@ pub(crate) async fn ask_remove(
         back: format!("/admin/updates/hosts/{name}"),
         keep: "Keep it",
         button: "Remove",
+        danger: true,
     })
 }
 

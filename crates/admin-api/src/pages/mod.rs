@@ -21,6 +21,7 @@ mod start;
 mod tokens;
 mod users;
 mod verbs;
+mod versions;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -41,8 +42,14 @@ pub(crate) fn routes() -> Router<AdminApi> {
         .route("/admin/updates/start", get(start::show).post(start::start))
         .route("/admin/updates/rollouts", get(rollouts::show))
         .route("/admin/updates/rollouts/{id}", get(rollout::show))
-        .route("/admin/updates/rollouts/{id}/pause", post(verbs::pause))
-        .route("/admin/updates/rollouts/{id}/resume", post(verbs::resume))
+        .route(
+            "/admin/updates/rollouts/{id}/pause",
+            get(verbs::ask_pause).post(verbs::pause),
+        )
+        .route(
+            "/admin/updates/rollouts/{id}/resume",
+            get(verbs::ask_resume).post(verbs::resume),
+        )
         .route(
             "/admin/updates/rollouts/{id}/abort",
             get(verbs::ask_abort).post(verbs::abort),

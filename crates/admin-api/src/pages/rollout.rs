@@ -44,7 +44,6 @@ struct Events {
 struct Act {
     verb: &'static str,
     word: &'static str,
-    confirm: bool,
     danger: bool,
 }
 
@@ -94,30 +93,19 @@ pub(crate) async fn show(
 }
 
 fn acts(v: &view::Rollout) -> Vec<Act> {
-    let act = |verb, word, confirm, danger| Act {
-        verb,
-        word,
-        confirm,
-        danger,
-    };
+    let act = |verb, word, danger| Act { verb, word, danger };
     let bad = v.counts.failed + v.counts.rolled_back + v.counts.skipped;
     match v.state {
-        RolloutState::Running => vec![
-            act("pause", "Pause", false, false),
-            act("abort", "Abort", true, true),
-        ],
-        RolloutState::Paused => vec![
-            act("resume", "Resume", false, false),
-            act("abort", "Abort", true, true),
-        ],
+        RolloutState::Running => vec![act("pause", "Pause", false), act("abort", "Abort", true)],
+        RolloutState::Paused => vec![act("resume", "Resume", false), act("abort", "Abort", true)],
         state if state.is_active() => Vec::new(),
         _ => {
             let mut acts = Vec::new();
             if bad > 0 {
-                acts.push(act("retry", "Retry", true, false));
+                acts.push(act("retry", "Retry", false));
             }
             if v.counts.success > 0 {
-                acts.push(act("rollback", "Roll back", true, true));
+                acts.push(act("rollback", "Roll back", true));
             }
             acts
         }

@@ -1,13 +1,11 @@
 //! What would be done, and doing it: an update, a retry, a rollback.
 
-use std::collections::BTreeMap;
-
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use fleet_store::{RequestKey, TriggerError};
+use fleet_store::{NewRollout, RequestKey, TriggerError};
 use fleet_types::{RolloutKind, printable, view};
 use rollout_orchestrator::{AgainRequest, Plan, TriggerRefusal};
 use uuid::Uuid;
@@ -20,13 +18,12 @@ use crate::pages::layout::{Nav, Page, go, html_with};
 use crate::pages::overview::Defaults;
 use crate::pages::rollout_shown::{gate, pace};
 use crate::pages::show;
+use crate::pages::versions::Versions;
 use crate::problem::Problem;
 use crate::state::AdminApi;
 
 /// Names of a stage that are shown.
 const NAMES: usize = 8;
-/// Versions that are named.
-const VERSIONS: usize = 5;
 const ASKED: [&str; 9] = [
     "which",
     "on",
@@ -52,7 +49,7 @@ struct Start {
 
 struct PlanShown {
     what: String,
-    from: Vec<(String, u32)>,
+    from: Versions,
     to: String,
     pace: String,
     message: Option<String>,
@@ -302,6 +299,16 @@ fn count(plan: &Plan) -> u32 {
     u32::try_from(plan.hosts.len()).unwrap_or(u32::MAX)
 }
 
+/// Where a rollback leads.
+fn back_to(rollout: &NewRollout) -> String {
+    let to: Versions = rollout
+        .hosts
+        .iter()
+        .map(|host| host.to.as_ref().map(|version| version.as_str()))
+        .collect();
+    format!("each host’s own previous version: {to}")
+}
+
 fn shown(plan: &Plan) -> PlanShown {
     let rollout = &plan.rollout;
     let hosts = show::hosts(count(plan));
@@ -310,13 +317,13 @@ fn shown(plan: &Plan) -> PlanShown {
         .as_ref()
         .map_or(rollout.target_ref.as_str(), |commit| commit.as_str());
     let target = printable(show::short(target));
+    let one = count(plan) == 1;
+    let be = if one { "is" } else { "are" };
     let (what, to) = match rollout.kind {
-        RolloutKind::Rollback => (
-            format!("{hosts} go back"),
-            "each host’s own previous version".to_owned(),
-        ),
-        RolloutKind::Retry => (format!("{hosts} are tried again"), target),
-        _ => (format!("{hosts} are updated"), target),
+        RolloutKind::Rollback if one => (format!("{hosts} goes back"), back_to(rollout)),
+        RolloutKind::Rollback => (format!("{hosts} go back"), back_to(rollout)),
+        RolloutKind::Retry => (format!("{hosts} {be} tried again"), target),
+        _ => (format!("{hosts} {be} updated"), target),
     };
     let policy = view::PolicyView {
         stages: rollout.policy.stages.percents().to_vec(),
@@ -325,10 +332,15 @@ fn shown(plan: &Plan) -> PlanShown {
         max_in_flight: rollout.policy.max_in_flight,
         settle_seconds: rollout.policy.settle.as_secs_f64(),
     };
+    let from = plan.hosts.iter().map(|host| {
+        host.current_version
+            .as_ref()
+            .map(|version| version.as_str())
+    });
     let gone: Vec<&str> = plan.gone.iter().map(|name| name.as_str()).collect();
     PlanShown {
         what,
-        from: from(plan),
+        from: from.collect(),
         to,
         pace: pace(&policy),
         message: rollout.message.as_deref().map(printable),
@@ -340,28 +352,6 @@ fn shown(plan: &Plan) -> PlanShown {
         button: String::new(),
         may_force: false,
     }
-}
-
-/// Which versions the hosts of the plan are on, most first.
-fn from(plan: &Plan) -> Vec<(String, u32)> {
-    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-    for host in &plan.hosts {
-        let version = host
-            .current_version
-            .as_ref()
-            .map_or("not looked at yet", |v| v.short());
-        *counts.entry(version).or_default() += 1;
-    }
-    let mut all: Vec<(String, u32)> = counts
-        .into_iter()
-        .map(|(version, hosts)| (version.to_owned(), hosts))
-        .collect();
-    all.sort_by_key(|(_, hosts)| std::cmp::Reverse(*hosts));
-    if all.len() > VERSIONS {
-        let rest = all.split_off(VERSIONS).iter().map(|(_, hosts)| hosts).sum();
-        all.push(("others".to_owned(), rest));
-    }
-    all
 }
 
 fn stage(stage: &rollout_orchestrator::PlannedStage) -> StageRow {

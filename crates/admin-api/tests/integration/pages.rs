@@ -125,7 +125,9 @@ async fn every_page_renders_for_every_role_in_every_state() {
         if running {
             let id = trigger(&world).await;
             paths.push(format!("/admin/updates/rollouts/{id}"));
-            paths.push(format!("/admin/updates/rollouts/{id}/abort"));
+            for verb in ["pause", "resume", "abort"] {
+                paths.push(format!("/admin/updates/rollouts/{id}/{verb}"));
+            }
             paths.push(format!("/admin/updates/hosts?rollout={id}"));
         }
         for role in Role::ALL {
@@ -206,6 +208,11 @@ async fn a_rollout_is_started_steered_and_watched_with_forms_alone() {
         ("resume", "Running"),
         ("abort", "Aborted"),
     ] {
+        let asks = page(&world, &format!("{place}/{verb}"), &token)
+            .await
+            .text();
+        let says = asks.contains("10 hosts") && asks.contains("not looked at yet (10)");
+        assert!(says && asks.contains("data-cancel"), "{verb}: {asks}");
         let done = form(&world, &format!("{place}/{verb}"), &token, "").await;
         assert_eq!(done.header("location"), place, "{verb}: {}", done.text());
         if verb == "abort" {
@@ -524,7 +531,7 @@ async fn five_thousand_hosts_stay_small_and_fast() {
     assert_eq!(answer.header("content-encoding"), "gzip");
     let mut first_load = answer.body.len();
     let text = before.text();
-    for name in ["style.css", "live.js", "icon.svg"] {
+    for name in ["style.css", "live.js", "dialog.js", "icon.svg"] {
         let address = text.split('"').find(|part| part.ends_with(name)).unwrap();
         let asset = world
             .send(Call::new("GET", address).header("accept-encoding", "gzip"))
@@ -549,11 +556,15 @@ async fn five_thousand_hosts_stay_small_and_fast() {
 }
 
 #[test]
-fn the_script_is_small() {
-    let script = include_str!("../../assets/live.js");
-    assert!(script.lines().count() <= 300);
-    assert!(
-        !script.contains("innerHTML = "),
-        "nothing is made of text that came over the wire"
-    );
+fn the_scripts_are_small() {
+    for script in [
+        include_str!("../../assets/live.js"),
+        include_str!("../../assets/dialog.js"),
+    ] {
+        assert!(script.lines().count() <= 300);
+        assert!(
+            !script.contains("innerHTML = "),
+            "nothing is made of text that came over the wire"
+        );
+    }
 }
