@@ -40,6 +40,7 @@ pub(crate) fn places(global: &Global) -> Places {
 pub(crate) fn settings(global: &Global, rollout: RolloutLayer) -> Result<Settings, Failure> {
     let environment = Layer {
         database_url: variable("ROLLOUT_DATABASE_URL"),
+        database_password_file: folder("ROLLOUT_DATABASE_PASSWORD_FILE"),
         ..Layer::default()
     };
     let flags = Layer {

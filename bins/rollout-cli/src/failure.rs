@@ -156,10 +156,25 @@ impl From<StoreError> for Failure {
                 Exit::Usage,
                 "say --database-url sqlite://PATH, or set database_url in rollout.toml",
             ),
+            StoreError::Open { database, .. } if database.starts_with("postgres://") => (
+                Exit::Refused,
+                "check that PostgreSQL runs there, and that it has this database and lets this user in",
+            ),
             StoreError::Open { .. } => (
                 Exit::Refused,
                 "check that the path exists and may be written",
             ),
+            StoreError::Tls {
+                database,
+                cause,
+                help,
+            } => {
+                return Self::refused(format!(
+                    "the connection to the database {database} is not safe"
+                ))
+                .why(cause)
+                .help(help);
+            }
             StoreError::NotOurs { .. } => (
                 Exit::Refused,
                 "name another file with --database-url; this one was left as it is",
@@ -193,6 +208,12 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Store(error) => error.into(),
+            OpenError::Password { ref path, ref why } => Self::refused(format!(
+                "the password file {} cannot be used",
+                path.display()
+            ))
+            .why(why)
+            .help("it must be readable by you alone: chmod 600; its first line is the password"),
             OpenError::Folder { ref source, .. } => Self::refused(&error)
                 .why(source)
                 .help("name another place with --database-url sqlite://PATH"),

@@ -67,6 +67,7 @@ pub(crate) fn places(cli: &Cli) -> Places {
 pub(crate) fn settings(cli: &Cli) -> anyhow::Result<Settings> {
     let environment = Layer {
         database_url: variable("ROLLOUT_DATABASE_URL"),
+        database_password_file: path("ROLLOUT_DATABASE_PASSWORD_FILE"),
         server: ServerLayer {
             listen: parsed("ROLLOUT_LISTEN")?,
             behind_proxy: parsed("ROLLOUT_BEHIND_PROXY")?,

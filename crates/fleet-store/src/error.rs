@@ -22,6 +22,16 @@ pub enum StoreError {
         /// Why.
         cause: String,
     },
+    /// A connection to it would not be as safe as was asked for.
+    #[error("the connection to the database {database} is not safe: {cause}; {help}")]
+    Tls {
+        /// Which, without password.
+        database: String,
+        /// Why.
+        cause: String,
+        /// What to do about it.
+        help: String,
+    },
     /// The file is something else.
     #[error("{database} is not a rollout database: {cause}")]
     NotOurs {

@@ -58,7 +58,7 @@ pub use clock::ManualClock;
 #[cfg(feature = "diesel")]
 pub use clock::{Clock, LeaseMoment, SystemClock};
 #[cfg(feature = "diesel")]
-pub use diesel_store::{DieselStore, Mode, StoreOptions};
+pub use diesel_store::{DieselStore, Mode, Password, StoreOptions};
 pub use error::{AccessError, HostError, LeaseError, StoreError, TriggerError, VerbError};
 #[cfg(feature = "testing")]
 pub use process::ManualProcesses;

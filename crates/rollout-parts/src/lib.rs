@@ -21,6 +21,7 @@
 //! Where to read next: [`demo`] for what the demo shows and what must come of it.
 
 pub mod demo;
+mod secret_file;
 mod ssh;
 mod store;
 

@@ -3,8 +3,10 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use fleet_store::{DieselStore, LeaseTimes, StoreError, StoreOptions};
+use fleet_store::{DieselStore, LeaseTimes, Password, StoreError, StoreOptions};
 use rollout_settings::{LeaseSettings, Origin, Settings};
+
+use crate::secret_file::first_line;
 
 /// The database cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +20,14 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    /// The file with its password.
+    #[error("the password file {} cannot be used: {why}", path.display())]
+    Password {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The database itself.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -29,10 +39,25 @@ pub async fn open_store(settings: &Settings) -> Result<DieselStore, OpenError> {
         make_state_folder(&settings.database_url)?;
     }
     let options = StoreOptions {
+        password: password(settings)?,
         lease_times: lease_times(&settings.lease),
         ..StoreOptions::default()
     };
     Ok(DieselStore::open(&settings.database_url, options).await?)
+}
+
+fn password(settings: &Settings) -> Result<Option<Password>, OpenError> {
+    let Some(path) = &settings.database_password_file else {
+        return Ok(None);
+    };
+    if settings.database_url.starts_with("sqlite://") {
+        return Ok(None);
+    }
+    let line = first_line(path).map_err(|why| OpenError::Password {
+        path: path.clone(),
+        why,
+    })?;
+    Ok(Some(Password::new(line)))
 }
 
 fn lease_times(lease: &LeaseSettings) -> LeaseTimes {

@@ -21,6 +21,8 @@ use crate::subnet::Subnet;
 pub struct Layer {
     /// `sqlite://PATH` or `postgres://…`.
     pub database_url: Option<String>,
+    /// File whose first line is the password for PostgreSQL.
+    pub database_password_file: Option<PathBuf>,
     /// How the service is updated where a host says nothing else.
     pub app: AppLayer,
     /// How hosts are reached.

@@ -99,6 +99,7 @@ fn floor(text: &str, mut at: usize) -> usize {
 fn resolve_paths(layer: &mut Layer, places: &Places, base: Option<&Path>) {
     let ssh = &mut layer.ssh;
     for path in [
+        &mut layer.database_password_file,
         &mut ssh.key,
         &mut ssh.agent,
         &mut ssh.known_hosts,
@@ -203,6 +204,12 @@ fn merge(
             |url| quoted(&without_password(url)),
         )
         .ok_or(SettingsError::NoHome)?;
+    let database_password_file = pick.optional(
+        "database_password_file",
+        |l| l.database_password_file.clone(),
+        None,
+        |path| quoted(&path.display()),
+    );
     let app = app(&mut pick);
     let ssh = ssh(&mut pick, places);
     let rollout = rollout(&mut pick);
@@ -212,6 +219,7 @@ fn merge(
     Ok(Settings {
         file,
         database_url,
+        database_password_file,
         app,
         ssh,
         rollout,

@@ -17,6 +17,8 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     /// `sqlite://PATH` or `postgres://…`; may hold a password.
     pub database_url: String,
+    /// File whose first line is the password for PostgreSQL.
+    pub database_password_file: Option<PathBuf>,
     /// How the service is updated where a host says nothing else.
     pub app: AppDefaults,
     /// How hosts are reached.
@@ -167,14 +169,28 @@ impl Settings {
                     .strip_prefix(scheme)
                     .is_some_and(|rest| !rest.is_empty())
             });
-        if known {
-            return Ok(());
-        }
         let shown = crate::redact::without_password(&self.database_url);
+        if known {
+            return self.check_password_file(&shown);
+        }
         Err(self.refuse(
             "database_url",
             Invalid::new("database", &shown, "must be sqlite://PATH or postgres://…"),
         ))
+    }
+
+    /// A password comes from one place. An SQLite file has none, and no use for the setting.
+    fn check_password_file(&self, shown: &str) -> Result<(), SettingsError> {
+        let Some(file) = &self.database_password_file else {
+            return Ok(());
+        };
+        if shown == self.database_url {
+            return Ok(());
+        }
+        let why = "goes with a database_url that holds no password";
+        let file = file.display().to_string();
+        let invalid = Invalid::new("password file", &file, why);
+        Err(self.refuse("database_password_file", invalid))
     }
 
     fn check_app(&self) -> Result<(), SettingsError> {

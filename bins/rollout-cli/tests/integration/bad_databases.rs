@@ -6,6 +6,7 @@ use std::process::Command;
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
+use fleet_testkit::{Postgres, is_left_out};
 
 use crate::support::{Place, Ran};
 
@@ -186,4 +187,51 @@ fn full() {
         ran.stdout.contains("web-1,") && !ran.stdout.contains("web-2,"),
         "{ran:#?}"
     );
+}
+
+#[test]
+fn postgres_that_does_not_let_us_in_as_asked() {
+    if is_left_out("postgres") {
+        return;
+    }
+    let server = Postgres::shared();
+    let url = server.url(&server.new_database());
+    let place = place();
+    let ran = place.run(&[
+        "--database-url",
+        &format!("{url}?sslmode=require"),
+        "status",
+    ]);
+    refused(&ran, "is not safe");
+    let lines: Vec<&str> = ran.stderr.lines().map(str::trim).collect();
+    assert_eq!(
+        lines[1..],
+        [
+            "why: the server does not speak TLS, which sslmode=require asks for",
+            "help: set ssl = on in its postgresql.conf, or say sslmode=disable in the URL if the network is trusted",
+        ]
+    );
+    let nowhere = format!("{url}_x");
+    let ran = place.run(&["--database-url", &nowhere, "status"]);
+    refused(&ran, "check that PostgreSQL runs there");
+
+    // The password is in a file that others can read; then it is not, and this server asks for none.
+    place.write("password", "s3cret\n");
+    let toml = format!("database_url = \"{url}\"\ndatabase_password_file = \"password\"\n");
+    place.write("rollout.toml", &toml);
+    let mode = |mode| fs::set_permissions(place.path("password"), fs::Permissions::from_mode(mode));
+    mode(0o644).unwrap();
+    let ran = place.run(&["status"]);
+    refused(&ran, "others can read it");
+    mode(0o600).unwrap();
+    let ran = place.expect(0, &["config", "show"]);
+    assert!(!ran.stdout.contains("s3cret"), "{}", ran.stdout);
+    place.expect(0, &["hosts", "list"]);
+    place.write(
+        "rollout.toml",
+        &toml.replace("postgres@", "postgres:s3cret@"),
+    );
+    let ran = place.run(&["status"]);
+    assert_eq!(ran.code, 2, "{ran:#?}");
+    assert!(!ran.stderr.contains("s3cret"), "{}", ran.stderr);
 }

@@ -9,6 +9,7 @@ mod history_rows;
 mod on_postgres;
 mod on_sqlite;
 mod options;
+mod postgres_tls;
 mod postgres_url;
 mod prepared;
 mod rollout_rows;
@@ -18,5 +19,5 @@ mod sqlite_file;
 mod store;
 mod work;
 
-pub use options::{Mode, StoreOptions};
+pub use options::{Mode, Password, StoreOptions};
 pub use store::DieselStore;

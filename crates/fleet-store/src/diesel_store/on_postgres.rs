@@ -18,7 +18,9 @@ use tokio_postgres::config::Host;
 use tokio_postgres::{Config, NoTls};
 
 use super::backend::{Access, Backend};
-use super::postgres_url;
+use super::options::Password;
+use super::postgres_tls::{self, Tls};
+use super::postgres_url::{self, SslMode};
 use super::rows::EventRow;
 use super::schema::events;
 use super::work::{DATABASE_TIME_KEPT, Trouble, Work};
@@ -92,6 +94,21 @@ impl BlockOn for OwnRuntime {
 /// Where the database is.
 pub(crate) struct Postgres {
     config: Config,
+    mode: SslMode,
+    tls: Option<Tls>,
+}
+
+/// Why there is no connection.
+enum Refused {
+    /// It would not be safe.
+    Unsafe(postgres_tls::Unsafe),
+    Other(String),
+}
+
+impl From<String> for Refused {
+    fn from(cause: String) -> Self {
+        Self::Other(cause)
+    }
 }
 
 impl fmt::Display for Postgres {
@@ -190,17 +207,39 @@ pub(crate) fn integrity(_: &mut Conn) -> QueryResult<Vec<String>> {
 }
 
 impl Postgres {
-    pub(crate) fn new(url: &str) -> Result<Self, StoreError> {
-        Ok(Self {
-            config: postgres_url::read(url, PATIENCE)?,
-        })
+    pub(crate) fn new(url: &str, password: Option<&Password>) -> Result<Self, StoreError> {
+        let asked = postgres_url::read(url, PATIENCE)?;
+        let mut config = asked.config;
+        if let Some(password) = password {
+            config.password(password.reveal());
+        }
+        let mut postgres = Self {
+            config,
+            mode: asked.mode,
+            tls: None,
+        };
+        let tls = Tls::new(asked.mode, &asked.roots);
+        postgres.tls = tls.map_err(|cause| StoreError::Tls {
+            database: postgres.to_string(),
+            cause,
+            help: "say sslrootcert=FILE in the URL, with certificates of authorities in PEM form"
+                .to_owned(),
+        })?;
+        Ok(postgres)
     }
 
     /// Connects and brings the schema up to date. Not from a thread of an async runtime.
     pub(crate) fn open(&self, work: &mut Work) -> Result<(Conn, String, i64), StoreError> {
-        let mut conn = self.establish().map_err(|cause| StoreError::Open {
-            database: self.to_string(),
-            cause,
+        let mut conn = self.establish().map_err(|refused| {
+            let database = self.to_string();
+            match refused {
+                Refused::Unsafe(postgres_tls::Unsafe { cause, help }) => StoreError::Tls {
+                    database,
+                    cause,
+                    help,
+                },
+                Refused::Other(cause) => StoreError::Open { database, cause },
+            }
         })?;
         let id = self
             .migrate(&mut conn, work)
@@ -210,17 +249,36 @@ impl Postgres {
         Ok((conn, id, last))
     }
 
-    fn establish(&self) -> Result<Conn, String> {
+    fn establish(&self) -> Result<Conn, Refused> {
         let runtime = OwnRuntime::get_runtime();
         let conn = runtime.block_on(async {
-            let (client, connection) = self.config.connect(NoTls).await.map_err(chain)?;
-            AsyncPgConnection::try_from_client_and_connection(client, connection)
-                .await
-                .map_err(chain)
+            // Connecting has a limit of its own; what comes after it could take for ever.
+            let limit = PATIENCE * 3;
+            let connected = tokio::time::timeout(limit, self.connect_safely()).await;
+            connected.unwrap_or_else(|_| Err(format!("no answer within {limit:?}").into()))
         })?;
         let mut conn = Conn::from(conn);
         conn.batch_execute(SESSION).map_err(chain)?;
         Ok(conn)
+    }
+
+    async fn connect_safely(&self) -> Result<AsyncPgConnection, Refused> {
+        let refuse = |error: tokio_postgres::Error| match postgres_tls::explain(&error, self.mode) {
+            Some(told) => Refused::Unsafe(told),
+            None => Refused::Other(chain(error)),
+        };
+        let made = match &self.tls {
+            None => {
+                let (client, connection) = self.config.connect(NoTls).await.map_err(refuse)?;
+                AsyncPgConnection::try_from_client_and_connection(client, connection).await
+            }
+            Some(tls) => {
+                let tls = tls.clone();
+                let (client, connection) = self.config.connect(tls).await.map_err(refuse)?;
+                AsyncPgConnection::try_from_client_and_connection(client, connection).await
+            }
+        };
+        made.map_err(|error| Refused::Other(chain(error)))
     }
 
     fn migrate(&self, conn: &mut Conn, work: &mut Work) -> Result<String, Trouble> {
@@ -273,8 +331,14 @@ impl Backend for Postgres {
     const COMMIT: &'static str = "SELECT 1; COMMIT";
 
     fn connect(&self, _: Access) -> Result<Conn, StoreError> {
-        self.establish().map_err(|cause| StoreError::Unavailable {
-            cause: format!("{self}: {cause}"),
+        self.establish().map_err(|refused| {
+            let cause = match refused {
+                Refused::Unsafe(told) => told.to_string(),
+                Refused::Other(cause) => cause,
+            };
+            StoreError::Unavailable {
+                cause: format!("{self}: {cause}"),
+            }
         })
     }
 

@@ -1,5 +1,6 @@
 //! How a store is opened.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub struct StoreOptions {
     pub mode: Mode,
     /// Whether an SQLite file that is not there is made, with its folder. A PostgreSQL database must be there.
     pub create: bool,
+    /// The password for PostgreSQL, when it is not in the URL.
+    pub password: Option<Password>,
     /// How long a call waits for another process that holds an SQLite file.
     pub busy: Duration,
     /// An SQLite file may grow to so many pages, to try out what a full disk does.
@@ -35,10 +38,33 @@ impl Default for StoreOptions {
             processes: Arc::new(SystemProcesses::new()),
             mode: Mode::Threads,
             create: true,
+            password: None,
             busy: Duration::from_secs(5),
             #[cfg(feature = "testing")]
             max_pages: None,
         }
+    }
+}
+
+/// A password. It is never shown.
+#[derive(Clone)]
+pub struct Password(String);
+
+impl Password {
+    /// Keeps it.
+    #[must_use]
+    pub fn new(password: impl Into<String>) -> Self {
+        Self(password.into())
+    }
+
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(***)")
     }
 }
 

@@ -1,33 +1,83 @@
 //! What a PostgreSQL URL asks for.
 
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode as Negotiation};
 
 use crate::error::StoreError;
 
-/// Reads the URL. A mode that demands TLS is refused: nothing is ever sent in the clear that was to be protected.
-pub(super) fn read(url: &str, patience: Duration) -> Result<Config, StoreError> {
+/// How a connection is protected: libpq's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SslMode {
+    /// Not at all.
+    Disable,
+    /// Against listeners, where the server can.
+    Prefer,
+    /// Against listeners.
+    Require,
+    /// The certificate is of a trusted authority.
+    VerifyCa,
+    /// And it is for the host that was asked for.
+    VerifyFull,
+}
+
+impl SslMode {
+    const ALL: [(&str, Self); 5] = [
+        ("disable", Self::Disable),
+        ("prefer", Self::Prefer),
+        ("require", Self::Require),
+        ("verify-ca", Self::VerifyCa),
+        ("verify-full", Self::VerifyFull),
+    ];
+}
+
+impl fmt::Display for SslMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.iter().find(|(_, mode)| mode == self);
+        f.write_str(name.map_or("", |(name, _)| name))
+    }
+}
+
+/// Which authorities are trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Roots {
+    /// Nothing was said: those of the system, where certificates are looked at.
+    Unsaid,
+    /// Those of the system.
+    System,
+    /// Those in a file.
+    File(PathBuf),
+}
+
+/// What a URL asks for.
+pub(super) struct Asked {
+    pub(super) config: Config,
+    pub(super) mode: SslMode,
+    pub(super) roots: Roots,
+}
+
+/// Reads the URL. What it says wrongly about TLS is refused: nothing is ever sent in the clear that was to be protected.
+pub(super) fn read(url: &str, patience: Duration) -> Result<Asked, StoreError> {
     let refuse = || StoreError::Url {
         url: "postgres://… (as given, it cannot be read)".to_owned(),
     };
-    if let Some(mode) = tls_demand(url) {
-        return Err(StoreError::Open {
-            database: "postgres://…".to_owned(),
-            cause: format!(
-                "sslmode={mode} demands TLS, which this version cannot do; use sslmode=disable on a network that is \
-                 trusted, or a tunnel"
-            ),
-        });
-    }
-    let mut config = Config::from_str(url).map_err(|_| refuse())?;
+    let (rest, asked) = take_tls(url);
+    let mut config = Config::from_str(&rest).map_err(|_| refuse())?;
     if config.get_hosts().is_empty() {
         return Err(refuse());
     }
+    let (mode, roots) = tls(&asked, &config)?;
     config
-        .ssl_mode(SslMode::Disable)
+        .ssl_mode(match mode {
+            SslMode::Disable => Negotiation::Disable,
+            SslMode::Prefer => Negotiation::Prefer,
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Negotiation::Require,
+        })
         .keepalives_idle(patience)
         .keepalives_interval(Duration::from_secs(5))
         .keepalives_retries(2)
@@ -38,18 +88,90 @@ pub(super) fn read(url: &str, patience: Duration) -> Result<Config, StoreError> 
     if config.get_application_name().is_none() {
         config.application_name("rollout");
     }
-    Ok(config)
+    Ok(Asked {
+        config,
+        mode,
+        roots,
+    })
 }
 
-/// The value of `sslmode` when it demands TLS.
-fn tls_demand(url: &str) -> Option<String> {
-    let (_, query) = url.split_once('?')?;
-    query
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .filter(|(key, _)| plain(key).eq_ignore_ascii_case("sslmode"))
-        .map(|(_, value)| plain(value))
-        .find(|mode| !matches!(mode.as_str(), "disable" | "allow" | "prefer"))
+/// The URL without what it says about TLS, and that.
+fn take_tls(url: &str) -> (String, Vec<(String, String)>) {
+    // Up to the first '@' it is the user and the password, whatever they hold.
+    let credentials = url.find('@').unwrap_or_default();
+    let Some(query) = url[credentials..].find('?').map(|at| at + credentials) else {
+        return (url.to_owned(), Vec::new());
+    };
+    let mut asked = Vec::new();
+    let mut others = Vec::new();
+    for pair in url[query + 1..].split('&') {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let key = plain(key).to_ascii_lowercase();
+        match key.as_str() {
+            "sslmode" | "sslrootcert" => asked.push((key, plain(value))),
+            _ => others.push(pair),
+        }
+    }
+    let mark = if others.is_empty() { "" } else { "?" };
+    let rest = format!("{}{mark}{}", &url[..query], others.join("&"));
+    (rest, asked)
+}
+
+fn tls(asked: &[(String, String)], config: &Config) -> Result<(SslMode, Roots), StoreError> {
+    let refuse = |cause: String, help: &str| StoreError::Tls {
+        database: "postgres://…".to_owned(),
+        cause,
+        help: help.to_owned(),
+    };
+    let mut mode = None;
+    let mut roots = Roots::Unsaid;
+    for (key, value) in asked {
+        if key == "sslrootcert" {
+            roots = match value.as_str() {
+                "system" => Roots::System,
+                path if path.starts_with('/') => Roots::File(path.into()),
+                path => {
+                    return Err(refuse(
+                        format!(
+                            "sslrootcert={path} is neither a path from the root nor \"system\""
+                        ),
+                        "say sslrootcert=/path/to/ca.pem, or sslrootcert=system for what this system trusts",
+                    ));
+                }
+            };
+            continue;
+        }
+        let known = SslMode::ALL.iter().find(|(name, _)| name == value);
+        let Some((_, said)) = known else {
+            return Err(refuse(
+                format!("sslmode={value} is no mode that is known here"),
+                "say sslmode=disable, prefer, require, verify-ca or verify-full",
+            ));
+        };
+        mode = Some(*said);
+    }
+    let hosts = config.get_hosts();
+    // A socket in a folder never leaves the machine, and the server speaks no TLS on it.
+    if hosts.iter().all(|host| matches!(host, Host::Unix(_))) {
+        return Ok((SslMode::Disable, roots));
+    }
+    let unsaid = if hosts.iter().all(is_here) && roots == Roots::Unsaid {
+        SslMode::Disable
+    } else {
+        SslMode::VerifyFull
+    };
+    Ok((mode.unwrap_or(unsaid), roots))
+}
+
+/// Whether a host is this machine whoever answers for names.
+fn is_here(host: &Host) -> bool {
+    match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) if name.eq_ignore_ascii_case("localhost") => true,
+        Host::Tcp(name) => name
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback()),
+    }
 }
 
 /// Without percent escapes. What is no escape stays as it is.
@@ -75,24 +197,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mode_that_demands_tls_is_refused_and_a_password_is_never_shown() {
-        for mode in [
-            "require",
-            "verify-ca",
-            "verify-full",
-            "verify%2Dfull",
-            "nonsense",
+    fn a_host_that_is_not_this_machine_is_checked_unless_said_otherwise() {
+        let table = [
+            ("db.example.org/app", SslMode::VerifyFull),
+            ("10.0.0.7/app", SslMode::VerifyFull),
+            ("127.0.0.1:5433/app", SslMode::Disable),
+            ("[::1]/app", SslMode::Disable),
+            ("LocalHost/app", SslMode::Disable),
+            ("localhost.example.org/app", SslMode::VerifyFull),
+            ("localhost,db/app", SslMode::VerifyFull),
+            ("localhost/app?sslrootcert=/x", SslMode::VerifyFull),
+            ("%2Frun%2Fpostgresql/app?sslmode=require", SslMode::Disable),
+            ("db/app?sslmode=disable", SslMode::Disable),
+            ("db/app?a=b&sslmode=verify%2Dca", SslMode::VerifyCa),
+            ("db/app?sslmode=prefer&sslrootcert=system", SslMode::Prefer),
+        ];
+        for (rest, mode) in table {
+            let url = format!("postgres://u:s?sslmode=disable@{rest}").replace("a=b", "user=u");
+            let asked = read(&url, Duration::from_secs(1)).unwrap();
+            assert_eq!(asked.mode, mode, "{rest}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_about_tls_is_refused_and_a_password_is_never_shown() {
+        for wrong in [
+            "sslmode=nonsense",
+            "sslmode=allow",
+            "sslmode=",
+            "sslmode",
+            "sslrootcert=ca.pem",
+            "sslrootcert=/no/such/file",
         ] {
-            let url = format!("postgres://u:secret@db.example.org/app?a=b&sslmode={mode}");
-            let refused = Postgres::new(&url).unwrap_err().to_string();
-            assert!(refused.contains("demands TLS"), "{refused}");
-            assert!(!refused.contains("secret"));
+            let url = format!("postgres://u:secret@db.example.org/app?{wrong}");
+            let refused = Postgres::new(&url, None).unwrap_err();
+            assert!(matches!(refused, StoreError::Tls { .. }), "{refused}");
+            assert!(!format!("{refused:?} {refused}").contains("secret"));
         }
         let url = "postgres://u:secret@db.example.org:5433/app?sslmode=disable";
-        let there = Postgres::new(url).unwrap();
+        let there = Postgres::new(url, None).unwrap();
         assert_eq!(there.to_string(), "postgres://u@db.example.org:5433/app");
         assert!(!format!("{there:?}").contains("secret"));
-        let refused = Postgres::new("postgres://u:secret@:x/").unwrap_err();
+        let refused = Postgres::new("postgres://u:secret@:x/", None).unwrap_err();
         assert!(!format!("{refused:?} {refused}").contains("secret"));
     }
 

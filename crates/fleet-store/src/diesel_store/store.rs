@@ -64,7 +64,8 @@ impl DieselStore {
             return Self::open_sqlite(Sqlite::memory(&options), options);
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return Self::open_postgres(Postgres::new(url)?, options).await;
+            return Self::open_postgres(Postgres::new(url, options.password.as_ref())?, options)
+                .await;
         }
         let shown = match url.split_once("://") {
             Some((scheme, _)) => format!("{scheme}://…"),

@@ -9,3 +9,4 @@ mod fleet;
 mod place;
 mod postgres;
 mod schema;
+mod tls;
