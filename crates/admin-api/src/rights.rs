@@ -117,6 +117,7 @@ pub const RULES: &[Rule] = &[
     // One's own.
     rule(Get, "/api/me", Own),
     rule(Get, "/api/me/instances", Own),
+    rule(Put, "/api/me/password", Own),
     // People, tokens, the audit trail.
     rule(Get, "/api/users", Manage),
     rule(Post, "/api/users", Manage),
@@ -134,6 +135,8 @@ pub const RULES: &[Rule] = &[
     open(Post, "/login/setup"),
     rule(Post, "/logout", Own),
     rule(Get, "/admin", Own),
+    rule(Get, "/admin/account", Own),
+    rule(Post, "/admin/account", Own),
     rule(Get, "/admin/updates", Read),
     rule(Get, "/admin/updates/start", Operate),
     rule(Post, "/admin/updates/start", Operate),

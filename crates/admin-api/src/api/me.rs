@@ -1,22 +1,29 @@
 //! The caller, and what is theirs.
 
 use axum::extract::State;
-use axum::routing::get;
+use axum::http::header::SET_COOKIE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, put};
 use axum::{Extension, Json, Router};
 use fleet_store::HostQuery;
 use fleet_types::{AttemptStatus, HealthState, Right, Role, Timestamp, view};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::api::body::Fields;
+use crate::api::openapi::ProblemBody;
 use crate::api::params::Params;
 use crate::identity::{Caller, CallerKind};
 use crate::problem::Problem;
+use crate::sign_in::SignInError;
 use crate::state::AdminApi;
 
 pub(crate) fn routes() -> Router<AdminApi> {
     Router::new()
         .route("/api/me", get(me))
         .route("/api/me/instances", get(instances))
+        .route("/api/me/password", put(set_password))
 }
 
 /// Who is asking.
@@ -84,6 +91,42 @@ pub(crate) async fn me(Extension(caller): Extension<Caller>) -> Json<MeBody> {
         kind,
         rights,
     })
+}
+
+/// A new password for oneself.
+#[derive(Deserialize, ToSchema)]
+#[expect(
+    dead_code,
+    reason = "says what the body holds; it is read field by field"
+)]
+pub(crate) struct OwnPasswordBody {
+    old_password: String,
+    /// At least 8 characters.
+    password: String,
+}
+
+/// Changes the caller's own password, of a session. Their other sessions end; this one goes on with the cookie of the answer.
+#[utoipa::path(put, path = "/api/me/password", tag = "me", request_body = OwnPasswordBody,
+    responses((status = 204, description = "With `Set-Cookie`."),
+        (status = 409, description = "`no_password`: the caller is no session.", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid`, `wrong_password`, `weak_password`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`rate_limited`", body = ProblemBody, content_type = "application/problem+json")))]
+pub(crate) async fn set_password(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+    mut fields: Fields,
+) -> Result<Response, Problem> {
+    let old: Option<String> = fields.required("old_password");
+    let new: Option<String> = fields.required("password");
+    fields.check()?;
+    let own = api.sign_in().ok_or(SignInError::NoPassword)?;
+    let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
+    let again = own.change_password(&caller, old, new).await?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if let Ok(cookie) = HeaderValue::from_str(&again.set_cookie) {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    Ok(response)
 }
 
 /// The instances whose owner is the caller.

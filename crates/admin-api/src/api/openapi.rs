@@ -67,6 +67,7 @@ pub(crate) struct ProblemBody {
         super::inventory::list,
         super::me::me,
         super::me::instances,
+        super::me::set_password,
         super::users::list,
         super::users::add,
         super::users::set_password,

@@ -24,6 +24,7 @@ pub(crate) enum Nav {
     Audit,
     Settings,
     Dashboard,
+    Account,
     None,
 }
 
@@ -142,6 +143,14 @@ impl Page {
         self.caller
             .as_ref()
             .is_some_and(|caller| matches!(caller.kind, CallerKind::Session(_)))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.caller.as_ref().map_or("", |caller| &caller.name)
+    }
+
+    pub(crate) fn is_account(&self) -> bool {
+        self.nav == Nav::Account
     }
 
     pub(crate) fn links(&self) -> Vec<Link> {

@@ -1,5 +1,6 @@
 //! The pages: rendered here, complete without a script. Each file is one page: what it reads, what it shows.
 
+mod account;
 mod assets;
 mod audit;
 mod dashboard;
@@ -38,6 +39,7 @@ pub(crate) fn routes() -> Router<AdminApi> {
         .route("/login/setup", post(login::setup))
         .route("/logout", post(login::sign_out))
         .route("/admin", get(overview::entrance))
+        .route("/admin/account", get(account::show).post(account::change))
         .route("/admin/updates", get(overview::show))
         .route("/admin/updates/start", get(start::show).post(start::start))
         .route("/admin/updates/rollouts", get(rollouts::show))

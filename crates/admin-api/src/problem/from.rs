@@ -247,6 +247,11 @@ impl From<SignInError> for Problem {
             ),
             SignInError::TooManyTries { wait } => too_many(wait.as_secs(), &error),
             SignInError::Weak(weak) => (*weak).into(),
+            SignInError::WrongOld => {
+                Self::field("wrong_password", "old_password", error.to_string())
+            }
+            SignInError::SameAgain => Self::field("weak_password", "password", error.to_string()),
+            SignInError::NoPassword => conflict("no_password", &error),
             SignInError::SetupOver => {
                 Self::new(StatusCode::FORBIDDEN, "setup_over", error.to_string())
             }

@@ -1,6 +1,7 @@
 //! Sessions for people and bearer tokens for programs, both on the store.
 
 mod cookie;
+mod password;
 mod store_identity;
 
 pub(crate) use store_identity::bearer;

@@ -22,10 +22,10 @@ use crate::sign_in::cookie::SessionCookie;
 /// People and programs of the store.
 #[derive(Debug)]
 pub struct StoreIdentity {
-    store: Arc<dyn AdminStore>,
+    pub(super) store: Arc<dyn AdminStore>,
     times: SessionTimes,
     cookie: SessionCookie,
-    hasher: Hasher,
+    pub(super) hasher: Hasher,
     denials: Denials,
 }
 
@@ -64,6 +64,15 @@ pub enum SignInError {
     /// The password is not one to choose.
     #[error(transparent)]
     Weak(#[from] secrets::WeakPassword),
+    /// The old password of somebody who wants a new one is another.
+    #[error("the old password is wrong")]
+    WrongOld,
+    /// The new password is the old one.
+    #[error("the new password is the old one")]
+    SameAgain,
+    /// Whoever asks has no password here: a program, or somebody whom the embedding service knows.
+    #[error("only somebody who signed in with a password has one to change")]
+    NoPassword,
     /// The setup secret is not valid, or there is an admin already.
     #[error("the setup secret is not valid (any more)")]
     SetupOver,
@@ -136,7 +145,7 @@ impl StoreIdentity {
         let user = user.filter(|user| user.disabled_at.is_none());
         let hash = user.as_ref().and_then(|user| user.password.clone());
         if !password_fits(place, password, hash).await? {
-            self.note_failure(&shown, source).await;
+            self.note_failure("session.open", &shown, source).await;
             return Err(SignInError::Wrong);
         }
         let user = user.ok_or(SignInError::Wrong)?;
@@ -145,7 +154,11 @@ impl StoreIdentity {
         self.open(user, source).await
     }
 
-    async fn open(&self, user: UserRecord, source: &str) -> Result<SignedIn, SignInError> {
+    pub(super) async fn open(
+        &self,
+        user: UserRecord,
+        source: &str,
+    ) -> Result<SignedIn, SignInError> {
         let secret = secrets::new_secret().map_err(internal)?;
         let id = SessionId(Uuid::now_v7());
         let session = NewSession {
@@ -179,10 +192,10 @@ impl StoreIdentity {
         Ok(())
     }
 
-    async fn note_failure(&self, account: &str, source: &str) {
+    pub(super) async fn note_failure(&self, action: &str, account: &str, source: &str) {
         let entry = NewAudit {
             actor: Actor::new(account, source),
-            action: "session.open".to_owned(),
+            action: action.to_owned(),
             subject: Some(account.to_owned()),
             result: AuditResult::Denied,
             detail: None,
@@ -267,7 +280,7 @@ impl StoreIdentity {
     }
 }
 
-async fn password_fits(
+pub(super) async fn password_fits(
     place: secrets::Place,
     password: String,
     hash: Option<PasswordHash>,
@@ -278,7 +291,7 @@ async fn password_fits(
     place.verify(password, hash).await.map_err(internal)
 }
 
-fn internal(error: impl std::fmt::Display) -> SignInError {
+pub(super) fn internal(error: impl std::fmt::Display) -> SignInError {
     SignInError::Internal {
         cause: error.to_string(),
     }

@@ -9,7 +9,7 @@ use rollout_orchestrator::PlanRequest;
 
 use crate::world::*;
 
-const PLAIN: [&str; 13] = [
+const PLAIN: [&str; 14] = [
     "/admin/updates",
     "/admin/updates/rollouts",
     "/admin/updates/hosts",
@@ -21,6 +21,7 @@ const PLAIN: [&str; 13] = [
     "/admin/audit",
     "/admin/settings",
     "/dashboard",
+    "/admin/account",
     "/login",
     "/login?setup=1",
 ];

@@ -389,3 +389,156 @@ async fn names_guessed_from_one_address_fill_no_trail() {
         ("name-29", "10.6.6.6")
     );
 }
+
+async fn change(world: &World, cookie: &str, old: &str, new: &str) -> Answer {
+    let body = serde_json::json!({ "old_password": old, "password": new });
+    let call = Call::new("PUT", "/api/me/password")
+        .header("cookie", cookie)
+        .header("sec-fetch-site", "same-origin")
+        .json(&body);
+    world.send(call).await
+}
+
+#[tokio::test]
+async fn everybody_changes_their_own_password() {
+    const NEW: &str = "a battery of horses";
+    let world = World::new(0).await;
+    let door = world.api.sign_in().unwrap();
+    let none = HeaderMap::new();
+    for role in Role::ALL {
+        let name = format!("{role}-x");
+        add_person(&world, &name, *role).await;
+        let mut cookies = Vec::new();
+        for _ in 0..2 {
+            let signed_in = door
+                .sign_in(&name, PASSWORD.into(), "10.0.0.1", &none)
+                .await;
+            cookies.push(cookie_of(&signed_in.unwrap().set_cookie));
+        }
+        let (here, elsewhere) = (&cookies[0], &cookies[1]);
+        for (old, new, code) in [
+            ("not the old one", NEW, "wrong_password"),
+            (PASSWORD, "short", "weak_password"),
+            (PASSWORD, "password123", "weak_password"),
+            (PASSWORD, PASSWORD, "weak_password"),
+        ] {
+            change(&world, here, old, new).await.problem(422, code);
+        }
+        assert_eq!(
+            (status(&world, here).await, status(&world, elsewhere).await),
+            (200, 200),
+            "what is refused ends nothing"
+        );
+        let changed = change(&world, here, PASSWORD, NEW).await;
+        changed.expect(204);
+        let now = cookie_of(changed.header("set-cookie"));
+        let all = [here, elsewhere, &now].map(|cookie| status(&world, cookie));
+        let [here, elsewhere, now] = all;
+        assert_eq!((here.await, elsewhere.await, now.await), (401, 401, 200));
+        let old = door.sign_in(&name, PASSWORD.into(), "10.0.0.9", &none);
+        assert!(matches!(old.await, Err(SignInError::Wrong)));
+        let new = door.sign_in(&name, NEW.into(), "10.0.0.9", &none);
+        new.await.unwrap();
+        let asked = AuditQuery {
+            action: Some("user.password".into()),
+            actor: Some(name.clone()),
+            limit: 10,
+            ..AuditQuery::default()
+        };
+        let rows = world.store.audit_list(asked).await.unwrap();
+        let results: Vec<AuditResult> = rows.iter().map(|row| row.result).collect();
+        assert_eq!(
+            results,
+            [AuditResult::Done, AuditResult::Denied],
+            "{rows:?}"
+        );
+        assert!(rows.iter().all(|row| row.subject.as_ref() == Some(&name)));
+        assert!(!format!("{rows:?}").contains(NEW));
+    }
+}
+
+#[tokio::test]
+async fn an_old_password_is_not_guessed_from_a_session_left_open() {
+    let world = World::new(0).await;
+    add_person(&world, "anna", Role::Viewer).await;
+    let door = world.api.sign_in().unwrap();
+    let signed_in = door
+        .sign_in("anna", PASSWORD.into(), "test", &HeaderMap::new())
+        .await;
+    let cookie = cookie_of(&signed_in.unwrap().set_cookie);
+    let (mut wrong, mut told_to_wait) = (0, 0);
+    for n in 0..30 {
+        let answer = change(&world, &cookie, &format!("a guess {n}"), "a fine new one").await;
+        match answer.status.as_u16() {
+            422 => wrong += 1,
+            429 => told_to_wait += 1,
+            other => panic!("{other}: {}", answer.text()),
+        }
+    }
+    assert!(wrong <= 10 && told_to_wait >= 20, "{wrong} were looked at");
+    let early = change(&world, &cookie, PASSWORD, "a fine new one").await;
+    early.problem(429, "rate_limited");
+    assert!(!early.header("retry-after").is_empty());
+}
+
+#[tokio::test]
+async fn a_program_has_no_password() {
+    let world = World::new(0).await;
+    let token = world.token(Role::Admin).await;
+    let body = serde_json::json!({ "old_password": PASSWORD, "password": "a fine new one" });
+    let call = Call::new("PUT", "/api/me/password");
+    let answer = world.send(call.token(&token).json(&body)).await;
+    answer.problem(409, "no_password");
+    // Nor has somebody whom an admin gave none.
+    let cookie = world.session("vera", Role::Viewer).await;
+    let answer = change(&world, &cookie, "", "a fine new one").await;
+    answer.problem(409, "no_password");
+}
+
+#[tokio::test]
+async fn a_password_is_changed_with_a_form() {
+    let world = World::new(0).await;
+    add_person(&world, "carla", Role::Owner).await;
+    let door = world.api.sign_in().unwrap();
+    let signed_in = door
+        .sign_in("carla", PASSWORD.into(), "test", &HeaderMap::new())
+        .await;
+    let cookie = cookie_of(&signed_in.unwrap().set_cookie);
+    let send = async |body: &str| {
+        let call = Call::new("POST", "/admin/account")
+            .header("cookie", &cookie)
+            .header("sec-fetch-site", "same-origin")
+            .header("accept", "text/html")
+            .header("content-type", "application/x-www-form-urlencoded");
+        world.send(call.body(body.to_owned())).await
+    };
+    let old = PASSWORD.replace(' ', "+");
+    for (old, new, again, says) in [
+        (
+            old.as_str(),
+            "a+fine+new+one",
+            "another",
+            "not the same twice",
+        ),
+        (
+            "wrong",
+            "a+fine+new+one",
+            "a+fine+new+one",
+            "old password is wrong",
+        ),
+        (old.as_str(), "short", "short", "at least 8"),
+    ] {
+        let body = format!("old_password={old}&password={new}&again={again}");
+        let answer = send(&body).await;
+        assert_eq!(answer.status.as_u16(), 422);
+        assert!(answer.text().contains(says), "{}", answer.text());
+    }
+    let body = format!("old_password={old}&password=a+fine+new+one&again=a+fine+new+one");
+    let answer = send(&body).await;
+    assert_eq!(answer.header("location"), "/admin/account?changed=1");
+    let now = cookie_of(answer.header("set-cookie"));
+    assert_eq!(
+        (status(&world, &cookie).await, status(&world, &now).await),
+        (401, 200)
+    );
+}
