@@ -22,6 +22,19 @@ fn folder(name: &str) -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
+/// Where tests want this program to die, stop or wait, if they do.
+#[cfg(feature = "crash-points")]
+pub(crate) fn arm_crash_point() -> Result<(), String> {
+    match (
+        variable("ROLLOUT_CRASH_POINT"),
+        folder("ROLLOUT_CRASH_FLAG"),
+    ) {
+        (None, _) => Ok(()),
+        (Some(_), None) => Err("ROLLOUT_CRASH_FLAG is not set".to_owned()),
+        (Some(point), Some(flag)) => rollout_orchestrator::crash_points::arm(&point, flag),
+    }
+}
+
 /// Where to look for what.
 pub(crate) fn places(global: &Global) -> Places {
     Places {

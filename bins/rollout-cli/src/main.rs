@@ -35,6 +35,10 @@ fn main() -> ExitCode {
         no_input: cli.global.no_input,
         logs: environment::log_filter(&cli.global).is_some(),
     };
+    #[cfg(feature = "crash-points")]
+    if let Err(wrong) = environment::arm_crash_point() {
+        return wrong_crash_point(&wrong, out);
+    }
     let exit = log(&cli.global)
         .and_then(|()| run(cli, out))
         .unwrap_or_else(|failure| {
@@ -42,6 +46,12 @@ fn main() -> ExitCode {
             failure.exit
         });
     ExitCode::from(exit.code())
+}
+
+#[cfg(feature = "crash-points")]
+fn wrong_crash_point(wrong: &str, out: Output) -> ExitCode {
+    out.failure(&Failure::usage("the crash point cannot be set").why(wrong));
+    ExitCode::from(Exit::Usage.code())
 }
 
 /// Help and version are what was asked for; anything else is wrong usage, said in three lines like every other failure.

@@ -120,7 +120,14 @@ impl AttemptTask {
             self.owned.host_lease.clone(),
             seat,
         );
-        match run_attempt(spec, &transport, &mut journal).await {
+        #[cfg(feature = "crash-points")]
+        let ran = {
+            let mut watched = crate::crash_points::watch(&spec, &mut journal);
+            run_attempt(spec, &transport, &mut watched).await
+        };
+        #[cfg(not(feature = "crash-points"))]
+        let ran = run_attempt(spec, &transport, &mut journal).await;
+        match ran {
             Ok(_) => AttemptEnd::Settled,
             Err(stopped) => {
                 tracing::warn!(host = %self.owned.name(), %stopped, "an attempt stopped");

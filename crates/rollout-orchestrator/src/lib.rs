@@ -67,6 +67,8 @@
 
 mod again;
 mod attempt;
+#[cfg(feature = "crash-points")]
+pub mod crash_points;
 mod current;
 mod decide;
 mod desk;

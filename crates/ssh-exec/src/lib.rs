@@ -90,6 +90,8 @@ mod frame;
 mod known_hosts;
 mod quote;
 mod refused;
+#[cfg(feature = "crash-points")]
+mod sent;
 #[cfg(any(test, feature = "testing"))]
 mod testing;
 mod transport;
@@ -100,6 +102,8 @@ pub use command::{Captured, CommandOutput, GuardRefusal, HostGuard, RemoteComman
 pub use frame::{EXEC_REQUEST, Frame, FrameReader, StreamEnd};
 pub use quote::{UnquotableError, quote};
 pub use refused::is_refused;
+#[cfg(feature = "crash-points")]
+pub use sent::on_sent;
 #[cfg(any(test, feature = "testing"))]
 pub use testing::{Call, LocalShellTransport, Reply, ScriptedTransport};
 pub use transport::{

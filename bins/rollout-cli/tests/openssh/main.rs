@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod connections;
+#[cfg(feature = "crash-points")]
+mod crashes;
 mod good;
 mod halt;
 mod program;

@@ -30,6 +30,19 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
+/// How a run that need not have come to its end was over.
+#[cfg(feature = "crash-points")]
+#[derive(Debug)]
+pub(crate) struct Over {
+    /// None when a signal ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    #[expect(dead_code, reason = "for the message when a test fails")]
+    pub(crate) said: String,
+    #[expect(dead_code, reason = "for the message when a test fails")]
+    pub(crate) events: Vec<String>,
+}
+
 /// The last line that a rollout prints with `--json`.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Summary {
@@ -99,8 +112,14 @@ impl Program {
 
     /// Starts a rollout with `--json`.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        self.start_with(&[], arguments)
+    }
+
+    /// The same, with variables set.
+    pub(crate) fn start_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Running {
         let mut child = self
             .command(&[arguments, &["--json"]].concat())
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -149,13 +168,21 @@ impl Running {
     /// Waits for the next event of this kind.
     #[track_caller]
     pub(crate) fn until(&mut self, kind: EventKind) -> Event {
+        if !self.comes_to(kind) {
+            panic!("it ended without {kind:?}: {:#?}", self.events);
+        }
+        self.events.last().unwrap().clone()
+    }
+
+    /// Waits for the next event of this kind; false when it ended without one.
+    #[track_caller]
+    pub(crate) fn comes_to(&mut self, kind: EventKind) -> bool {
         while self.read() {
-            let event = self.events.last().unwrap();
-            if self.summary.is_none() && event.kind == kind {
-                return event.clone();
+            if self.summary.is_none() && self.events.last().unwrap().kind == kind {
+                return true;
             }
         }
-        panic!("it ended without {kind:?}: {:#?}", self.events);
+        false
     }
 
     /// Waits for its end.
@@ -171,6 +198,55 @@ impl Running {
             code,
             events: std::mem::take(&mut self.events),
             summary,
+        }
+    }
+
+    /// Whether it is gone.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Stops it where it is; it is stopped when this returns.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn stop(&self) {
+        self.signal(rustix::process::Signal::STOP);
+        let stat = format!("/proc/{}/stat", self.child.id());
+        fleet_testkit::until("it is stopped", || {
+            let stat = std::fs::read_to_string(&stat).unwrap_or_default();
+            stat.rsplit(") ")
+                .next()
+                .unwrap_or_default()
+                .starts_with(['T', 'Z'])
+        });
+    }
+
+    /// Lets it go on after it was stopped.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn wake(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    #[cfg(feature = "crash-points")]
+    fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, signal).unwrap();
+    }
+
+    /// Waits until it is gone, whichever way.
+    #[cfg(feature = "crash-points")]
+    #[track_caller]
+    pub(crate) fn over(mut self) -> Over {
+        use std::os::unix::process::ExitStatusExt as _;
+
+        while self.read() {}
+        let status = self.child.wait().unwrap();
+        let event = |event: &Event| serde_json::to_string(event).unwrap();
+        Over {
+            code: status.code(),
+            signal: status.signal(),
+            said: self.said.take().unwrap().join().unwrap(),
+            events: self.events.iter().map(event).collect(),
         }
     }
 

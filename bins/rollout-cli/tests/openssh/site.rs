@@ -58,10 +58,16 @@ impl Truth {
 impl Site {
     /// So many hosts, `web-01` and on, on a first release that is well; the program does not know them yet.
     pub(crate) fn bare(hosts: usize) -> Self {
-        Self::made(hosts, LocalFleet::builder())
+        Self::made(hosts, LocalFleet::builder(), "")
     }
 
-    fn made(hosts: usize, builder: FleetBuilder) -> Self {
+    /// The same with git commands in the hosts' logs, and with this in the program's configuration.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn bare_with_git_in_logs(hosts: usize, configuration: &str) -> Self {
+        Self::made(hosts, LocalFleet::builder().log_git(), configuration)
+    }
+
+    fn made(hosts: usize, builder: FleetBuilder, configuration: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -87,7 +93,7 @@ impl Site {
         fs::create_dir(&home).unwrap();
         let service = fleet.description().service;
         let configuration = format!(
-            "database_url = \"sqlite://{}\"\n[app]\nservice = \"{service}\"\n",
+            "database_url = \"sqlite://{}\"\n[app]\nservice = \"{service}\"\n{configuration}",
             home.join("rollout.db").display()
         );
         fs::write(home.join("rollout.toml"), configuration).unwrap();
@@ -107,10 +113,11 @@ impl Site {
 
     /// The same, whose hosts have git commands in their logs as well.
     pub(crate) fn with_git_in_logs(hosts: usize) -> Self {
-        Self::made(hosts, LocalFleet::builder().log_git()).enrolled()
+        Self::made(hosts, LocalFleet::builder().log_git(), "").enrolled()
     }
 
-    fn enrolled(self) -> Self {
+    /// With its hosts in the program's fleet, and their keys pinned.
+    pub(crate) fn enrolled(self) -> Self {
         self.import();
         self.program.expect(0, &["hosts", "trust", "--all", "-y"]);
         self
@@ -135,6 +142,13 @@ impl Site {
         fs::write(&file, text).unwrap();
         self.program
             .expect(0, &["hosts", "import", file.to_str().unwrap()]);
+    }
+
+    /// The file of the program's database.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn database(&self) -> String {
+        let file = self.path("controller/rollout.db");
+        file.to_str().unwrap().to_owned()
     }
 
     /// A file beside everything.

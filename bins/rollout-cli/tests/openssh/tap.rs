@@ -49,6 +49,18 @@ impl Gauge {
         self.state.lock().unwrap().spans.clone()
     }
 
+    /// Ends every open connection to this host.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn cut(&self, host: usize) {
+        let state = self.state.lock().unwrap();
+        for (number, socket) in &state.open {
+            if state.spans[*number].host == host {
+                // It may be over already.
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
     /// Forgets what was.
     pub(crate) fn reset(&self) {
         let mut state = self.state.lock().unwrap();

@@ -257,7 +257,11 @@ impl Dialer {
         let (host, address) = (endpoint.name.clone(), place(endpoint));
         let Some(via) = via else {
             return match dial(&endpoint.address, endpoint.port).await {
-                Ok(stream) => Ok(Box::new(stream)),
+                Ok(stream) => {
+                    #[cfg(feature = "crash-points")]
+                    crate::sent::sent(&endpoint.name, "connect");
+                    Ok(Box::new(stream))
+                }
                 Err(DialError::Resolve(cause)) => Err(ConnectError::Unreachable {
                     host,
                     address,

@@ -129,7 +129,13 @@ impl RusshSession {
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => break,
             };
             match message {
-                Some(ChannelMsg::Data { data }) => reader.stdout(&data),
+                Some(ChannelMsg::Data { data }) => {
+                    reader.stdout(&data);
+                    #[cfg(feature = "crash-points")]
+                    if reader.begun() {
+                        crate::sent::sent(&self.host, command.name());
+                    }
+                }
                 Some(ChannelMsg::ExtendedData { data, ext: 1 }) => reader.stderr(&data),
                 Some(ChannelMsg::ExitStatus { exit_status }) => {
                     end = Some(StreamEnd::Exit(exit_status))

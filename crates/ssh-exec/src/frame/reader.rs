@@ -71,6 +71,12 @@ impl FrameReader {
         self.stderr.push(bytes, |_| {});
     }
 
+    /// The begin marker came on standard output: the host runs the command.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn begun(&self) -> bool {
+        self.stdout.begun
+    }
+
     /// The end marker came on standard output: the command is over, whoever may still hold the stream.
     #[must_use]
     pub fn ended(&self) -> bool {

@@ -1,0 +1,233 @@
+//! Where cells are tried: hosts behind taps, and one fleet over many cells.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
+use fleet_testkit::until;
+use fleet_types::EventKind;
+use fleet_types::view::Status;
+use local_fleet::{InstallBehaviour, ReleaseSpec, ServiceBehaviour};
+
+use crate::program::{Over, Running};
+use crate::site::Site;
+use crate::tap::{Gauge, Tap};
+
+use super::cell::{Cell, Fault};
+use super::proof::{Before, Expected, violations};
+
+/// How many hosts. All are in one stage, so that one has its fault while the other is under way.
+const HOSTS: usize = 2;
+const CONFIGURATION: &str = "[rollout]\nsettle = 0.3\nstages = [100]\n\
+    [lease]\nlease = 2\nrenew = 0.4\nfence = 1.3\nslot_grace = 0.2\n";
+/// How long the database cannot be written to: past the 5 s that a write waits, and past the lease.
+const OUTAGE: Duration = Duration::from_secs(7);
+/// For the program to come to its moment.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// `SIGKILL`, as the one who waits sees it.
+const KILLED: i32 = 9;
+
+/// Hosts and a program with its fleet.
+#[derive(Debug)]
+pub(super) struct Ground {
+    site: Site,
+    gauge: Arc<Gauge>,
+    _taps: Vec<Tap>,
+    /// Where all hosts are.
+    commit: String,
+}
+
+impl Ground {
+    pub(super) fn new() -> Self {
+        let gauge = Arc::new(Gauge::default());
+        let mut site = Site::bare_with_git_in_logs(HOSTS, CONFIGURATION);
+        let taps: Vec<Tap> = site
+            .machines
+            .iter()
+            .enumerate()
+            .map(|(number, machine)| Tap::start(&gauge, number, machine.port))
+            .collect();
+        for (machine, tap) in site.machines.iter_mut().zip(&taps) {
+            machine.port = tap.port();
+        }
+        let site = site.enrolled();
+        Self {
+            commit: site.first(),
+            site,
+            gauge,
+            _taps: taps,
+        }
+    }
+
+    /// Tries a cell; everything that is wrong afterwards.
+    pub(super) fn try_cell(&mut self, cell: Cell) -> Vec<String> {
+        let target = self.release(cell);
+        let before = Before::of(&self.site, self.commit.clone());
+        let good = if cell.goes_back() { 4 } else { 0 };
+        if let Err(why) = self.meet(cell, &target, good) {
+            return vec![why];
+        }
+        let status = self.status();
+        let expected = Expected {
+            rollout: status.rollout.unwrap().id,
+            target: &target,
+            goes_back: cell.goes_back(),
+        };
+        let wrong = violations(&self.site, &before, &expected);
+        if !cell.goes_back() {
+            self.commit = target;
+        }
+        wrong
+    }
+
+    /// Lets the program meet its fault, and sees that the rollout comes to its end; otherwise what is wrong.
+    fn meet(&self, cell: Cell, target: &str, good: i32) -> Result<(), String> {
+        let mut first = self.start(cell, target);
+        if cell.fault == Fault::Kill {
+            let over = first.over();
+            if over.signal != Some(KILLED) || fs::remove_file(self.flag()).is_err() {
+                return Err(format!("it did not come to that moment: {over:#?}"));
+            }
+            return self.finish(target, good);
+        }
+        let host = self.sprung(&mut first)?;
+        match cell.fault {
+            Fault::Kill => unreachable!("see above"),
+            Fault::Ssh => {
+                let machines = &mut self.site.machines.iter();
+                let number = machines.position(|machine| machine.host.name() == host);
+                self.gauge.cut(number.unwrap());
+                fs::remove_file(self.flag()).unwrap();
+            }
+            Fault::Database => {
+                let held = SqliteConnection::establish(&self.site.database());
+                let mut held = held.unwrap();
+                held.batch_execute("PRAGMA busy_timeout = 5000; BEGIN IMMEDIATE")
+                    .unwrap();
+                fs::remove_file(self.flag()).unwrap();
+                std::thread::sleep(OUTAGE);
+                held.batch_execute("ROLLBACK").unwrap();
+            }
+            Fault::Stop | Fault::Sleep => {
+                self.freeze(&first);
+                until("its lease has run out", || !self.is_attended());
+                if cell.fault == Fault::Sleep {
+                    self.finish(target, good)?;
+                    self.thaw(&first);
+                } else if self.is_active() {
+                    let mut second = self.second(target);
+                    let met = second.comes_to(EventKind::HostTakenOver);
+                    self.thaw(&first);
+                    let over = second.over();
+                    if !met {
+                        return Err(format!("the second took nothing over: {over:#?}"));
+                    }
+                    is_good("the second", &over, good)?;
+                } else {
+                    self.thaw(&first);
+                }
+            }
+        }
+        is_good("the first", &first.over(), good)
+    }
+
+    /// A process that is stopped in the midst of a write to SQLite holds the one lock there is, and whoever else comes
+    /// can only say so. This lets it finish that write; at its moment it stays.
+    fn freeze(&self, first: &Running) {
+        until("it is stopped and no write is open", || {
+            first.stop();
+            let mut conn = SqliteConnection::establish(&self.site.database()).unwrap();
+            let free = conn.batch_execute("BEGIN IMMEDIATE; ROLLBACK").is_ok();
+            if !free {
+                first.wake();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            free
+        });
+    }
+
+    fn thaw(&self, first: &Running) {
+        fs::remove_file(self.flag()).unwrap();
+        first.wake();
+    }
+
+    /// Waits until the program is at its moment; the host that brought it there.
+    fn sprung(&self, first: &mut Running) -> Result<String, String> {
+        let since = Instant::now();
+        loop {
+            if let Ok(host) = fs::read_to_string(self.flag()) {
+                return Ok(host);
+            }
+            if first.has_ended() || since.elapsed() > PATIENCE {
+                return Err(format!("it did not come to that moment: {first:#?}"));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn status(&self) -> Status {
+        self.site.program.ask(&["status"])
+    }
+
+    fn is_attended(&self) -> bool {
+        self.status().rollout.unwrap().attended
+    }
+
+    fn is_active(&self) -> bool {
+        self.status().rollout.unwrap().state.is_active()
+    }
+
+    /// Makes a release whose install takes a moment, so that there is one in which it runs.
+    fn release(&self, cell: Cell) -> String {
+        let beat = Duration::from_millis(50);
+        let spec = ReleaseSpec::good(cell.to_string())
+            .install(InstallBehaviour::Slow(Duration::from_millis(300)));
+        self.site.release(match cell.goes_back() {
+            false => spec,
+            true => spec.service(ServiceBehaviour::CrashLoop {
+                up: beat,
+                down: beat,
+            }),
+        })
+    }
+
+    fn flag(&self) -> PathBuf {
+        self.site.path("flag")
+    }
+
+    /// Starts the process that meets its fault.
+    fn start(&self, cell: Cell, target: &str) -> Running {
+        let (point, flag) = (cell.point(), self.flag());
+        let variables = [
+            ("ROLLOUT_CRASH_POINT", point.as_str()),
+            ("ROLLOUT_CRASH_FLAG", flag.to_str().unwrap()),
+        ];
+        self.site
+            .program
+            .start_with(&variables, &["update", "--to", target, "--all", "-y"])
+    }
+
+    /// Starts another process that finishes what is left.
+    fn second(&self, target: &str) -> Running {
+        let arguments = ["update", "--to", target, "--all", "-y"];
+        self.site.program.start(&arguments)
+    }
+
+    /// Has another process finish what is left, if anything is; what is wrong with its end.
+    fn finish(&self, target: &str, good: i32) -> Result<(), String> {
+        match self.is_active() {
+            true => is_good("the second", &self.second(target).over(), good),
+            false => Ok(()),
+        }
+    }
+}
+
+fn is_good(who: &str, over: &Over, good: i32) -> Result<(), String> {
+    match over.code == Some(good) {
+        true => Ok(()),
+        false => Err(format!("{who} did not end with {good}: {over:#?}")),
+    }
+}

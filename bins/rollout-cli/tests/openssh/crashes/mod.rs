@@ -1,0 +1,155 @@
+//! Every step of an attempt, every moment of it, every fault: the program comes to an end that is right by what the
+//! hosts say themselves, and nothing is ever done twice at once.
+//!
+//! An eighth of the cells is tried by default, another one each day. `ROLLOUT_TEST_CRASHES` says which: `all`, `3/8`, or
+//! words that the names of cells have; `ROLLOUT_TEST_CRASH_JOBS` how many are tried at once.
+
+mod cell;
+mod ground;
+mod proof;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use fleet_testkit::is_left_out;
+
+use cell::Cell;
+use ground::Ground;
+
+/// Into how many slices the cells are cut.
+const SLICES: usize = 8;
+/// Cells at once: most of the time of each is waiting.
+const JOBS: usize = 4;
+
+/// What came of a cell.
+#[derive(Debug)]
+struct Result {
+    cell: Cell,
+    took: Duration,
+    wrong: Vec<String>,
+}
+
+#[test]
+fn no_crash_point_loses_a_host() {
+    if is_left_out("sshd") {
+        return;
+    }
+    let chosen = chosen(&std::env::var("ROLLOUT_TEST_CRASHES").unwrap_or_default());
+    assert!(!chosen.is_empty(), "no such cells");
+    let jobs = std::env::var("ROLLOUT_TEST_CRASH_JOBS").ok();
+    let jobs = jobs.and_then(|text| text.parse().ok()).unwrap_or(JOBS);
+    let since = Instant::now();
+    let results = try_all(chosen, jobs);
+    print(&results, since.elapsed());
+    let wrong: Vec<_> = results
+        .iter()
+        .filter(|result| !result.wrong.is_empty())
+        .map(|result| format!("{}: {:#?}", result.cell, result.wrong))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The cells that are asked for.
+fn chosen(wish: &str) -> Vec<Cell> {
+    let all = Cell::all();
+    let slice = |number: usize| -> Vec<Cell> {
+        let cells = all.iter().copied().enumerate();
+        cells
+            .filter(|(index, _)| index % SLICES == number % SLICES)
+            .map(|(_, cell)| cell)
+            .collect()
+    };
+    let of_slices = format!("/{SLICES}");
+    match wish {
+        "" => slice(usize::try_from(days()).unwrap()),
+        "all" => all,
+        _ => match wish.strip_suffix(&of_slices).map(str::parse) {
+            Some(number) => slice(number.expect("the number of a slice")),
+            None => {
+                let named = |cell: &Cell| {
+                    let name = cell.to_string();
+                    wish.split(' ')
+                        .all(|word| name.split(' ').any(|part| part == word))
+                };
+                all.into_iter().filter(named).collect()
+            }
+        },
+    }
+}
+
+/// Since 1970.
+fn days() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    now.as_secs() / (24 * 60 * 60)
+}
+
+/// Tries them, so many side by side.
+fn try_all(cells: Vec<Cell>, jobs: usize) -> Vec<Result> {
+    let mut left = cells;
+    left.reverse();
+    let left = Mutex::new(left);
+    let results = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                let mut ground = None;
+                loop {
+                    let next = left.lock().unwrap().pop();
+                    let Some(cell) = next else { return };
+                    let result = try_one(&mut ground, cell);
+                    results.lock().unwrap().push(result);
+                }
+            });
+        }
+    });
+    results.into_inner().unwrap()
+}
+
+/// Tries one. Where something went wrong, the next one does not begin.
+fn try_one(ground: &mut Option<Ground>, cell: Cell) -> Result {
+    let mut here = ground.take().unwrap_or_else(Ground::new);
+    let since = Instant::now();
+    let tried = catch_unwind(AssertUnwindSafe(|| here.try_cell(cell)));
+    let wrong = tried.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        vec![text.unwrap_or_else(|| "the test failed".to_owned())]
+    });
+    if wrong.is_empty() {
+        *ground = Some(here);
+    }
+    Result {
+        cell,
+        took: since.elapsed(),
+        wrong,
+    }
+}
+
+/// The table: how many cells of each kind went well.
+#[expect(clippy::print_stdout, reason = "the table is for whoever runs it")]
+fn print(results: &[Result], took: Duration) {
+    let mut rows: BTreeMap<String, (usize, usize, Duration)> = BTreeMap::new();
+    for result in results {
+        let Cell {
+            database, fault, ..
+        } = result.cell;
+        let way = if result.cell.goes_back() {
+            "back"
+        } else {
+            "forward"
+        };
+        let row = rows.entry(format!("| {database} | {fault} | {way} |"));
+        let row = row.or_default();
+        row.0 += 1;
+        row.1 += usize::from(!result.wrong.is_empty());
+        row.2 = row.2.max(result.took);
+    }
+    println!(
+        "| database | fault | way | cells | violated | longest |\n|---|---|---|---:|---:|---:|"
+    );
+    for (row, (cells, wrong, longest)) in rows {
+        println!("{row} {cells} | {wrong} | {:.1} s |", longest.as_secs_f64());
+    }
+    println!("{} cells in {:.0} s", results.len(), took.as_secs_f64());
+}

@@ -1,0 +1,230 @@
+//! What must hold after a cell, seen from the hosts: their commits, their services, and the log of their programs.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fleet_types::view::{Host, Status, StepOutput};
+use fleet_types::{AttemptStatus, Event, EventKind, RolloutId, RolloutState, StepId};
+use local_fleet::{LogEntry, LogEvent};
+use serde::Deserialize;
+
+use crate::program::Summary;
+use crate::site::{Machine, Site, Truth};
+
+/// The hosts' log has hundredths of a second, and the clocks of log and record are read one after the other.
+const BLUR: i64 = 30;
+
+/// How the hosts were before.
+#[derive(Debug)]
+pub(super) struct Before {
+    /// The commit that all were on.
+    pub(super) commit: String,
+    /// How long each host's log was.
+    logs: Vec<usize>,
+}
+
+/// A program that changes something, as the host logged it, by the wall clock in milliseconds.
+#[derive(Debug)]
+struct Change {
+    command: String,
+    process: u32,
+    began: i64,
+    /// None for one that was killed.
+    ended: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Logs {
+    steps: Vec<StepOutput>,
+}
+
+impl Before {
+    pub(super) fn of(site: &Site, commit: String) -> Self {
+        let log = |machine: &Machine| machine.host.log().unwrap().len();
+        Self {
+            commit,
+            logs: site.machines.iter().map(log).collect(),
+        }
+    }
+}
+
+/// What went where it had to go.
+#[derive(Debug)]
+pub(super) struct Expected<'a> {
+    pub(super) rollout: RolloutId,
+    pub(super) target: &'a str,
+    pub(super) goes_back: bool,
+}
+
+/// Everything that is wrong.
+pub(super) fn violations(site: &Site, before: &Before, expected: &Expected<'_>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let id = expected.rollout.to_string();
+    let status: Status = site.program.ask(&["status"]);
+    if status.fleet.updating != 0 || status.fleet.needs_attention != 0 {
+        wrong.push(format!("after the end: {:?}", status.fleet));
+    }
+    let end = match expected.goes_back {
+        true => RolloutState::Halted,
+        false => RolloutState::Completed,
+    };
+    match &status.rollout {
+        Some(rollout) if rollout.id == expected.rollout && rollout.state == end => {}
+        other => wrong.push(format!("not {end:?}, but {other:?}")),
+    }
+    let watched = site.program.run(&["watch", &id, "--json"]);
+    let (events, summary) = read(&watched.stdout);
+    let home = match expected.goes_back {
+        true => &before.commit,
+        false => expected.target,
+    };
+    for (machine, from) in site.machines.iter().zip(&before.logs) {
+        let name = machine.host.name();
+        let truth = site.truth(machine);
+        if truth != Truth::well_on(home) {
+            wrong.push(format!("{name} is not well on {home}: {truth:?}"));
+        }
+        let host = summary.host(name);
+        wrong.extend(record(host, before, home, expected).map(|why| format!("{name}: {why}")));
+        let changes = changes(&machine.host.log().unwrap()[*from..]);
+        let finished: Vec<i64> = events
+            .iter()
+            .filter(|event| event.kind == EventKind::HostFinished)
+            .filter(|event| event.host.as_deref() == Some(name))
+            .map(|event| event.at.0)
+            .collect();
+        let steps: Logs = site.program.ask(&["logs", &id, "--host", name]);
+        let found = order(&changes, &finished)
+            .into_iter()
+            .chain(unannounced(&changes, &steps.steps));
+        wrong.extend(found.map(|why| format!("{name}: {why}")));
+    }
+    wrong
+}
+
+fn read(stdout: &str) -> (Vec<Event>, Summary) {
+    let mut lines: Vec<&str> = stdout.lines().collect();
+    let last = lines.pop().unwrap();
+    let event = |line: &&str| serde_json::from_str(line).unwrap();
+    (
+        lines.iter().map(event).collect(),
+        serde_json::from_str(last).unwrap(),
+    )
+}
+
+/// What is wrong with a host's record.
+fn record(host: &Host, before: &Before, home: &str, expected: &Expected<'_>) -> Option<String> {
+    let status = match expected.goes_back {
+        true => AttemptStatus::RolledBack,
+        false => AttemptStatus::Success,
+    };
+    let previous = expected.goes_back || host.previous_version.as_ref() == Some(&before.commit);
+    let right = host.update_status == Some(status)
+        && host.current_version.as_deref() == Some(home)
+        && previous
+        && !host.needs_attention;
+    (!right).then(|| format!("on record: {host:?}"))
+}
+
+/// Commands that overlap, and those that went on after the outcome was on record, or of which there is not one.
+fn order(changes: &[Change], finished: &[i64]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let [outcome] = finished else {
+        return vec![format!("{} outcomes on record", finished.len())];
+    };
+    for (number, change) in changes.iter().enumerate() {
+        let last = change.ended.unwrap_or(change.began);
+        if last > outcome + BLUR {
+            wrong.push(format!("after the outcome at {outcome}: {change:?}"));
+        }
+        for other in &changes[number + 1..] {
+            if other.began < last - BLUR && other.process != change.process {
+                wrong.push(format!("at the same time: {change:?} and {other:?}"));
+            }
+        }
+    }
+    wrong
+}
+
+/// Commands whose step was not on record when they ran.
+fn unannounced(changes: &[Change], steps: &[StepOutput]) -> Vec<String> {
+    let announced = |change: &Change| {
+        steps.iter().any(|step| {
+            belongs(change, step.step)
+                && step.started_at.0 <= change.began + BLUR
+                && step
+                    .finished_at
+                    .is_none_or(|end| end.0 >= change.ended.unwrap_or(change.began) - BLUR)
+        })
+    };
+    changes
+        .iter()
+        .filter(|change| !announced(change))
+        .map(|change| format!("not announced: {change:?}"))
+        .collect()
+}
+
+/// Whether a step may call this.
+fn belongs(change: &Change, step: StepId) -> bool {
+    use StepId as S;
+    match change.command.split(' ').next() {
+        Some("bun") => matches!(step, S::Install | S::RollbackInstall),
+        Some("systemctl") => matches!(step, S::Restart | S::RollbackRestart),
+        _ => matches!(step, S::Pull | S::RollbackCheckout),
+    }
+}
+
+/// The programs that change something, in order.
+fn changes(log: &[LogEntry]) -> Vec<Change> {
+    let boot = wall_clock_at_boot();
+    let wall = |at: Duration| boot + i64::try_from(at.as_millis()).unwrap();
+    let mut changes: Vec<Change> = Vec::new();
+    for entry in log {
+        match &entry.event {
+            LogEvent::Began(command) if is_change(command) => changes.push(Change {
+                command: command.clone(),
+                process: entry.process,
+                began: wall(entry.at),
+                ended: None,
+            }),
+            LogEvent::Began(_) => {}
+            LogEvent::Ended { program, .. } => {
+                let open = changes.iter_mut().rev().find(|change| {
+                    change.process == entry.process
+                        && change.command.split(' ').next() == Some(program)
+                });
+                if let Some(change) = open.filter(|change| change.ended.is_none()) {
+                    change.ended = Some(wall(entry.at));
+                }
+            }
+        }
+    }
+    changes
+}
+
+fn is_change(command: &str) -> bool {
+    let mut words = command.split(' ');
+    match words.next() {
+        Some("bun") => words.next() == Some("install"),
+        Some("systemctl") => words.next() == Some("restart"),
+        // What asks whether a commit can be had brings objects and changes nothing.
+        Some("git") if command.ends_with(" -h") || command.contains("--no-write-fetch-head") => {
+            false
+        }
+        Some("git") => words.any(|word| {
+            matches!(
+                word,
+                "fetch" | "merge" | "reset" | "checkout" | "read-tree" | "update-ref"
+            )
+        }),
+        _ => false,
+    }
+}
+
+/// In milliseconds since 1970.
+fn wall_clock_at_boot() -> i64 {
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+    let seconds: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let up = Duration::from_secs_f64(seconds);
+    i64::try_from((now - up).as_millis()).unwrap()
+}
