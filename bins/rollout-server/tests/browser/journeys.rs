@@ -194,6 +194,30 @@ async fn the_server_dies_meanwhile(driver: &Driver) {
     site.stop().await;
 }
 
+/// The list of hosts keeps up by itself, and a filter holds while it does.
+async fn the_list_of_hosts_is_live(driver: &Driver) {
+    let site = Site::start(4, ReleaseSpec::good("Second")).await;
+    let (otto, vera) = (
+        driver.open(Look::DESKTOP).await,
+        driver.open(Look::PHONE).await,
+    );
+    sign_in(&otto, &site, "otto").await;
+    sign_in(&vera, &site, "vera").await;
+    let list = format!("{}/admin/updates/hosts", site.url);
+    vera.go(&format!("{list}?status=success")).await;
+    vera.shows("No host matches.").await;
+    mark(&vera).await;
+    start(&otto, 4, "").await;
+    vera.shows("4 of them match").await;
+    vera.find("[data-region=hosts] td [data-state=success]")
+        .await;
+    was_never_reloaded(&vera).await;
+    vera.is_fit_for_everybody().await;
+    otto.close().await;
+    vera.close().await;
+    site.stop().await;
+}
+
 macro_rules! journeys {
     ($($journey:ident)+) => {
         $(
@@ -218,6 +242,13 @@ mod in_a_browser {
     async fn the_server_dies_meanwhile() {
         if !fleet_testkit::is_left_out("chromium") {
             super::the_server_dies_meanwhile(&Driver::start()).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_list_of_hosts_is_live() {
+        if !fleet_testkit::is_left_out("chromium") {
+            super::the_list_of_hosts_is_live(&Driver::start()).await;
         }
     }
 

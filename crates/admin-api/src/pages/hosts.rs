@@ -136,9 +136,11 @@ pub(crate) async fn show(
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), text(name)?)))
         .collect();
+    let page = Page::load(&api, &caller, Nav::Hosts, "Hosts").await?;
+    let page = page.listen(&api, None).await?;
     let found = api.store().host_page(asked).await?;
     html(&Hosts {
-        page: Page::load(&api, &caller, Nav::Hosts, "Hosts").await?,
+        page,
         rollout,
         statuses: statuses(),
         healths: HealthState::ALL
