@@ -31,6 +31,7 @@ mod demo;
 mod health;
 mod limits;
 mod manager;
+mod nemesis;
 mod readiness;
 mod refusals;
 mod several;

@@ -123,6 +123,28 @@ impl Site {
         site
     }
 
+    /// The database by this other way from now on.
+    pub(crate) fn go_through(&mut self, change: impl FnOnce(&str) -> String) {
+        self.database_url = change(&self.database_url);
+    }
+
+    /// Adds to the configuration of servers that are started from now on.
+    pub(crate) fn configure(&self, more: &str) {
+        let path = self.path("rollout.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, text + more).unwrap();
+    }
+
+    /// A further token of an admin.
+    pub(crate) async fn more_tokens(&self, count: usize) -> Vec<String> {
+        let store = self.store().await;
+        let mut tokens = Vec::new();
+        for number in 0..count {
+            tokens.push(add_token_of(&store, &format!("robot-{number}")).await);
+        }
+        tokens
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -208,10 +230,14 @@ impl Site {
 }
 
 async fn add_token(store: &DieselStore) -> String {
+    add_token_of(store, "robot").await
+}
+
+async fn add_token_of(store: &DieselStore, name: &str) -> String {
     let token = new_token().unwrap();
     let kept = NewToken {
         id: TokenId(Uuid::now_v7()),
-        name: "robot".parse().unwrap(),
+        name: name.parse().unwrap(),
         role: Role::Admin,
         secret: token.hash,
         expires_at: None,
