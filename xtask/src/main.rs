@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod crashes;
 mod fresh;
 mod graph;
 mod ldd;
@@ -39,6 +40,9 @@ cargo xtask ldd
     Builds the release programs; fails when they are linked with more than the C library.
 cargo xtask bench [--hosts 200] [--concurrency 50] [--settle 0s]
     Updates local SSH hosts with the release build; prints wall time, CPU and peak memory.
+cargo xtask crashes [--all | --slice K/8 | --cells WORDS] [--jobs 4]
+    Real processes and OpenSSH servers: a fault at every moment of every step, and a table of what
+    came of it. An eighth by default, another one each day, as in every run of the tests.
 cargo xtask fresh [--run COMMAND]... [--keep FOLDER] [--suite NAME] [--mirror URL]
     Runs the README's two commands, or the ones named, on a bare Debian in a folder. Needs root.";
 
@@ -72,6 +76,7 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         "msrv" => msrv::run(rest),
         "ldd" => ldd::run(rest),
         "bench" => bench::run(rest),
+        "crashes" => crashes::run(rest),
         "fresh" => fresh::run(rest),
         "fresh-inside" => fresh::run_inside(rest),
         "help" | "-h" | "--help" => {

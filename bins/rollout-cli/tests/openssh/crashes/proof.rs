@@ -228,3 +228,76 @@ fn wall_clock_at_boot() -> i64 {
     let up = Duration::from_secs_f64(seconds);
     i64::try_from((now - up).as_millis()).unwrap()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(command: &str, process: u32, began: i64, ended: Option<i64>) -> Change {
+        Change {
+            command: command.to_owned(),
+            process,
+            began,
+            ended,
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_order_is_found() {
+        let install = |process, began, ended| change("bun install", process, began, Some(ended));
+        for (changes, finished, wrong) in [
+            (
+                vec![install(1, 0, 500), install(2, 600, 900)],
+                vec![1000],
+                0,
+            ),
+            (
+                vec![install(1, 0, 500), install(2, 400, 900)],
+                vec![1000],
+                1,
+            ),
+            (
+                vec![install(1, 0, 500), install(2, 1100, 1200)],
+                vec![1000],
+                1,
+            ),
+            (vec![install(1, 0, 1200)], vec![1000], 1),
+            (vec![change("bun install", 1, 0, None)], vec![1000], 0),
+            (vec![], vec![], 1),
+            (vec![], vec![1000, 1001], 1),
+        ] {
+            let found = order(&changes, &finished);
+            assert_eq!(found.len(), wrong, "{changes:?} {finished:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_on_record_before_is_found() {
+        let step = |name: &str, from: i64, to: Option<i64>| StepOutput {
+            step: name.parse().unwrap(),
+            started_at: fleet_types::Timestamp(from),
+            finished_at: to.map(fleet_types::Timestamp),
+            duration_seconds: None,
+            reason: None,
+            message: None,
+            exit: None,
+            stdout: String::new(),
+            stderr: String::new(),
+            total_bytes: 0,
+        };
+        let install = change("bun install", 1, 1000, Some(1300));
+        for (on_record, wrong) in [
+            (step("install", 900, Some(1400)), 0),
+            (step("rollback_install", 900, None), 0),
+            (step("install", 1100, Some(1400)), 1),
+            (step("install", 900, Some(1200)), 1),
+            (step("restart", 900, Some(1400)), 1),
+        ] {
+            let found = unannounced(
+                std::slice::from_ref(&install),
+                std::slice::from_ref(&on_record),
+            );
+            assert_eq!(found.len(), wrong, "{on_record:?}");
+        }
+    }
+}
