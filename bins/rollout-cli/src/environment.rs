@@ -65,6 +65,12 @@ pub(crate) fn settings(global: &Global, rollout: RolloutLayer) -> Result<Setting
     Ok(load(&places(global), said)?)
 }
 
+/// Whether a server is to do the work, be it right or wrong what is said of it.
+pub(crate) fn names_server(global: &Global) -> bool {
+    let said = global.server.is_some() || variable("ROLLOUT_SERVER").is_some();
+    said && global.database_url.is_none()
+}
+
 /// The server to ask, if one was said; without one the database is worked on here.
 pub(crate) fn server(global: &Global) -> Result<Option<Login>, Failure> {
     let from_environment = || match (variable("ROLLOUT_SERVER"), variable("ROLLOUT_DATABASE_URL")) {

@@ -1,6 +1,6 @@
 //! What went wrong, in three lines at most: what, why, what to do.
 
-use fleet_store::{AccessError, HostError, StoreError, TriggerError, VerbError};
+use fleet_store::{AccessError, HostError, MoveError, StoreError, TriggerError, VerbError};
 use fleet_types::{Invalid, RolloutId, Timestamp};
 use rollout_orchestrator::{
     AgainError, EndpointError, FindError, PlanError, SettleError, TriggerRefusal, WorkError,
@@ -262,6 +262,30 @@ impl From<HostError> for Failure {
                 }
             }
         }
+    }
+}
+
+impl From<MoveError> for Failure {
+    fn from(error: MoveError) -> Self {
+        let help = match error {
+            MoveError::Store(error) => return error.into(),
+            MoveError::Active { .. } => {
+                return Self::new(Exit::Active, error)
+                    .help("wait for its end, or end it with rollout-cli abort, and export then");
+            }
+            MoveError::NotEmpty { .. } => {
+                "name a new database with --database-url; this one was left as it is"
+            }
+            MoveError::NotAFile => "pg_dump --format=custom --file FILE URL",
+            MoveError::File { .. } => "name another file",
+            MoveError::Damaged { .. } => {
+                "nothing was imported; write the file anew with rollout-cli db export"
+            }
+            MoveError::Version { .. } => {
+                "nothing was imported; use the version of rollout-cli that wrote it"
+            }
+        };
+        Self::refused(error).help(help)
     }
 }
 

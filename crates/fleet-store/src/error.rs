@@ -1,5 +1,8 @@
 //! What can go wrong, one enum per kind of operation.
 
+#[cfg(feature = "diesel")]
+use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use fleet_types::{Invalid, RolloutId, Timestamp};
@@ -264,4 +267,67 @@ pub enum AccessError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A fleet could not be moved or copied.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum MoveError {
+    /// What is under way cannot be moved.
+    #[error("rollout {rollout} is active")]
+    Active {
+        /// Which.
+        rollout: String,
+    },
+    /// Only an empty database takes a fleet in.
+    #[error("the database is not empty: it has {what}")]
+    NotEmpty {
+        /// Something that is in it.
+        what: &'static str,
+    },
+    /// A copy can be made of a file only.
+    #[error("only an SQLite database can be copied; a PostgreSQL database is backed up by pg_dump")]
+    NotAFile,
+    /// The file cannot be read or written.
+    #[error("{} cannot be used: {cause}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        cause: String,
+    },
+    /// The file is not what was written once.
+    #[error("{} cannot be imported: line {line}: {cause}", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// Where it was found out.
+        line: u64,
+        /// Why.
+        cause: String,
+    },
+    /// Another program wrote the file.
+    #[error("{} is of version {found}, which this program does not know", path.display())]
+    Version {
+        /// Which.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl MoveError {
+    #[cfg(feature = "diesel")]
+    pub(crate) fn file(path: &Path, error: std::io::Error) -> Self {
+        let cause = match error.kind() {
+            std::io::ErrorKind::AlreadyExists => "it exists already".to_owned(),
+            _ => error.to_string(),
+        };
+        Self::File {
+            path: path.to_owned(),
+            cause,
+        }
+    }
 }

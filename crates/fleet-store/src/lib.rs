@@ -59,7 +59,9 @@ pub use clock::ManualClock;
 pub use clock::{Clock, LeaseMoment, SystemClock};
 #[cfg(feature = "diesel")]
 pub use diesel_store::{DieselStore, Mode, Password, StoreOptions};
-pub use error::{AccessError, HostError, LeaseError, StoreError, TriggerError, VerbError};
+pub use error::{
+    AccessError, HostError, LeaseError, MoveError, StoreError, TriggerError, VerbError,
+};
 #[cfg(feature = "testing")]
 pub use process::ManualProcesses;
 #[cfg(feature = "diesel")]

@@ -352,3 +352,20 @@ impl Default for LeaseTimes {
         }
     }
 }
+
+/// How much of a fleet was moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Moved {
+    /// Hosts, those that were removed too.
+    pub hosts: usize,
+    /// Rollouts.
+    pub rollouts: usize,
+    /// Events.
+    pub events: usize,
+    /// People.
+    pub users: usize,
+    /// Tokens of programs.
+    pub tokens: usize,
+    /// Entries of the audit trail.
+    pub audit: usize,
+}

@@ -1,6 +1,7 @@
 //! What can be typed. These structures hold what was typed and nothing else; `commands` acts on them.
 
 mod access;
+mod db;
 mod hosts;
 mod rollout;
 
@@ -11,6 +12,7 @@ use clap_complete::Shell;
 use fleet_types::{Percent, RepoPath, ServiceName, StepId, UserName};
 
 pub(crate) use access::{Audit, PasswordSource, TokensCommand, UsersCommand};
+pub(crate) use db::DbCommand;
 pub(crate) use hosts::{
     AddHost, EditHost, ExportHosts, HostSelection, HostsCommand, ImportHosts, ListFormat,
     ListHosts, RemoveHosts, TrustHosts,
@@ -135,6 +137,9 @@ pub(crate) enum Command {
     Tokens(TokensCommand),
     /// Who did what, when, from where, and what came of it
     Audit(Audit),
+    /// The database: bring it up to date, copy it, move the fleet to another one
+    #[command(subcommand)]
+    Db(DbCommand),
     /// The settings in force
     #[command(subcommand)]
     Config(ConfigCommand),

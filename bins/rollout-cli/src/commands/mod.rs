@@ -4,6 +4,7 @@ mod again;
 mod audit;
 mod completions;
 mod config;
+mod db;
 mod demo;
 mod doctor;
 mod health;
@@ -52,6 +53,7 @@ pub(crate) async fn run(cli: Cli, out: Output) -> Result<Exit, Failure> {
         Command::Users(command) => users::run(command, global, out).await,
         Command::Tokens(command) => tokens::run(command, global, out).await,
         Command::Audit(arguments) => audit::run(&arguments, global, out).await,
+        Command::Db(command) => db::run(command, global, out).await,
         Command::Config(command) => config::run(command, global, out),
         Command::Completions { shell } => completions::completions(shell, out),
         Command::Man { dir } => completions::man(dir.as_deref(), out),

@@ -207,8 +207,8 @@ fn postgres_that_does_not_let_us_in_as_asked() {
     assert_eq!(
         lines[1..],
         [
-            "why: the server does not speak TLS, which sslmode=require asks for",
-            "help: set ssl = on in its postgresql.conf, or say sslmode=disable in the URL if the network is trusted",
+            "the server does not speak TLS, which sslmode=require asks for",
+            "set ssl = on in its postgresql.conf, or say sslmode=disable in the URL if the network is trusted",
         ]
     );
     let nowhere = format!("{url}_x");

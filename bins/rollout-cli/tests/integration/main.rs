@@ -5,6 +5,7 @@ mod access;
 mod bad_databases;
 mod bad_input;
 mod crashes;
+mod db;
 mod demo;
 mod health;
 mod inventory;

@@ -3,6 +3,7 @@
 mod access;
 mod health;
 mod lists;
+mod moving;
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -6,6 +6,8 @@ mod calls;
 mod desk;
 mod engine;
 mod history_rows;
+mod moved_file;
+mod moved_rows;
 mod on_postgres;
 mod on_sqlite;
 mod options;

@@ -1,6 +1,6 @@
 //! SQLite: one file, one writer at a time, durable at every commit.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
@@ -16,7 +16,7 @@ use super::schema::events;
 use super::sqlite_file;
 use super::work::Work;
 use crate::clock::LeaseMoment;
-use crate::error::StoreError;
+use crate::error::{MoveError, StoreError};
 
 /// What the query bodies in `queries/` are compiled against here; `on_postgres` compiles the same files once more.
 pub(crate) type Conn = SqliteConnection;
@@ -66,6 +66,16 @@ pub(crate) fn insert_events(conn: &mut Conn, rows: &[EventRow]) -> QueryResult<(
             .values(row)
             .execute(conn)?;
     }
+    Ok(())
+}
+
+/// Rows of the audit trail may have any number that is free.
+pub(crate) fn allow_audit_ids(_: &mut Conn) -> QueryResult<()> {
+    Ok(())
+}
+
+/// New rows get numbers after the last one by themselves.
+pub(crate) fn renumber_audit(_: &mut Conn) -> QueryResult<()> {
     Ok(())
 }
 
@@ -129,6 +139,26 @@ impl Sqlite {
         let id = self.migrate(&mut conn, work)?;
         let last = self.explained(queries::open::last_seq(&mut conn))?;
         Ok((conn, id, last))
+    }
+
+    /// Copies the database to a new file, whatever its schema, while others may write it.
+    pub(crate) fn copy(&self, to: &Path) -> Result<(), MoveError> {
+        if let Some(path) = &self.path {
+            sqlite_file::prepare(path, false)?;
+        }
+        let mut conn = self.establish()?;
+        self.check_owner(&mut conn)?;
+        let Some(name) = to.to_str() else {
+            let error = std::io::Error::other("its name is not UTF-8");
+            return Err(MoveError::file(to, error));
+        };
+        // SQLite writes into an empty file, and this one others cannot read.
+        sqlite_file::make_private(to).map_err(|error| MoveError::file(to, error))?;
+        let copied = diesel::sql_query("VACUUM INTO $1")
+            .bind::<Text, _>(name)
+            .execute(&mut conn);
+        self.explained(copied)?;
+        Ok(())
     }
 
     fn establish(&self) -> Result<Conn, StoreError> {
@@ -195,7 +225,7 @@ impl Sqlite {
     fn migrate(&self, conn: &mut Conn, work: &mut Work) -> Result<String, StoreError> {
         let name = self.name();
         let database = name.as_str();
-        if let Some(id) = queries::open::settled(conn, &MIGRATIONS, database)
+        if let Some(id) = queries::open::settled(conn, work, &MIGRATIONS, database)
             .map_err(|trouble| self.explain_trouble(&trouble))?
         {
             return Ok(id);

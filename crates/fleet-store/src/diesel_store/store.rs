@@ -25,6 +25,7 @@ pub struct DieselStore {
     pub(super) inputs: Arc<Inputs>,
     pub(super) id: StoreId,
     name: String,
+    schema: (Option<String>, String),
     pub(super) seq: watch::Sender<i64>,
 }
 
@@ -99,8 +100,9 @@ impl DieselStore {
             options.mode
         };
         let inputs = inputs(&options);
-        let opened = sqlite.open(options.create, &mut Work::new(&inputs))?;
-        let (engine, parts) = assemble(sqlite, opened, inputs, mode)?;
+        let mut work = Work::new(&inputs);
+        let opened = sqlite.open(options.create, &mut work)?;
+        let (engine, parts) = assemble(sqlite, opened, work, mode)?;
         Ok(Self::of(Engines::Sqlite(engine), parts))
     }
 
@@ -119,9 +121,10 @@ impl DieselStore {
         // Its connection blocks, which no thread of an async runtime may.
         let opening = std::thread::Builder::new().name("store-open".to_owned());
         let started = opening.spawn(move || {
-            let opened = postgres.open(&mut Work::new(&inputs));
+            let mut work = Work::new(&inputs);
+            let opened = postgres.open(&mut work);
             let _ = tell
-                .send(opened.and_then(|opened| assemble(postgres, opened, inputs, Mode::Threads)));
+                .send(opened.and_then(|opened| assemble(postgres, opened, work, Mode::Threads)));
         });
         started.map_err(|error| failed(error.to_string()))?;
         let (engine, parts) = told
@@ -136,8 +139,15 @@ impl DieselStore {
             inputs: parts.inputs,
             id: parts.id,
             name: parts.name,
+            schema: parts.schema,
             seq: parts.seq,
         }
+    }
+
+    /// The schema that was found when the store was opened, none in a new database, and the one that it has now.
+    #[must_use]
+    pub fn schema(&self) -> (Option<&str>, &str) {
+        (self.schema.0.as_deref(), &self.schema.1)
     }
 }
 
@@ -146,6 +156,7 @@ struct Parts {
     inputs: Arc<Inputs>,
     id: StoreId,
     name: String,
+    schema: (Option<String>, String),
     seq: watch::Sender<i64>,
 }
 
@@ -160,9 +171,11 @@ fn inputs(options: &StoreOptions) -> Arc<Inputs> {
 fn assemble<B: Backend + fmt::Display>(
     backend: B,
     (conn, id, last): (B::Conn, String, i64),
-    inputs: Arc<Inputs>,
+    work: Work,
     mode: Mode,
 ) -> Result<(Engine<B>, Parts), StoreError> {
+    let inputs = work.inputs;
+    let schema = work.schema.unwrap_or_default();
     let name = backend.to_string();
     let id = store_id(&id).map_err(|trouble| backend.explain_trouble(&trouble))?;
     let seq = watch::Sender::new(last);
@@ -186,6 +199,7 @@ fn assemble<B: Backend + fmt::Display>(
         inputs,
         id,
         name,
+        schema,
         seq,
     };
     Ok((engine, parts))

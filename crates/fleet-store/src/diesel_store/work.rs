@@ -7,7 +7,7 @@ use fleet_types::{Event, StoreId, Timestamp};
 
 use super::rows::{EventRow, WorkerRow};
 use crate::clock::{Clock, LeaseMoment};
-use crate::error::StoreError;
+use crate::error::{MoveError, StoreError};
 use crate::process::Processes;
 use crate::records::LeaseTimes;
 
@@ -27,6 +27,8 @@ pub(crate) struct Work {
     pub(crate) events: Vec<EventRow>,
     /// The database's lease time as last asked for, and when that was.
     pub(crate) database_time: Option<(LeaseMoment, Instant)>,
+    /// The schema that was found when the store was opened, and today's.
+    pub(crate) schema: Option<(Option<String>, String)>,
 }
 
 /// The database's clock is asked anew after this long: groups are short, waits for locks need not be.
@@ -38,6 +40,7 @@ impl Work {
             inputs: Arc::clone(inputs),
             events: Vec::new(),
             database_time: None,
+            schema: None,
         }
     }
 
@@ -110,6 +113,12 @@ impl From<diesel::result::Error> for Trouble {
 impl<E> From<Trouble> for Failure<E> {
     fn from(trouble: Trouble) -> Self {
         Self::Trouble(trouble)
+    }
+}
+
+impl From<MoveError> for Failure<MoveError> {
+    fn from(error: MoveError) -> Self {
+        Self::Refused(error)
     }
 }
 

@@ -6,6 +6,7 @@ mod crash;
 mod cut;
 mod files;
 mod fleet;
+mod moving;
 mod place;
 mod postgres;
 mod schema;

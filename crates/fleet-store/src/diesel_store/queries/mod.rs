@@ -25,6 +25,7 @@ pub(crate) mod feed;
 pub(crate) mod health;
 pub(crate) mod inventory;
 pub(crate) mod lists;
+pub(crate) mod moving;
 pub(crate) mod open;
 pub(crate) mod record;
 pub(crate) mod sessions;
@@ -38,7 +39,9 @@ pub(crate) mod workers;
 
 #[cfg(feature = "testing")]
 pub(crate) use super::integrity;
-pub(crate) use super::{Conn, has_table, insert_events, lease_moment};
+pub(crate) use super::{
+    Conn, allow_audit_ids, has_table, insert_events, lease_moment, renumber_audit,
+};
 
 type Db = <Conn as diesel::Connection>::Backend;
 

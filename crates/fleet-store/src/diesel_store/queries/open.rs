@@ -12,13 +12,14 @@ use crate::error::StoreError;
 /// Which store this is, when its schema is today's already: then nothing needs to be locked.
 pub(crate) fn settled(
     conn: &mut Conn,
+    work: &mut Work,
     migrations: &EmbeddedMigrations,
     database: &str,
 ) -> Result<Option<String>, Trouble> {
     if !has_table(conn, "__diesel_schema_migrations")? {
         return Ok(None);
     }
-    if !pending(conn, migrations, database)?.is_empty() {
+    if !pending(conn, work, migrations, database)?.is_empty() {
         return Ok(None);
     }
     Ok(meta::table
@@ -36,7 +37,7 @@ pub(crate) fn migrate(
 ) -> Result<String, Trouble> {
     use diesel::migration::MigrationConnection;
     conn.setup()?;
-    for migration in pending(conn, migrations, database)? {
+    for migration in pending(conn, work, migrations, database)? {
         conn.run_migration(&*migration).map_err(refused)?;
     }
     let id = work.inputs.clock.fresh_id().to_string();
@@ -61,6 +62,7 @@ type Pending = Vec<Box<dyn diesel::migration::Migration<Db>>>;
 /// What is still to be run, oldest first. Refuses a schema that knows more than this program.
 fn pending(
     conn: &mut Conn,
+    work: &mut Work,
     migrations: &EmbeddedMigrations,
     database: &str,
 ) -> Result<Pending, Trouble> {
@@ -76,6 +78,8 @@ fn pending(
         .iter()
         .map(ToString::to_string)
         .collect();
+    work.schema
+        .get_or_insert_with(|| (applied.iter().max().cloned(), known.clone()));
     if let Some(found) = applied.iter().filter(|version| **version > known).max() {
         return Err(Trouble::Known(StoreError::TooNew {
             database: database.to_owned(),

@@ -1,0 +1,79 @@
+//! A fleet that moves, and copies of it.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::run;
+use crate::diesel_store::desk::Rank;
+use crate::diesel_store::on_sqlite::Sqlite;
+use crate::diesel_store::options::StoreOptions;
+use crate::diesel_store::store::{DieselStore, Engines};
+use crate::diesel_store::work::Work;
+use crate::diesel_store::{on_postgres, on_sqlite};
+use crate::error::MoveError;
+use crate::records::Moved;
+
+impl DieselStore {
+    /// Writes the whole fleet to a new file, from one snapshot: hosts, keys, rollouts with all that was printed, events,
+    /// people, tokens and the audit trail. Not who is signed in, nor what works on it now.
+    ///
+    /// Refused while a rollout is active. The file holds hashes of secrets; others cannot read it.
+    pub async fn export(&self, path: &Path) -> Result<Moved, MoveError> {
+        check_new(path)?;
+        let beside = partial(path);
+        let to = beside.clone();
+        let exported = run!(self, read, |conn, work, q| q::moving::export(
+            conn, work, &to
+        ));
+        // A link, unlike a new name, never takes the place of a file that came meanwhile.
+        let placed = exported.and_then(|moved| {
+            std::fs::hard_link(&beside, path).map_err(|error| MoveError::file(path, error))?;
+            Ok(moved)
+        });
+        let _ = std::fs::remove_file(&beside);
+        placed
+    }
+
+    /// Reads a file of [`DieselStore::export`] into this database, which must be empty: all of it, or nothing.
+    pub async fn import(&self, path: &Path) -> Result<Moved, MoveError> {
+        let path = path.to_owned();
+        run!(self, write Rollout, |conn, work, q| q::moving::import(
+            conn, work, &path
+        ))
+    }
+
+    /// Copies the SQLite database at `sqlite://PATH` to a new file while it may be in use. Its schema stays as it is.
+    /// Blocks until it is done.
+    pub fn backup(url: &str, to: &Path) -> Result<(), MoveError> {
+        let Some(path) = url.strip_prefix("sqlite://") else {
+            return Err(MoveError::NotAFile);
+        };
+        check_new(to)?;
+        let beside = partial(to);
+        let copied = Sqlite::file(path, &StoreOptions::default())
+            .copy(&beside)
+            .and_then(|()| {
+                std::fs::File::open(&beside)
+                    .and_then(|file| file.sync_all())
+                    .and_then(|()| std::fs::hard_link(&beside, to))
+                    .map_err(|error| MoveError::file(to, error))
+            });
+        let _ = std::fs::remove_file(&beside);
+        copied
+    }
+}
+
+/// The file's name until it is whole.
+fn partial(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.partial", std::process::id()));
+    PathBuf::from(name)
+}
+
+fn check_new(path: &Path) -> Result<(), MoveError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Err(MoveError::file(path, ErrorKind::AlreadyExists.into())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(MoveError::file(path, error)),
+    }
+}
