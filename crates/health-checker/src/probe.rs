@@ -127,7 +127,12 @@ pub(crate) fn probing(service: &ServiceName, guard: Option<HostGuard>) -> Remote
 pub(crate) fn unconnected(error: &ConnectError) -> Result<Seen, Withheld> {
     match error {
         ConnectError::Withheld { .. } => Err(Withheld(error.to_string())),
-        _ => Ok(Seen::new(HealthState::Unreachable, error.to_string())),
+        // What was seen is kept, and shown to everybody: it names no file of this machine.
+        _ => {
+            let hidden = error.without_files();
+            let shown = hidden.as_ref().unwrap_or(error).to_string();
+            Ok(Seen::new(HealthState::Unreachable, shown))
+        }
     }
 }
 

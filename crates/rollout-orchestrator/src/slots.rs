@@ -75,6 +75,8 @@ pub struct SlotTransport {
     places: Places,
     limit: Limit,
     seat: Arc<Seat>,
+    /// Whether its errors name no files of this machine.
+    discreet: bool,
 }
 
 /// How many connections may be open on the whole store.
@@ -100,7 +102,24 @@ impl SlotTransport {
             places,
             limit,
             seat,
+            discreet: false,
         }
+    }
+
+    /// The same, with errors that may be shown to people who may not see which files this machine has.
+    #[must_use]
+    pub fn discreet(self) -> Self {
+        Self {
+            discreet: true,
+            ..self
+        }
+    }
+
+    fn shown(&self, error: ConnectError) -> ConnectError {
+        if !self.discreet {
+            return error;
+        }
+        error.without_files().unwrap_or(error)
     }
 
     /// Runs `work` with a slot in a task of its own: neither a caller that gives up nor one that panics can leave a slot
@@ -168,7 +187,8 @@ impl Transport for SlotTransport {
                     open: Some((inner, slot)),
                 })
             })
-            .await?;
+            .await
+            .map_err(|error| self.shown(error))?;
         Ok(Box::new(session))
     }
 
@@ -185,6 +205,7 @@ impl Transport for SlotTransport {
             keys
         })
         .await
+        .map_err(|error| self.shown(error))
     }
 }
 

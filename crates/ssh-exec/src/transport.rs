@@ -225,6 +225,31 @@ pub enum IdentityError {
         /// What failed.
         cause: String,
     },
+    /// One of the above, told to people who may not see which files this machine has.
+    #[error(
+        "the key for this host cannot be used here; the log of the program that looked says why"
+    )]
+    Hidden,
+}
+
+impl ConnectError {
+    /// The same for people who may not see which files this machine has; what is hidden goes into the log. None when
+    /// there is nothing to hide.
+    #[must_use]
+    pub fn without_files(&self) -> Option<Self> {
+        let hidden = match self {
+            Self::Identity(IdentityError::Hidden) => return None,
+            Self::Identity(_) => Self::Identity(IdentityError::Hidden),
+            Self::KnownHostsUnreadable { host, .. } => Self::KnownHostsUnreadable {
+                host: host.clone(),
+                path: "of the program that looked".to_owned(),
+                cause: "its log says why".to_owned(),
+            },
+            _ => return None,
+        };
+        tracing::error!(error = %self, "a host cannot be asked for a reason of this machine");
+        Some(hidden)
+    }
 }
 
 /// Why a command's outcome is unknown.

@@ -16,7 +16,8 @@ use crate::records::{
 #[async_trait]
 pub trait Health: fmt::Debug + Send + Sync {
     /// Takes the hosts that were not looked at for `every`, those that waited longest first, and puts their next look
-    /// off by `every` and up to a tenth of it. So several processes share one sweep. Hosts in `updating` are left out.
+    /// off by `every` and up to a tenth of it. So several processes share one sweep. Who asks for hosts whether their
+    /// time has come or not puts nothing off. Hosts in `updating` are left out.
     async fn health_due(
         &self,
         worker: WorkerId,

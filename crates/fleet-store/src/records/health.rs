@@ -11,9 +11,9 @@ use super::HostRecord;
 pub enum Turns {
     /// Those whose time has come.
     Due,
-    /// All, whether their time has come or not.
+    /// All, whether their time has come or not. Their turns stay as they are.
     All,
-    /// Only these, whether their time has come or not. The turns of others stay as they are.
+    /// Only these, whether their time has come or not. All turns stay as they are.
     Of(Vec<HostId>),
 }
 

@@ -133,6 +133,26 @@ pub struct HealthCheck {
     pub done: CheckDone,
 }
 
+impl HealthCheck {
+    /// Whether something was seen of it.
+    #[must_use]
+    pub fn was_looked_at(&self) -> bool {
+        self.done != CheckDone::LeftAlone
+    }
+
+    /// What was done and seen, on one line for the audit trail.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let done = match self.done {
+            CheckDone::Looked => "looked at",
+            CheckDone::Restarted => "restarted",
+            CheckDone::UsedUp => "restarted too often already",
+            CheckDone::LeftAlone => "left alone",
+        };
+        format!("{done}; {}: {}", self.health, self.message)
+    }
+}
+
 /// What a check did beside looking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -145,5 +165,6 @@ pub enum CheckDone {
     /// Nothing: it was restarted as often as allowed already.
     UsedUp,
     /// Nothing, and nothing was written down: a rollout took the host on meanwhile, or it could not be asked now.
+    /// Its health is told as `unknown`.
     LeftAlone,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleet_store::{Due, Health, HealthSeen, LeaseError, StoreError};
-use fleet_types::HealthState;
+use fleet_types::{HealthState, HostName};
 use health_checker::{Seen, probe};
 use ssh_exec::Endpoint;
 use tokio::time::timeout;
@@ -34,12 +34,7 @@ impl Check {
         let name = due.host.name.clone();
         self.look(&due, fix).await.unwrap_or_else(|Nothing(why)| {
             tracing::debug!(host = %name, %why, "nothing can be said of a host now");
-            Checked {
-                host: name,
-                health: due.host.health,
-                message: why,
-                done: CheckDone::LeftAlone,
-            }
+            left_alone(name, why)
         })
     }
 
@@ -101,6 +96,16 @@ impl Check {
             self.slots.note_doubt(error);
         }
         Nothing(error.to_string())
+    }
+}
+
+/// Nothing is known of the host now; what was known before stays written down.
+pub(super) fn left_alone(host: HostName, why: String) -> Checked {
+    Checked {
+        host,
+        health: HealthState::Unknown,
+        message: why,
+        done: CheckDone::LeftAlone,
     }
 }
 

@@ -29,6 +29,16 @@ struct Hold {
     restart: RestartSent,
 }
 
+impl Hold {
+    /// What was done, as far as it is known.
+    fn done(&self) -> CheckDone {
+        match self.restart {
+            RestartSent::No => CheckDone::Looked,
+            RestartSent::Perhaps => CheckDone::Restarted,
+        }
+    }
+}
+
 impl Check {
     /// Holds the host from here on, and gives it back whatever comes.
     pub(super) async fn mend(
@@ -42,16 +52,18 @@ impl Check {
             lease,
             restart: RestartSent::No,
         };
-        let (seen, done) =
-            self.mended(due, endpoint, &mut hold)
-                .await
-                .unwrap_or_else(|Nothing(why)| {
-                    tracing::warn!(host = %due.host.name, %why, "a restart was broken off");
-                    let health = shown(due.host.health, first.health);
-                    (Seen { health, ..first }, CheckDone::Looked)
-                });
-        self.settle(due, &hold, &seen).await?;
-        Ok(checked(due, seen.health, seen.message, done))
+        let mended = self.mended(due, endpoint, &mut hold).await;
+        let (seen, done) = mended.unwrap_or_else(|Nothing(why)| {
+            tracing::warn!(host = %due.host.name, %why, "a restart was broken off");
+            let health = shown(due.host.health, first.health);
+            (Seen { health, ..first }, hold.done())
+        });
+        match (self.settle(due, &hold, &seen).await, hold.restart) {
+            (Ok(()), _) => Ok(checked(due, seen.health, seen.message, done)),
+            (Err(nothing), RestartSent::No) => Err(nothing),
+            // A restart is told of, although nothing could be written down about it.
+            (Err(Nothing(why)), _) => Ok(checked(due, HealthState::Unknown, why, hold.done())),
+        }
     }
 
     async fn mended(

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use self::check::Check;
+use self::check::{Check, left_alone};
 use crate::orchestrator::Orchestrator;
 use crate::places::Places;
 use crate::slots::{Limit, SlotTransport, Slots};
@@ -77,7 +77,8 @@ pub enum CheckDone {
     Restarted,
     /// Nothing: it was restarted as often as allowed already.
     UsedUp,
-    /// Nothing, and nothing was written down: a rollout took the host on meanwhile, or it could not be asked now.
+    /// Nothing, and nothing was written down: a rollout took the host on meanwhile, or it could not be asked now. Its
+    /// health is told as `unknown`.
     LeftAlone,
 }
 
@@ -128,7 +129,7 @@ pub struct HealthSweeper {
     health: Arc<dyn Health>,
     registration: watch::Receiver<Slots>,
     places: Places,
-    /// How many checks may be made at once, over all processes on the store.
+    /// How many checks [`HealthSweeper::run`] may make at once, over all processes on the store.
     width: Arc<AtomicU32>,
     settings: SweepSettings,
 }
@@ -159,7 +160,7 @@ impl HealthSweeper {
         let mut busy = JoinSet::new();
         loop {
             for due in self.next(busy.len()).await {
-                busy.spawn(self.begin(due, self.settings.fix));
+                busy.spawn(self.begin(due, self.settings.fix, &self.width));
             }
             tokio::select! {
                 changed = registration.changed() => if changed.is_err() { return },
@@ -171,6 +172,7 @@ impl HealthSweeper {
 
     /// Looks at these hosts now, or at all, and says what was found, by name. With `fix`, services that are down are
     /// started again. Each host is taken when its turn comes; one that a rollout has in `updating` by then is left out.
+    /// One of which nothing can be said is in the answer, as `unknown` and left alone.
     ///
     /// # Errors
     ///
@@ -185,20 +187,25 @@ impl HealthSweeper {
             None => self.all_hosts().await?.into_iter(),
         };
         let (mut busy, mut all) = (JoinSet::new(), Vec::new());
+        // Who asks for it by name gets one check at least, also while the sweep of this process may make none.
+        let own = Arc::default();
         loop {
-            // Who asks for it by name gets one check at least.
-            while busy.len() < self.width(1).await.places() {
+            while busy.len() < self.width(1, &own).await.places() {
                 let Some(next) = waiting.next() else { break };
                 if let Some(due) = self.turn_of(next).await? {
-                    busy.spawn(self.begin(due, fix));
+                    busy.spawn(self.begin(due, fix, &own));
                 }
             }
-            match busy.join_next().await {
-                Some(Ok(checked)) => all.extend(checked),
-                Some(Err(error)) => {
-                    tracing::error!(%error, "a check failed by a fault of this program")
-                }
-                None => break,
+            tokio::select! {
+                checked = busy.join_next() => match checked {
+                    Some(Ok(checked)) => all.push(checked),
+                    Some(Err(error)) => {
+                        tracing::error!(%error, "a check failed by a fault of this program")
+                    }
+                    None => break,
+                },
+                // A rollout may have begun or ended, while checks wait for a connection.
+                () = sleep(TICK) => {}
             }
         }
         all.sort_by(|one, other| one.host.cmp(&other.host));
@@ -229,7 +236,7 @@ impl HealthSweeper {
 
     /// The hosts to look at now. A store that does not answer is asked again at the next tick.
     async fn next(&self, busy: usize) -> Vec<Due> {
-        let width = self.width(0).await;
+        let width = self.width(0, &self.width).await;
         let slots = self.registration.borrow().clone();
         if !width.beside_rollout && slots.in_doubt.load(Ordering::Relaxed) {
             // A claim whose answer was lost may hold a host that nobody here knows of. Once nothing is in flight, all is
@@ -261,8 +268,9 @@ impl HealthSweeper {
     }
 
     /// How many checks at once, at least so many. Rollouts come first: beside one at work there is one on the whole store,
-    /// or none when only one connection may be open. Checks that wait for a connection keep to it too.
-    async fn width(&self, least: u32) -> Width {
+    /// or none when only one connection may be open. Checks that were begun with `kept` and wait for a connection keep to
+    /// it too.
+    async fn width(&self, least: u32, kept: &AtomicU32) -> Width {
         let concurrency = self.orchestrator.settings().concurrency;
         let (checks, beside_rollout) = match self.orchestrator.store().rollout_active().await {
             Ok(Some(rollout)) if rollout.state != RolloutState::Paused => {
@@ -274,7 +282,7 @@ impl HealthSweeper {
             Err(_) => (1, true),
         };
         let checks = checks.max(least);
-        self.width.store(checks, Ordering::Relaxed);
+        kept.store(checks, Ordering::Relaxed);
         Width {
             checks,
             beside_rollout,
@@ -286,11 +294,12 @@ impl HealthSweeper {
         &self,
         due: Due,
         fix: bool,
-    ) -> impl Future<Output = Option<Checked>> + Send + 'static + use<> {
+        width: &Arc<AtomicU32>,
+    ) -> impl Future<Output = Checked> + Send + 'static + use<> {
         let slots = self.registration.borrow().clone();
         let limit = Limit {
             all: self.orchestrator.settings().concurrency,
-            checks: Some(Arc::clone(&self.width)),
+            checks: Some(Arc::clone(width)),
         };
         // In a queue of its own: a check that waits for a slot must not stand before the connections of a rollout.
         let of_checks = Slots {
@@ -305,7 +314,7 @@ impl HealthSweeper {
             slots: slots.clone(),
         };
         async move {
-            let lease = Arc::clone(&slots.lease);
+            let (lease, host) = (Arc::clone(&slots.lease), due.host.name.clone());
             let ended = slots.open.spawn(async move {
                 tokio::select! {
                     biased;
@@ -314,12 +323,22 @@ impl HealthSweeper {
                     checked = check.host(due, fix) => Some(checked),
                 }
             });
-            ended.await.unwrap_or_else(|error| {
-                tracing::error!(%error, "a check failed by a fault of this program");
-                // It may have left its host held: under a new name that can be taken over.
-                slots.in_doubt.store(true, Ordering::Relaxed);
-                None
-            })
+            let why = match ended.await {
+                Ok(Some(checked)) => return checked,
+                Ok(None) => "the lease of this process was lost while it was looked at",
+                Err(error) => {
+                    tracing::error!(%error, "a check failed by a fault of this program");
+                    // It may have left its host held: under a new name that can be taken over.
+                    slots.in_doubt.store(true, Ordering::Relaxed);
+                    "the look failed by a fault of this program; its log says why"
+                }
+            };
+            let restarted = if fix {
+                "; its service may have been restarted"
+            } else {
+                ""
+            };
+            left_alone(host, format!("{why}{restarted}"))
         }
     }
 }

@@ -9,6 +9,7 @@ mod crash;
 mod faults;
 mod gate;
 mod health;
+mod health_asked;
 mod health_outages;
 mod health_races;
 mod health_width;

@@ -73,18 +73,8 @@ pub(crate) fn health_due(
     let rows: Vec<(i64, HostRow, Option<LastAttempt>)> = rows.load(conn)?;
     let mut taken = Vec::with_capacity(rows.len());
     for (was, row, last) in rows {
-        let next = now
-            .saturating_add(every)
-            .saturating_add(jitter(work, every));
-        // Of several who look at once, one moves it on.
-        let ours = diesel::update(
-            health_checks::table
-                .find(&row.id)
-                .filter(health_checks::next_at.eq(was)),
-        )
-        .set(health_checks::next_at.eq(next))
-        .execute(conn)?;
-        if ours == 1 {
+        // A look that somebody asked for takes no turn: who asks often must not keep the sweep, and its restarts, away.
+        if *turns != Turns::Due || take_turn(conn, work, &row.id, was, every)? {
             taken.push(Due {
                 host: row.record(last.as_ref())?,
                 since: Timestamp(now),
@@ -93,6 +83,22 @@ pub(crate) fn health_due(
         }
     }
     Ok(taken)
+}
+
+/// Puts the host's next look off. Of several who take the same turn, one does.
+fn take_turn(conn: &mut Conn, work: &Work, host: &str, was: i64, every: i64) -> QueryResult<bool> {
+    let next = work
+        .now()
+        .0
+        .saturating_add(every)
+        .saturating_add(jitter(work, every));
+    let turn = health_checks::table
+        .find(host)
+        .filter(health_checks::next_at.eq(was));
+    let taken = diesel::update(turn)
+        .set(health_checks::next_at.eq(next))
+        .execute(conn)?;
+    Ok(taken == 1)
 }
 
 /// Up to a tenth of the time between two looks, so that hosts added together do not stay together.

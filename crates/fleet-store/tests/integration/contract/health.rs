@@ -76,7 +76,7 @@ pub(crate) async fn turns_are_taken_once(place: &Place) {
             .len(),
         3
     );
-    // Who asks for one host takes no turn of another.
+    // Who asks for a host, however often, takes no turn: the sweep comes to it as it would have.
     for _ in 0..8 {
         place.clock.advance(Duration::from_secs(17));
         for worker in [one, two] {
@@ -85,9 +85,13 @@ pub(crate) async fn turns_are_taken_once(place: &Place) {
     }
     let only = store.host_get(&"h002".parse().unwrap()).await.unwrap();
     let only = Turns::Of(vec![only.unwrap().id]);
-    let asked = store.health_due(one, EVERY, 9, only).await.unwrap();
-    assert_eq!(names(&asked), ["h002"]);
-    assert_eq!(names(&due(&store, two, 9).await), ["h001", "h003"]);
+    for _ in 0..2 {
+        let asked = store.health_due(one, EVERY, 9, only.clone()).await.unwrap();
+        assert_eq!(names(&asked), ["h002"]);
+    }
+    let mut all = due(&store, two, 9).await;
+    all.sort_by(|a, b| a.host.name.cmp(&b.host.name));
+    assert_eq!(names(&all), ["h001", "h002", "h003"]);
     // Who lost its lease gets no turns.
     store.worker_leave(one).await.unwrap();
     assert!(store.health_due(one, EVERY, 9, Turns::All).await.is_err());
