@@ -117,6 +117,8 @@ pub struct ApiSettings {
     pub body_limit: usize,
     /// How long a handler may take. Requests that wait on purpose get what they wait on top.
     pub time_limit: Duration,
+    /// How long a look at a host is waited for: a connection has to come free first. Its request gets that on top.
+    pub look_limit: Duration,
     /// Event streams and waiting status requests open at once.
     pub max_streams: usize,
     /// Of these, so many of one person or token.
@@ -147,6 +149,7 @@ impl Default for ApiSettings {
             trusted_proxies: Vec::new(),
             body_limit: 64 * 1024,
             time_limit: Duration::from_secs(30),
+            look_limit: Duration::from_secs(90),
             max_streams: 256,
             max_streams_of_one: 64,
             recheck: Duration::from_secs(10),

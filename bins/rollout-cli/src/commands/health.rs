@@ -26,7 +26,7 @@ pub(crate) async fn run(arguments: &Health, global: &Global, out: Output) -> Res
     show(out, &checked)?;
     let busy = chosen.len().saturating_sub(checked.len());
     conclude(out, &checked, busy, arguments.fix);
-    Ok(exit(&checked))
+    Ok(exit(&checked, busy))
 }
 
 fn show(out: Output, checked: &[HealthCheck]) -> Result<(), Failure> {
@@ -74,14 +74,45 @@ fn conclude(out: Output, checked: &[HealthCheck], busy: usize, fix: bool) {
     }
 }
 
-/// A service that was given up waits for a person; what is not active or cannot be asked is some that failed.
-fn exit(checked: &[HealthCheck]) -> Exit {
+/// A service that was given up waits for a person; what is not active, cannot be asked or was left alone is some that
+/// failed: nobody knows that it is active.
+fn exit(checked: &[HealthCheck], busy: usize) -> Exit {
     let any = |state| checked.iter().any(|one| one.health == state);
+    let is_up = |one: &HealthCheck| one.health == HealthState::Active && one.was_looked_at();
     if any(HealthState::Unhealthy) {
         Exit::Attention
-    } else if checked.iter().any(|one| one.health != HealthState::Active) {
+    } else if busy > 0 || !checked.iter().all(is_up) {
         Exit::SomeFailed
     } else {
         Exit::Done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_seen_active_is_well() {
+        let one = |health, done| HealthCheck {
+            name: "web-1".to_owned(),
+            health,
+            message: String::new(),
+            done,
+        };
+        let up = one(HealthState::Active, CheckDone::Looked);
+        let check = |others: &[HealthCheck], busy, expected| {
+            let all: Vec<_> = others.iter().cloned().chain([up.clone()]).collect();
+            assert_eq!(exit(&all, busy), expected, "{all:?}, {busy}");
+        };
+        check(&[], 0, Exit::Done);
+        check(&[], 1, Exit::SomeFailed);
+        let restarted = one(HealthState::Active, CheckDone::Restarted);
+        check(&[restarted], 0, Exit::Done);
+        for health in [HealthState::Active, HealthState::Unknown] {
+            check(&[one(health, CheckDone::LeftAlone)], 0, Exit::SomeFailed);
+        }
+        let given_up = one(HealthState::Unhealthy, CheckDone::UsedUp);
+        check(&[given_up], 1, Exit::Attention);
     }
 }

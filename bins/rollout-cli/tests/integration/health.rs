@@ -44,6 +44,12 @@ fn a_stopped_service_is_seen_and_started_again() {
 
     let seen = health(&site, 0, &["--fix"]);
     assert_eq!(healths(&seen)[1], ("active", "restarted"));
+    let ran = site.place.expect(0, &["audit", "--json"]);
+    assert!(
+        ran.stdout.contains("host.fix") && ran.stdout.contains("restarted; active"),
+        "{}",
+        ran.stdout
+    );
     let state = site.wait(site.fleet.hosts()[1].service_state()).unwrap();
     assert_eq!(state.active_state, "active");
     assert_eq!(site.status().fleet.health.active, 3);

@@ -24,8 +24,6 @@ use crate::state::AdminApi;
 
 /// How long a status request may wait for news.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How long looking at a host may take: a slot has to come free first.
-pub(crate) const LONGEST_LOOK: Duration = Duration::from_secs(90);
 
 /// Every JSON route. Each is in `rights::RULES` too.
 pub(crate) fn routes() -> Router<AdminApi> {

@@ -25,7 +25,7 @@ pub(crate) async fn limit(State(api): State<AdminApi>, request: Request, next: N
         .extensions()
         .get::<MatchedPath>()
         .map(|path| path.as_str());
-    let patience = api.settings().time_limit + on_top(path);
+    let patience = api.settings().time_limit + on_top(path, api.settings().look_limit);
     match timeout(patience, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(
@@ -39,7 +39,7 @@ pub(crate) async fn limit(State(api): State<AdminApi>, request: Request, next: N
 }
 
 /// What requests that wait on purpose get on top.
-fn on_top(path: Option<&str>) -> Duration {
+fn on_top(path: Option<&str>, look: Duration) -> Duration {
     match path {
         Some("/api/updates/status" | "/api/updates/events") => crate::api::LONGEST_WAIT,
         Some(
@@ -47,7 +47,7 @@ fn on_top(path: Option<&str>) -> Duration {
             | "/api/hosts/{name}/check"
             | "/api/hosts/{name}/health"
             | "/admin/hosts/{name}/keys",
-        ) => crate::api::LONGEST_LOOK,
+        ) => look,
         _ => Duration::ZERO,
     }
 }

@@ -8,6 +8,7 @@ mod embedding;
 mod events;
 mod guards;
 mod hosts;
+mod looks;
 mod nonsense;
 mod pages;
 mod people;

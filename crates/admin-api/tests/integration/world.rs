@@ -17,6 +17,7 @@ use rollout_orchestrator::{
 };
 use serde_json::Value;
 use ssh_exec::Identity;
+use tokio::sync::Notify;
 use tower::ServiceExt;
 use update_engine::testing::{SimFleet, SimHost, SimOrigin, SimRelease};
 use uuid::Uuid;
@@ -26,8 +27,11 @@ use uuid::Uuid;
 pub(crate) struct TestProcess {
     pub(crate) down: AtomicBool,
     pub(crate) transport: Mutex<Option<SlotTransport>>,
+    /// Told when a look at a service may end; none where no health is checked.
+    pub(crate) looks: Mutex<Option<Arc<Notify>>>,
 }
 
+#[async_trait::async_trait]
 impl HostProcess for TestProcess {
     fn ready(&self) -> Result<(), String> {
         if self.down.load(Ordering::SeqCst) {
@@ -41,6 +45,20 @@ impl HostProcess for TestProcess {
     }
     fn transport(&self) -> Option<SlotTransport> {
         self.transport.lock().unwrap().clone()
+    }
+    async fn check_health(
+        &self,
+        _: HostId,
+        _: bool,
+    ) -> Result<Option<view::HealthCheck>, Box<dyn std::error::Error + Send + Sync>> {
+        let looks = self.looks.lock().unwrap().clone();
+        looks.ok_or("no health is checked")?.notified().await;
+        Ok(Some(view::HealthCheck {
+            name: "web-001".to_owned(),
+            health: HealthState::Active,
+            message: "up".to_owned(),
+            done: view::CheckDone::Restarted,
+        }))
     }
 }
 

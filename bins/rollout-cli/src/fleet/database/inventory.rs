@@ -2,9 +2,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use fleet_store::{HostRecord, NewHost};
+use fleet_store::{HostRecord, NewAudit, NewHost};
 use fleet_types::view::{EnrolledHost, HealthCheck, Host, HostCheck, HostKey};
-use fleet_types::{HostId, HostName};
+use fleet_types::{AuditResult, HostId, HostName};
 use rollout_orchestrator::{HealthSweeper, SweepSettings, check_host, endpoint, host_keys};
 use rollout_settings::HostDefaults;
 use ssh_exec::Identity;
@@ -153,11 +153,33 @@ impl Inventory for DatabaseFleet {
             .await?;
         let checked = checked
             .map_err(|error| Failure::unexpected("the hosts could not be looked at").why(error))?;
-        Ok(checked.into_iter().map(HealthCheck::from).collect())
+        let checked: Vec<HealthCheck> = checked.into_iter().map(HealthCheck::from).collect();
+        if fix {
+            self.put_on_record(&checked).await?;
+        }
+        Ok(checked)
     }
 }
 
 impl DatabaseFleet {
+    /// Who had services started again, and what came of it, as a server notes it.
+    async fn put_on_record(&self, checked: &[HealthCheck]) -> Result<(), Failure> {
+        for one in checked {
+            let entry = NewAudit {
+                actor: self.actor.clone(),
+                action: "host.fix".to_owned(),
+                subject: Some(one.name.clone()),
+                result: match one.was_looked_at() {
+                    true => AuditResult::Done,
+                    false => AuditResult::Failed,
+                },
+                detail: Some(one.summary()),
+            };
+            self.admin.audit_note(entry).await?;
+        }
+        Ok(())
+    }
+
     /// These hosts, of those that are still in the fleet.
     async fn records(&self, names: &[HostName]) -> Result<Vec<HostRecord>, Failure> {
         let wanted: std::collections::HashSet<&HostName> = names.iter().collect();

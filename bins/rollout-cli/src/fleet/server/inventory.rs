@@ -3,8 +3,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use fleet_store::NewHost;
-use fleet_types::HostName;
-use fleet_types::view::{EnrolledHost, HealthCheck, Host, HostCheck, HostEntry, HostKey};
+use fleet_types::view::{
+    CheckDone, EnrolledHost, HealthCheck, Host, HostCheck, HostEntry, HostKey, HostProblem,
+};
+use fleet_types::{HealthState, HostName, Reason};
 use reqwest::Method;
 use rollout_settings::HostDefaults;
 use serde::Deserialize;
@@ -135,7 +137,11 @@ impl Inventory for ServerFleet {
         struct Scan {
             keys: Vec<HostKey>,
         }
-        self.ask_each(hosts, |server: ServerFleet, host: HostName| async move {
+        let failed = |host, why| Scanned {
+            host,
+            keys: Err(why),
+        };
+        let scan = |server: ServerFleet, host: HostName| async move {
             let path = ["api", "hosts", host.as_str(), "scan"];
             let scan = server.client.make::<Scan>(&path, &json!({}), LOOK).await;
             let keys = match scan {
@@ -144,8 +150,8 @@ impl Inventory for ServerFleet {
                 Err(failure) => return Err(failure),
             };
             Ok(Some(Scanned { host, keys }))
-        })
-        .await
+        };
+        self.ask_each(hosts, scan, failed).await
     }
 
     async fn check(&self, hosts: Vec<HostName>) -> Result<Vec<HostCheck>, Failure> {
@@ -153,13 +159,21 @@ impl Inventory for ServerFleet {
         struct Check {
             check: HostCheck,
         }
-        let mut checks = self
-            .ask_each(hosts, |server: ServerFleet, host: HostName| async move {
-                let path = ["api", "hosts", host.as_str(), "check"];
-                let seen = server.client.make::<Check>(&path, &json!({}), LOOK).await?;
-                Ok(Some(seen.check))
-            })
-            .await?;
+        let check = |server: ServerFleet, host: HostName| async move {
+            let path = ["api", "hosts", host.as_str(), "check"];
+            let seen = server.client.make::<Check>(&path, &json!({}), LOOK).await?;
+            Ok(Some(seen.check))
+        };
+        let failed = |host: HostName, message| HostCheck {
+            name: host.to_string(),
+            reachable: false,
+            seen: None,
+            problems: vec![HostProblem {
+                reason: Reason::Unreachable.to_string(),
+                message,
+            }],
+        };
+        let mut checks = self.ask_each(hosts, check, failed).await?;
         checks.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(checks)
     }
@@ -173,17 +187,19 @@ impl Inventory for ServerFleet {
         struct Health {
             health: Option<HealthCheck>,
         }
-        let mut checks = self
-            .ask_each(
-                hosts,
-                move |server: ServerFleet, host: HostName| async move {
-                    let path = ["api", "hosts", host.as_str(), "health"];
-                    let body = json!({ "fix": fix });
-                    let seen = server.client.make::<Health>(&path, &body, LOOK).await?;
-                    Ok(seen.health)
-                },
-            )
-            .await?;
+        let look = move |server: ServerFleet, host: HostName| async move {
+            let path = ["api", "hosts", host.as_str(), "health"];
+            let body = json!({ "fix": fix });
+            let seen = server.client.make::<Health>(&path, &body, LOOK).await?;
+            Ok(seen.health)
+        };
+        let failed = |host: HostName, message| HealthCheck {
+            name: host.to_string(),
+            health: HealthState::Unknown,
+            message,
+            done: CheckDone::LeftAlone,
+        };
+        let mut checks = self.ask_each(hosts, look, failed).await?;
         checks.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(checks)
     }
@@ -212,11 +228,13 @@ impl ServerFleet {
         self.client.get(&["api", "inventory"], &query).await
     }
 
-    /// Asks the server about each host, a few at a time.
+    /// Asks the server about each host, a few at a time. One that it cannot answer for is told of by `failed`; that is
+    /// the end of the command only when it answers for none.
     async fn ask_each<T, F>(
         &self,
         hosts: Vec<HostName>,
         ask: impl Fn(Self, HostName) -> F,
+        failed: impl Fn(HostName, String) -> T,
     ) -> Result<Vec<T>, Failure>
     where
         T: Send + 'static,
@@ -225,18 +243,29 @@ impl ServerFleet {
         let places = Arc::new(Semaphore::new(LOOKS));
         let mut asking = JoinSet::new();
         for host in hosts {
-            let (places, asked) = (Arc::clone(&places), ask(self.clone(), host));
+            let (places, asked) = (Arc::clone(&places), ask(self.clone(), host.clone()));
             asking.spawn(async move {
                 let _place = places.acquire_owned().await;
-                asked.await
+                (host, asked.await)
             });
         }
-        let mut answers = Vec::new();
+        let (mut answers, mut failures) = (Vec::new(), Vec::new());
+        let total = asking.len();
         while let Some(answer) = asking.join_next().await {
-            let answer = answer
+            let (host, answer) = answer
                 .map_err(|error| Failure::unexpected("a host was not asked about").why(error))?;
-            answers.extend(answer?);
+            match answer {
+                Ok(answer) => answers.extend(answer),
+                Err(failure) => failures.push((host, failure)),
+            }
         }
+        if failures.len() == total
+            && let Some((_, failure)) = failures.pop()
+        {
+            return Err(failure);
+        }
+        let failures = failures.into_iter();
+        answers.extend(failures.map(|(host, failure)| failed(host, failure.what())));
         Ok(answers)
     }
 }

@@ -1,5 +1,7 @@
 //! Host keys: what a host shows, and what is pinned.
 
+use std::time::Duration;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -10,7 +12,9 @@ use fleet_types::{AuditResult, HostName, printable, view};
 use rollout_orchestrator::{KeysError, SlotTransport, host_keys};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use ssh_exec::{ConnectError, HostKey};
+use ssh_exec::HostKey;
+use tokio::time::timeout;
+use tracing::Instrument;
 use utoipa::ToSchema;
 
 use crate::api::body::Fields;
@@ -137,20 +141,56 @@ pub(crate) async fn scan(
 ) -> Result<Json<ScanBody>, Problem> {
     let host = record(&api, &name).await?;
     let transport = transport(&api)?;
-    let defaults = &api.orchestrator().settings().ssh;
-    let shown_keys = host_keys(&transport, &host, defaults).await;
-    note(&api, &caller, "host.scan", &host.name, shown_keys.is_ok()).await?;
-    let keys = shown_keys.map_err(|error| unreachable(&host.name, error))?;
-    let finding = finding(&host.host_keys, &keys);
-    Ok(Json(ScanBody {
-        keys: keys.into_iter().map(shown).collect(),
-        finding,
-    }))
+    in_task(async move {
+        let defaults = &api.orchestrator().settings().ssh;
+        let limit = api.settings().look_limit;
+        let asked = timeout(limit, host_keys(&transport, &host, defaults)).await;
+        let keys = match asked {
+            Ok(keys) => keys.map_err(unreachable),
+            Err(_) => Err(bad_gateway(no_answer(limit))),
+        };
+        let (done, detail) = match &keys {
+            Ok(_) => (true, None),
+            Err(problem) => (false, Some(problem.detail.clone())),
+        };
+        note(&api, &caller, "host.scan", &host.name, done, detail).await?;
+        let keys = keys?;
+        let finding = finding(&host.host_keys, &keys);
+        Ok(Json(ScanBody {
+            keys: keys.into_iter().map(shown).collect(),
+            finding,
+        }))
+    })
+    .await
 }
 
-/// The way to the hosts from here.
+/// Looks and puts it on record, to the end: a caller who hangs up leaves no look without its row.
+pub(crate) async fn in_task<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::spawn(work.in_current_span()).await;
+    done.unwrap_or_else(|error| {
+        log_cause("a look failed by a fault of this program", &error);
+        Err(Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "something went wrong here; the log knows what",
+        ))
+    })
+}
+
+/// A look was given up.
+pub(crate) fn no_answer(limit: Duration) -> String {
+    format!(
+        "no answer within {} s, with the wait for a connection that is free",
+        limit.as_secs_f64()
+    )
+}
+
+/// The way to the hosts from here. Its errors may be shown to every caller.
 pub(crate) fn transport(api: &AdminApi) -> Result<SlotTransport, Problem> {
-    api.process().transport().ok_or_else(|| {
+    let transport = api.process().transport().map(SlotTransport::discreet);
+    transport.ok_or_else(|| {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "no_transport",
@@ -167,6 +207,7 @@ pub(crate) async fn note(
     action: &str,
     host: &HostName,
     done: bool,
+    detail: Option<String>,
 ) -> Result<(), Problem> {
     let entry = NewAudit {
         actor: caller.actor(),
@@ -177,25 +218,19 @@ pub(crate) async fn note(
         } else {
             AuditResult::Failed
         },
-        detail: None,
+        detail,
     };
     api.store().audit_note(entry).await?;
     Ok(())
 }
 
-fn unreachable(host: &HostName, error: KeysError) -> Problem {
-    let bad_gateway = |detail: String| Problem::new(StatusCode::BAD_GATEWAY, "unreachable", detail);
+fn bad_gateway(detail: String) -> Problem {
+    Problem::new(StatusCode::BAD_GATEWAY, "unreachable", detail)
+}
+
+fn unreachable(error: KeysError) -> Problem {
     match error {
         KeysError::Endpoint(error) => error.into(),
-        // These name files of this machine.
-        KeysError::Connect(
-            error @ (ConnectError::Identity(_) | ConnectError::KnownHostsUnreadable { .. }),
-        ) => {
-            log_cause("host keys could not be fetched", &error);
-            bad_gateway(format!(
-                "{host} could not be asked; the log of this server says why"
-            ))
-        }
         other => bad_gateway(printable(&other.to_string())),
     }
 }

@@ -1,15 +1,19 @@
 //! Looking at a host outside of rollouts: whether it could be updated, and whether its service is active.
 
+use std::time::Duration;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use fleet_types::{Reason, view};
+use fleet_store::HostRecord;
+use fleet_types::{HealthState, HostName, Reason, view};
 use rollout_orchestrator::check_host;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use crate::api::body::Fields;
-use crate::api::hosts::keys::{note, transport};
+use crate::api::hosts::keys::{in_task, no_answer, note, transport};
 use crate::api::hosts::record;
 use crate::api::openapi::ProblemBody;
 use crate::identity::Caller;
@@ -44,7 +48,7 @@ pub(crate) struct FixBody {
 /// Looks whether a host could be updated as it is, and changes nothing on it. One that cannot be reached is an answer too.
 #[utoipa::path(post, path = "/api/hosts/{name}/check", tag = "hosts", params(("name" = String, Path)),
     responses((status = 200, body = CheckBody), (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`no_transport`", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 503, description = "`no_transport`, `timeout`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn check(
     State(api): State<AdminApi>,
     Extension(caller): Extension<Caller>,
@@ -53,30 +57,43 @@ pub(crate) async fn check(
 ) -> Result<Json<CheckBody>, Problem> {
     let host = record(&api, &name).await?;
     let transport = transport(&api)?;
-    let mut check = check_host(&transport, &host, &api.orchestrator().settings().ssh).await;
-    note(&api, &caller, "host.check", &host.name, check.reachable).await?;
-    hide_credentials(&mut check);
-    Ok(Json(CheckBody { check }))
+    in_task(async move {
+        let defaults = &api.orchestrator().settings().ssh;
+        let limit = api.settings().look_limit;
+        let looked = timeout(limit, check_host(&transport, &host, defaults)).await;
+        let check = looked.unwrap_or_else(|_| unreachable(&host.name, limit));
+        let why = check.problems.first().filter(|_| !check.reachable);
+        let detail = why.map(|problem| problem.message.clone());
+        note(
+            &api,
+            &caller,
+            "host.check",
+            &host.name,
+            check.reachable,
+            detail,
+        )
+        .await?;
+        Ok(Json(CheckBody { check }))
+    })
+    .await
 }
 
-/// Why our own key cannot be used may name a file of this machine.
-fn hide_credentials(check: &mut view::HostCheck) {
-    let ours = Reason::NoCredential.to_string();
-    for problem in check
-        .problems
-        .iter_mut()
-        .filter(|found| found.reason == ours)
-    {
-        tracing::error!(host = %check.name, error = %problem.message, "a credential cannot be used");
-        problem.message =
-            "the key for this host cannot be used by this server; its log says why".to_owned();
+fn unreachable(host: &HostName, limit: Duration) -> view::HostCheck {
+    view::HostCheck {
+        name: host.to_string(),
+        reachable: false,
+        seen: None,
+        problems: vec![view::HostProblem {
+            reason: Reason::Unreachable.to_string(),
+            message: no_answer(limit),
+        }],
     }
 }
 
 /// Looks whether the service of a host is active, and with `fix` starts it again when it is not.
 #[utoipa::path(post, path = "/api/hosts/{name}/health", tag = "hosts", params(("name" = String, Path)), request_body = FixBody,
     responses((status = 200, body = HealthCheckBody), (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`no_transport`", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 503, description = "`no_transport`, `timeout`; `not_looked_at`: the store could not say whose turn it is. The log says why.", body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn health(
     State(api): State<AdminApi>,
     Extension(caller): Extension<Caller>,
@@ -87,10 +104,36 @@ pub(crate) async fn health(
     fields.check()?;
     let host = record(&api, &name).await?;
     transport(&api)?;
+    let (limit, name) = (api.settings().look_limit, host.name.clone());
+    let looking = in_task(look_and_note(api, caller, host, fix));
+    let health = match timeout(limit, looking).await {
+        Ok(checked) => checked?,
+        // The look goes on, and is put on record when it ends.
+        Err(_) => Some(view::HealthCheck {
+            name: name.to_string(),
+            health: HealthState::Unknown,
+            message: format!("{}; the look goes on", no_answer(limit)),
+            done: view::CheckDone::LeftAlone,
+        }),
+    };
+    Ok(Json(HealthCheckBody { health }))
+}
+
+async fn look_and_note(
+    api: AdminApi,
+    caller: Caller,
+    host: HostRecord,
+    fix: bool,
+) -> Result<Option<view::HealthCheck>, Problem> {
     let checked = api.process().check_health(host.id, fix).await;
     let action = if fix { "host.fix" } else { "host.look" };
-    note(&api, &caller, action, &host.name, checked.is_ok()).await?;
-    let checked = checked.map_err(|error| {
+    let (done, what) = match &checked {
+        Ok(Some(seen)) => (seen.was_looked_at(), seen.summary()),
+        Ok(None) => (false, "left alone: a rollout is working on it".to_owned()),
+        Err(_) => (false, "could not be looked at".to_owned()),
+    };
+    note(&api, &caller, action, &host.name, done, Some(what)).await?;
+    checked.map_err(|error| {
         log_cause("a service could not be looked at", &*error);
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -98,6 +141,5 @@ pub(crate) async fn health(
             "the host could not be looked at; the log of this server says why",
         )
         .after(5)
-    })?;
-    Ok(Json(HealthCheckBody { health: checked }))
+    })
 }

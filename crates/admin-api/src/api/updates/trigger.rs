@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use crate::api::body::Fields;
+use crate::api::hosts::keys::transport;
 use crate::api::updates::{RolloutBody, rollout_view};
 use crate::identity::Caller;
 use crate::problem::Problem;
@@ -150,7 +151,7 @@ pub(crate) async fn planned(api: &AdminApi, mut plan: Plan) -> Result<Response, 
 }
 
 async fn ask(api: &AdminApi, plan: &Plan) -> Result<TargetAnswer, Problem> {
-    let Some(transport) = api.process().transport() else {
+    let Ok(transport) = transport(api) else {
         let why = "this process reaches no hosts now".to_owned();
         return Ok(TargetAnswer::Nothing(why));
     };
