@@ -15,6 +15,7 @@ mod machine;
 mod metadata;
 mod msrv;
 mod process;
+mod sim;
 mod summary;
 mod test;
 mod tools;
@@ -43,6 +44,8 @@ cargo xtask bench [--hosts 200] [--concurrency 50] [--settle 0s]
 cargo xtask crashes [--all | --slice K/8 | --cells WORDS] [--jobs 4]
     Real processes and OpenSSH servers: a fault at every moment of every step, and a table of what
     came of it. An eighth by default, another one each day, as in every run of the tests.
+cargo xtask sim [--seeds N] [--from F] [--seed S] [--planted]
+    Simulates rollouts, their processes and hosts by a seed each, and checks what must always hold.
 cargo xtask fresh [--run COMMAND]... [--keep FOLDER] [--suite NAME] [--mirror URL]
     Runs the README's two commands, or the ones named, on a bare Debian in a folder. Needs root.";
 
@@ -77,6 +80,7 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         "ldd" => ldd::run(rest),
         "bench" => bench::run(rest),
         "crashes" => crashes::run(rest),
+        "sim" => sim::run(rest),
         "fresh" => fresh::run(rest),
         "fresh-inside" => fresh::run_inside(rest),
         "help" | "-h" | "--help" => {

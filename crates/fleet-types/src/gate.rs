@@ -4,6 +4,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::names::Invalid;
+use crate::planted::{Planted, planted};
 use crate::policy::Percent;
 
 /// Cumulative stage percentages: ascending, from 1 to 100, the last one 100.
@@ -132,7 +133,11 @@ impl GateCounts {
             .size
             .saturating_sub(self.unchanged)
             .saturating_sub(self.skipped);
-        if u64::from(self.bad) * 100 > threshold.get() * u64::from(denominator) {
+        let (bad, may) = (
+            u64::from(self.bad) * 100,
+            threshold.get() * u64::from(denominator),
+        );
+        if bad > may || (planted(Planted::GateAtThreshold) && bad == may && bad > 0) {
             Verdict::Halt
         } else if settled >= self.size {
             Verdict::Pass

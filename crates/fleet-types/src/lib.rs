@@ -26,6 +26,7 @@ mod event;
 mod gate;
 mod ids;
 mod names;
+mod planted;
 mod policy;
 mod printable;
 mod progress;
@@ -44,6 +45,9 @@ pub use names::{
     Address, BranchName, CommitHash, HostName, Invalid, Label, LoginName, RemoteName, RepoPath,
     ServiceName, TargetRef, UserName,
 };
+#[cfg(feature = "planted")]
+pub use planted::plant;
+pub use planted::{Planted, planted};
 pub use policy::{HostOrder, Percent, Policy};
 pub use printable::printable;
 pub use progress::{HostEvent, IllegalEvent, Phase, Previous, Progress, StepOutput};

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::Epoch;
 use crate::names::CommitHash;
+use crate::planted::{Planted, planted};
 use crate::status::{Outcome, Reason, StepId};
 
 /// What the host was like before the first mutating command; where a rollback goes.
@@ -164,6 +165,7 @@ impl Progress {
                     .previous
                     .as_ref()
                     .is_some_and(|known| known != previous)
+                    && !planted(Planted::PreviousReread)
                 {
                     return illegal("previous_known", "the previous version is written once");
                 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fleet_store::{LeaseError, LeaseTimes, Store};
-use fleet_types::WorkerId;
+use fleet_types::{Planted, WorkerId, planted};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -86,7 +86,7 @@ impl Lease {
         let age = self.age();
         let fenced = if self.lost.is_cancelled() {
             Fenced::Lost
-        } else if age >= self.times.fence {
+        } else if age >= self.times.fence && !planted(Planted::NoFenceOfItsOwn) {
             Fenced::Stale {
                 seconds: age.as_secs(),
             }
@@ -132,6 +132,7 @@ impl Lease {
 pub(crate) fn keep(store: Arc<dyn Store>, lease: Arc<Lease>) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
         tokio::select! {
+            biased;
             () = renew_until_lost(&*store, &lease) => {}
             () = run_out(&lease) => {
                 tracing::warn!(worker = %lease.worker, "the lease ran out");

@@ -14,6 +14,7 @@ use ssh_exec::{
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::lease::Lease;
 use crate::places::{Place, Places, Seat};
@@ -30,7 +31,7 @@ pub(crate) struct Slots {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) lease: Arc<Lease>,
-    /// Every task that still holds a slot or gives one back; a worker that leaves waits for them.
+    /// Every slot that is held, and every task that takes or gives one back; a worker that leaves waits for them.
     pub(crate) open: TaskTracker,
     pub(crate) queue: Arc<Queue>,
     /// Whether the store may hold something for this registration that nobody here knows of.
@@ -222,6 +223,7 @@ async fn acquire(
     let gone = || withheld(host, "nobody waits for it any more");
     let queue = Arc::clone(&slots.queue);
     let _turn = tokio::select! {
+        biased;
         () = cancelled.cancelled() => return Err(gone()),
         turn = queue.turn.lock() => turn,
     };
@@ -240,6 +242,7 @@ async fn acquire(
             Ok(Some(id)) => {
                 return Ok(Slot {
                     held: Some(Held { id, place, seat }),
+                    _counts: slots.open.token(),
                     slots,
                 });
             }
@@ -256,6 +259,7 @@ async fn acquire(
             }
         }
         tokio::select! {
+            biased;
             () = cancelled.cancelled() => return Err(gone()),
             () = slots.lease.lost() => {}
             () = sleep(pause) => {}
@@ -288,6 +292,8 @@ fn withheld(host: &str, cause: impl fmt::Display) -> ConnectError {
 #[derive(Debug)]
 struct Slot {
     held: Option<Held>,
+    /// Whoever leaves waits for it: a slot must not be free before its connection is closed.
+    _counts: TaskTrackerToken,
     slots: Slots,
 }
 

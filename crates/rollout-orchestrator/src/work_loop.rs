@@ -209,6 +209,12 @@ impl WorkLoop {
             .as_mut()
             .and_then(|current| current.resolving.as_mut());
         tokio::select! {
+            // The order is fixed so that a simulated run can be repeated. What a busy worker must not miss comes first;
+            // none of these is ready again at once.
+            biased;
+            () = lease.lost(), if !lease.is_lost() => {}
+            _ = self.orders.changed() => self.on_tick(),
+            () = sleep_until(until) => self.on_tick(),
             // A place is free: the next turn uses it.
             () = freed.notified() => {}
             Some(ended) = self.attempts.join_next_with_id() => self.on_attempt_end(ended),
@@ -216,9 +222,6 @@ impl WorkLoop {
                 self.on_resolved(trouble);
             }
             _ = self.stirred.changed() => self.on_tick(),
-            _ = self.orders.changed() => self.on_tick(),
-            () = lease.lost(), if !lease.is_lost() => {}
-            () = sleep_until(until) => self.on_tick(),
         }
     }
 

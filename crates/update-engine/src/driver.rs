@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleet_types::{Epoch, HostEvent, Progress, Reason, StepId, StepOutput};
+use fleet_types::{Epoch, HostEvent, Planted, Progress, Reason, StepId, StepOutput, planted};
 use ssh_exec::{CommandOutput, ConnectError, GuardRefusal, HostGuard, SessionError, Transport};
 use tokio::time::{Instant, sleep};
 
@@ -145,13 +145,19 @@ impl<'a> Driver<'a> {
         judge: impl FnOnce(&CommandOutput) -> Result<T, Failure>,
     ) -> Result<T, Broken> {
         let limit_seconds = work.limit_seconds(self.lock_wait(work, false));
-        self.record(HostEvent::StepStarted {
+        let intent = HostEvent::StepStarted {
             step,
             limit_seconds,
-        })
-        .await?;
+        };
+        let late = planted(Planted::IntentAfterSend) && step.is_mutating();
+        if !late {
+            self.record(intent.clone()).await?;
+        }
         let since = Instant::now();
         let answer = only_failures(self.exchange(step, work).await)?;
+        if late {
+            self.record(intent).await?;
+        }
         let output = answer
             .as_ref()
             .map_or_else(|_| StepOutput::default(), step_output);
@@ -201,8 +207,7 @@ impl<'a> Driver<'a> {
             if !self.link.is_open() {
                 self.reconnect(step, None).await?;
             }
-            let guard = work
-                .guarded
+            let guard = (work.guarded && !planted(Planted::NoHostLock))
                 .then(|| self.host_guard(work, reruns > 0, replace.take()));
             let error = match self.link.run(&work.command(guard, reruns > 0)).await {
                 Ok(output) => match output.refusal() {
@@ -222,13 +227,16 @@ impl<'a> Driver<'a> {
                 },
                 Err(error) => error,
             };
+            if planted(Planted::NoMarker) && matches!(error, SessionError::Lost { .. }) {
+                return Ok(CommandOutput::default());
+            }
             self.may_have_run(step, &error);
             if reruns == RERUNS || !may_be_sent_again(&error, step, self.left) {
                 return Err(self.given_up(step, error)?.into());
             }
             reruns += 1;
             self.reconnect(step, Some(&error)).await?;
-            if work.guarded {
+            if work.guarded && !planted(Planted::NoRaise) {
                 // One that still waits for the lock must find itself outranked when it gets it after the one sent now.
                 self.guard.epoch = self.journal.raise(Epoch(self.guard.epoch)).await?.0;
             }

@@ -399,6 +399,7 @@ impl Feed for DieselStore {
                     return Ok(());
                 }
                 tokio::select! {
+                    biased;
                     changed = own.changed() => {
                         if changed.is_err() {
                             return Ok(());

@@ -163,6 +163,7 @@ impl HealthSweeper {
                 busy.spawn(self.begin(due, self.settings.fix, &self.width));
             }
             tokio::select! {
+                biased;
                 changed = registration.changed() => if changed.is_err() { return },
                 Some(_) = busy.join_next() => {}
                 () = sleep(TICK) => {}

@@ -49,3 +49,20 @@ async fn who_leaves_closes_what_its_last_hosts_ended() {
     assert_eq!(world.record(id).await.state, RolloutState::Completed);
     world.check_truth(id).await;
 }
+
+/// Connections to the hosts that are asked for the target are closed in the background; nobody else may have their slots
+/// before that.
+#[tokio::test(start_paused = true)]
+async fn who_leaves_while_asking_for_the_target_keeps_its_slots_until_its_connections_are_closed() {
+    let world = World::new(6).await;
+    world.takes("resolve", Duration::from_secs(60));
+    let (process, orchestrator) = world.process();
+    process.closes_in(Duration::from_secs(2));
+    let (id, mut worker) = begin(&orchestrator, at_once(3)).await;
+    until(async || process.commands() == 3).await;
+    worker.abandon();
+    worker.finished().await.unwrap();
+    let record = world.orchestrator().drive(id, who("next")).await.unwrap();
+    assert_eq!(record.state, RolloutState::Completed);
+    assert_eq!(world.network.most_open(), 3);
+}

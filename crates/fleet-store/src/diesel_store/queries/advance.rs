@@ -2,8 +2,8 @@
 
 use diesel::prelude::*;
 use fleet_types::{
-    AttemptStatus, CommitHash, Event, EventKind, Reason, RolloutKind, RolloutState, StageState,
-    Verdict,
+    AttemptStatus, CommitHash, Event, EventKind, Planted, Reason, RolloutKind, RolloutState,
+    StageState, Verdict, planted,
 };
 
 use super::{Conn, create, settle};
@@ -81,6 +81,12 @@ fn step(conn: &mut Conn, work: &mut Work, rollout: &RolloutRow) -> Answer<bool> 
 /// The running stage, by its gate.
 fn judge(conn: &mut Conn, work: &mut Work, rollout: &RolloutRow, stage: &StageRow) -> Answer<bool> {
     match stage.gate()?.verdict(rollout.policy()?.max_failure_percent) {
+        Verdict::Open
+            if planted(Planted::StageClosedEarly) && stage.pending() == 0 && stage.updating > 0 =>
+        {
+            close(conn, work, stage, StageState::Passed)?;
+            Ok(true)
+        }
         Verdict::Open => Ok(false),
         Verdict::Halt => {
             settle::halt_if_certain(conn, work, stage)?;

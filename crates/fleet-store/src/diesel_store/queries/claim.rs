@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use diesel::prelude::*;
 use fleet_types::{
-    AttemptStatus, Epoch, Event, EventKind, RolloutId, RolloutState, Verdict, WorkerId,
+    AttemptStatus, Epoch, Event, EventKind, Planted, RolloutId, RolloutState, Verdict, WorkerId,
+    planted,
 };
 
 use super::{Conn, advance, health, workers};
@@ -31,7 +32,11 @@ pub(crate) fn attempt_claim(
 ) -> Answer<Claim, LeaseError> {
     workers::require_lease(conn, work, &worker.to_string())?;
     let row = advance::find_locked(conn, &rollout.to_string())?;
-    let Some(rollout) = row.filter(|row| row.state == RolloutState::Running.as_str()) else {
+    let runs = |row: &RolloutRow| {
+        row.state == RolloutState::Running.as_str()
+            || (planted(Planted::ClaimedWhilePaused) && row.state == RolloutState::Paused.as_str())
+    };
+    let Some(rollout) = row.filter(runs) else {
         return Ok(Claim::Nothing(Idle::NotRunning));
     };
     let policy = rollout.policy()?;
@@ -124,7 +129,10 @@ fn take(
         diesel::update(free)
             .set((
                 hosts::lease_worker.eq(worker.to_string()),
-                hosts::lease_machine.eq(&attempt.machine),
+                hosts::lease_machine.eq(match planted(Planted::MachinesShared) {
+                    true => &attempt.host,
+                    false => &attempt.machine,
+                }),
                 hosts::lease_purpose.eq(UPDATE),
                 hosts::lease_epoch.eq(hosts::lease_epoch + 1),
             ))
@@ -180,7 +188,10 @@ fn claimed(
         .find((&attempt.rollout, &attempt.host))
         .select(attempt_specs::spec)
         .get_result(conn)?;
-    let record = attempt.record(&spec)?;
+    let record = attempt.record(match planted(Planted::PlanNotFrozen) {
+        true => &host.spec,
+        false => &spec,
+    })?;
     let policy = rollout.policy()?;
     let restarted_lately = health::restarted_lately(conn, work, &host.id)?;
     Ok(Claimed {
@@ -207,6 +218,9 @@ pub(crate) fn attempt_take_over(
 ) -> Answer<Option<Claimed>, LeaseError> {
     let me = worker.to_string();
     workers::require_lease(conn, work, &me)?;
+    if planted(Planted::NobodyTakesOver) {
+        return Ok(None);
+    }
     let holders: Vec<Option<String>> = hosts::table
         .filter(hosts::lease_worker.is_not_null())
         .filter(hosts::lease_worker.ne(&me))

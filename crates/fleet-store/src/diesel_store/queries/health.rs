@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use diesel::prelude::*;
-use fleet_types::{Epoch, Event, EventKind, HostId, Timestamp, WorkerId, printable};
+use fleet_types::{
+    Epoch, Event, EventKind, HostId, Planted, Timestamp, WorkerId, planted, printable,
+};
 
 use super::claim::UPDATE;
 use super::record::raised;
@@ -211,7 +213,8 @@ pub(crate) fn health_claim(
         .count()
         .get_result(conn)?;
     let changed = seen.is_some_and(|seen| seen.0 != row.lease_epoch);
-    if changed || row.lease_worker.is_some() || row.needs_attention || busy > 0 {
+    let taken = changed || row.lease_worker.is_some() || row.needs_attention || busy > 0;
+    if taken && !planted(Planted::HealthInUpdates) {
         return Ok(None);
     }
     let epoch: i64 = diesel::update(hosts::table.find(&row.id))

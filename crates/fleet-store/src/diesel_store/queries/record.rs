@@ -2,12 +2,12 @@
 
 use diesel::prelude::*;
 use fleet_types::{
-    AttemptStatus, Epoch, Event, EventKind, HostEvent, Outcome, Progress, Reason, StepId,
-    StepOutput,
+    AttemptStatus, Epoch, Event, EventKind, HostEvent, Outcome, Planted, Progress, Reason, StepId,
+    StepOutput, planted,
 };
 
 use super::{Conn, lease_moment, settle, workers as workers_queries};
-use crate::diesel_store::prepared::update;
+use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{OwnedAttempt, StepRow, count, from_json, to_json, word};
 use crate::diesel_store::schema::{attempts, hosts, rollouts, steps, workers};
 use crate::diesel_store::work::{Answer, Trouble, Work, refuse, widen};
@@ -99,6 +99,13 @@ pub(crate) fn attempt_record(
 /// host's row stays locked until the transaction ends, so that no takeover comes between this look and the write. The
 /// worker's row is not: all its hosts share that.
 fn owned(conn: &mut Conn, work: &mut Work, lease: &HostLease) -> Answer<OwnedAttempt, LeaseError> {
+    let on_record;
+    let lease = if planted(Planted::OldEpochs) {
+        on_record = as_on_record(conn, lease)?;
+        &on_record
+    } else {
+        lease
+    };
     let (rollout, host, worker) = (
         lease.rollout.to_string(),
         lease.host.to_string(),
@@ -126,6 +133,21 @@ fn owned(conn: &mut Conn, work: &mut Work, lease: &HostLease) -> Answer<OwnedAtt
         Some((attempt, true)) => Ok(attempt),
         _ => lost(conn, work, &host, lease),
     }
+}
+
+/// The lease as it would be if it were whoever's asks.
+fn as_on_record(conn: &mut Conn, lease: &HostLease) -> Answer<HostLease, LeaseError> {
+    let now: Option<(Option<String>, i64)> = hosts::table
+        .find(lease.host.to_string())
+        .select((hosts::lease_worker, hosts::lease_epoch))
+        .get_result(conn)
+        .optional()?;
+    let mut lease = lease.clone();
+    if let Some((Some(worker), epoch)) = now {
+        lease.worker = word("hosts", &worker)?;
+        lease.epoch = Epoch(epoch);
+    }
+    Ok(lease)
 }
 
 /// Says why the lease does not stand.
@@ -253,16 +275,24 @@ impl Attempt {
     ) -> Answer<(), LeaseError> {
         let duration = i64::try_from(duration_ms).unwrap_or(i64::MAX);
         let key = (&self.row.rollout, self.row.position, self.row.steps);
-        update!(
+        let open = steps::table.find(key).filter(steps::finished_at.is_null());
+        let ended: Option<i64> = update_returning!(
             conn,
-            diesel::update(steps::table.find(key)).set((
-                steps::finished_at.eq(work.now().0),
-                steps::duration_ms.eq(duration),
-                steps::reason.eq(failed.map(|(reason, _)| reason.as_str())),
-                steps::message.eq(failed.map(|(_, message)| fleet_types::printable(message))),
-                steps::output.eq(to_json(output)),
-            ))
-        )?;
+            diesel::update(open)
+                .set((
+                    steps::finished_at.eq(work.now().0),
+                    steps::duration_ms.eq(duration),
+                    steps::reason.eq(failed.map(|(reason, _)| reason.as_str())),
+                    steps::message.eq(failed.map(|(_, message)| fleet_types::printable(message))),
+                    steps::output.eq(to_json(output)),
+                ))
+                .returning(steps::number),
+        )
+        .optional()?;
+        if ended.is_none() {
+            // Told again, because the answer to the first time was lost: no news.
+            return Ok(());
+        }
         // Between two steps nothing is overdue.
         update!(
             conn,

@@ -3,7 +3,8 @@
 use diesel::dsl::Eq;
 use diesel::prelude::*;
 use fleet_types::{
-    AttemptStatus, Event, EventKind, HealthState, Outcome, Reason, RolloutState, Verdict,
+    AttemptStatus, Event, EventKind, HealthState, Outcome, Planted, Reason, RolloutState, Verdict,
+    planted,
 };
 
 use super::{Conn, health};
@@ -78,7 +79,9 @@ pub(super) fn count_outcome(
                 stages::updating.eq(stages::updating - 1),
                 stages::updated.eq(stages::updated + one(success && !unchanged)),
                 stages::unchanged.eq(stages::unchanged + one(unchanged)),
-                stages::failed.eq(stages::failed + one(outcome.status == AttemptStatus::Failed)),
+                stages::failed.eq(stages::failed
+                    + one(outcome.status == AttemptStatus::Failed
+                        && !planted(Planted::FailedNotCounted))),
                 stages::rolled_back
                     .eq(stages::rolled_back + one(outcome.status == AttemptStatus::RolledBack)),
                 stages::skipped.eq(stages::skipped + one(outcome.status == AttemptStatus::Skipped)),

@@ -2,6 +2,8 @@
 
 use diesel::prelude::*;
 
+use fleet_types::{Planted, planted};
+
 use super::{Conn, lease_moment};
 use crate::clock::LeaseMoment;
 use crate::diesel_store::prepared::{update, update_returning};
@@ -179,7 +181,7 @@ pub(crate) fn dead_among(
             .get_result(conn)
             .optional()?;
         match row {
-            Some(row) if work.is_alive(&row, &moment) => {}
+            Some(row) if work.is_alive(&row, &moment) && !planted(Planted::TakenFromTheLiving) => {}
             Some(row) => {
                 mark_gone(conn, &id, &row.lease, &moment)?;
                 dead.push(id);
@@ -217,6 +219,7 @@ pub(crate) fn slot_acquire(
     checks: Option<i64>,
 ) -> Answer<Option<SlotId>, LeaseError> {
     require_lease(conn, work, worker)?;
+    let limit = limit + i64::from(planted(Planted::OneSlotMore));
     // All that count slots lock this row first, so that no two count the same free one.
     let _: i64 = locked!(meta::table.select(meta::id)).get_result(conn)?;
     if !is_free(conn, limit, checks)? {

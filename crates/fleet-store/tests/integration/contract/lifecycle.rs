@@ -1,5 +1,5 @@
 use fleet_store::*;
-use fleet_types::{AttemptStatus, Reason, RolloutKind, RolloutState};
+use fleet_types::{AttemptStatus, Event, Reason, RolloutKind, RolloutState, Seq, StepId};
 
 use crate::fleet::*;
 use crate::place::{Place, assert_consistent};
@@ -53,6 +53,25 @@ pub(crate) async fn one_attempt_is_the_one_of_the_list(place: &Place) {
     }
     let nobody = fleet_types::HostId(uuid::Uuid::now_v7());
     assert_eq!(store.attempt_get(id, nobody).await.unwrap(), None);
+}
+
+/// Whoever lost the answer to a write says it again; what is on record already is no news.
+pub(crate) async fn a_step_ends_once(place: &Place) {
+    let store = place.store().await;
+    let hosts = add_hosts(&store, 1).await;
+    let (id, worker) = start(&store, one_stage(&hosts)).await;
+    let claimed = claim(&store, id, worker).await;
+    for step in [StepId::Connect, StepId::Inspect] {
+        let began = started(step);
+        store.attempt_record(&claimed.lease, &began).await.unwrap();
+        let ended = finished(step);
+        store.attempt_record(&claimed.lease, &ended).await.unwrap();
+        store.attempt_record(&claimed.lease, &ended).await.unwrap();
+    }
+    let told = store.events_after(Seq(0), Some(id), 100).await.unwrap();
+    let ended = |event: &&Event| event.status.as_deref() == Some("ok");
+    assert_eq!(told.iter().filter(ended).count(), 2);
+    assert_consistent(&store).await;
 }
 
 pub(crate) async fn rolls_back_to_own_versions(place: &Place) {

@@ -1,0 +1,92 @@
+//! Known mistakes in the safety rules, to be switched on one at a time, so that the simulator can show that it finds
+//! each. They are there with the feature `planted` alone; without it [`planted`] is a constant `false` and the compiler
+//! leaves nothing of them.
+
+macro_rules! mistakes {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// A mistake.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Planted { $($(#[$doc])* $name,)+ }
+
+        impl Planted {
+            /// All of them.
+            pub const ALL: &'static [Planted] = &[$(Planted::$name,)+];
+        }
+    };
+}
+
+mistakes! {
+    /// Writes of an attempt are let in whatever their epoch and worker.
+    OldEpochs,
+    /// Commands are sent without the host's lock and fence.
+    NoHostLock,
+    /// After a lost connection the epoch is not raised.
+    NoRaise,
+    /// A changing step is put on record after it was sent.
+    IntentAfterSend,
+    /// A takeover reads the previous version anew.
+    PreviousReread,
+    /// A command without an end marker counts as done.
+    NoMarker,
+    /// A host that fails does not count for the gate.
+    FailedNotCounted,
+    /// A stage halts at the threshold, not above it.
+    GateAtThreshold,
+    /// A stage is closed while hosts of it are still worked on.
+    StageClosedEarly,
+    /// Hosts are claimed while the rollout is paused.
+    ClaimedWhilePaused,
+    /// An attempt uses the host's entry as it is now.
+    PlanNotFrozen,
+    /// One connection more than allowed.
+    OneSlotMore,
+    /// A health check takes the host of an update.
+    HealthInUpdates,
+    /// Two services of one machine are updated together.
+    MachinesShared,
+    /// A failed verification counts as a good one.
+    NoProof,
+    /// What was touched is told as untouched.
+    TouchedForgotten,
+    /// Hosts of a dead process are left alone.
+    NobodyTakesOver,
+    /// Hosts of a live process are taken over.
+    TakenFromTheLiving,
+    /// A takeover always goes back.
+    TakeoverGoesBack,
+    /// A worker sends commands however old its lease is.
+    NoFenceOfItsOwn,
+}
+
+#[cfg(feature = "planted")]
+mod switched {
+    use std::cell::Cell;
+
+    use super::Planted;
+
+    thread_local! {
+        static NOW: Cell<Option<Planted>> = const { Cell::new(None) };
+    }
+
+    /// Makes this mistake on this thread from now on, or none.
+    pub fn plant(mistake: Option<Planted>) {
+        NOW.with(|now| now.set(mistake));
+    }
+
+    /// Whether this mistake is to be made.
+    #[must_use]
+    pub fn planted(mistake: Planted) -> bool {
+        NOW.with(Cell::get) == Some(mistake)
+    }
+}
+
+#[cfg(feature = "planted")]
+pub use switched::{plant, planted};
+
+/// Whether this mistake is to be made: never.
+#[cfg(not(feature = "planted"))]
+#[inline(always)]
+#[must_use]
+pub const fn planted(_: Planted) -> bool {
+    false
+}

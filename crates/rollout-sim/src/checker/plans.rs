@@ -1,0 +1,237 @@
+//! Rollouts: frozen plans, stages, the gate, and ends that stay.
+
+use std::collections::BTreeMap;
+
+use fleet_store::{AttemptRecord, Claimed, RolloutRecord};
+use fleet_types::{AttemptStatus, CommitHash, HostId, Policy, Reason, RolloutState};
+
+use super::Checker;
+
+/// A rollout as it was frozen, and what became of it.
+#[derive(Debug)]
+pub(super) struct Frozen {
+    policy: Policy,
+    target: Option<CommitHash>,
+    state: RolloutState,
+    stage: u32,
+    hosts: BTreeMap<HostId, Planned>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Planned {
+    position: usize,
+    stage: u32,
+    spec: fleet_store::HostSpec,
+    target: Option<CommitHash>,
+}
+
+impl Frozen {
+    /// Where the host goes: its own version, or the one of all.
+    pub(super) fn target_of(&self, host: HostId) -> Option<CommitHash> {
+        let own = self.hosts.get(&host).and_then(|host| host.target.clone());
+        own.or_else(|| self.target.clone())
+    }
+}
+
+fn planned(attempts: &[AttemptRecord]) -> BTreeMap<HostId, Planned> {
+    let each = attempts.iter().enumerate().map(|(position, attempt)| {
+        let planned = Planned {
+            position,
+            stage: attempt.stage,
+            spec: attempt.spec.clone(),
+            target: attempt.target.clone(),
+        };
+        (attempt.host, planned)
+    });
+    each.collect()
+}
+
+impl Checker {
+    /// At most one rollout is active.
+    pub(crate) fn active(&mut self, all: &[RolloutRecord]) {
+        let count = all.iter().filter(|record| record.state.is_active()).count();
+        if count > 1 {
+            self.violate("I1", format!("{count} rollouts are active"));
+        }
+    }
+
+    pub(crate) fn frozen(&mut self, record: &RolloutRecord, attempts: &[AttemptRecord]) {
+        let frozen = Frozen {
+            policy: record.policy.clone(),
+            target: record.target.clone(),
+            state: record.state,
+            stage: record.stage,
+            hosts: planned(attempts),
+        };
+        self.rollouts.insert(record.id, frozen);
+    }
+
+    /// A rollout stands there. Says whether it moved.
+    pub(crate) fn seen(&mut self, record: &RolloutRecord) -> bool {
+        let Some(known) = self.rollouts.get_mut(&record.id) else {
+            return false;
+        };
+        let before = std::mem::replace(&mut known.state, record.state);
+        let stage = std::mem::replace(&mut known.stage, record.stage);
+        if known.target.is_none() {
+            known.target.clone_from(&record.target);
+        }
+        let same = known.target == record.target && known.policy == record.policy;
+        if !before.is_active() && before != record.state {
+            let text = format!("a rollout that was {before} is {}", record.state);
+            self.violate("I15", text);
+        }
+        if !same {
+            self.violate("I19", "target or policy of a rollout changed".to_owned());
+        }
+        if stage > record.stage {
+            self.violate("I9", format!("from stage {stage} back to {}", record.stage));
+        }
+        before != record.state || stage != record.stage
+    }
+
+    /// Whether this host might be claimed, by the plan and everything that is on record.
+    pub(crate) fn may_claim(
+        &mut self,
+        record: &RolloutRecord,
+        claimed: &Claimed,
+        attempts: &[AttemptRecord],
+    ) {
+        let (name, own) = (&claimed.attempt.name, claimed.attempt.stage);
+        if record.state != RolloutState::Running {
+            self.violate("I10", format!("{name} was claimed while {}", record.state));
+        }
+        for stage in 1..=own {
+            let of_it = || attempts.iter().filter(|attempt| attempt.stage == stage);
+            let count = |holds: &dyn Fn(&AttemptRecord) -> bool| {
+                of_it().filter(|attempt| holds(attempt)).count() as u64
+            };
+            let open = count(&|attempt| !attempt.status.is_settled());
+            if stage < own && open > 0 {
+                let text = format!("{name} of stage {own} was claimed, {open} of {stage} are open");
+                self.violate("I9", text);
+            }
+            let bad = count(&|attempt| {
+                matches!(
+                    attempt.status,
+                    AttemptStatus::Failed | AttemptStatus::RolledBack
+                )
+            });
+            let left_out = count(&|attempt| {
+                attempt.status == AttemptStatus::Skipped
+                    || attempt.reason == Some(Reason::Unchanged)
+            });
+            let counted = of_it().count() as u64 - left_out;
+            let threshold = record.policy.max_failure_percent.get();
+            if bad * 100 > threshold * counted {
+                let text = format!(
+                    "{name} was claimed though {bad} of {counted} in stage {stage} failed, \
+                     {threshold} % may"
+                );
+                self.violate("I10", text);
+            }
+        }
+        let updating = |attempt: &&AttemptRecord| attempt.status == AttemptStatus::Updating;
+        let in_flight = attempts.iter().filter(updating).count();
+        if in_flight as u64 > u64::from(record.policy.max_in_flight) {
+            self.violate("I16", format!("{in_flight} hosts are in flight"));
+        }
+        let plan = self.rollouts.get(&record.id);
+        let same = plan.and_then(|plan| plan.hosts.get(&claimed.attempt.host));
+        if same.is_none_or(|same| same.spec != claimed.attempt.spec || same.stage != own) {
+            self.violate("I19", format!("{name} is not as it was planned"));
+        }
+        if claimed.attempt.target.is_none() {
+            self.violate("I14", format!("{name} was claimed without a target"));
+        }
+    }
+
+    /// A rollout is halted by a stage of which more failed than may, or for want of a target.
+    fn halted_for_a_reason(&mut self, record: &RolloutRecord, attempts: &[AttemptRecord]) {
+        let reason = record.reason.as_deref().unwrap_or_default();
+        if record.state != RolloutState::Halted || !reason.starts_with("stage") {
+            return;
+        }
+        let threshold = record.policy.max_failure_percent.get();
+        let crossed = |stage: u32| {
+            let of_it = || attempts.iter().filter(|attempt| attempt.stage == stage);
+            let bad = |attempt: &&AttemptRecord| {
+                matches!(
+                    attempt.status,
+                    AttemptStatus::Failed | AttemptStatus::RolledBack
+                )
+            };
+            // Those that were not started because it halted were still to come then.
+            let left_out = [
+                Some(Reason::Unchanged),
+                Some(Reason::Removed),
+                Some(Reason::MovedOn),
+            ];
+            let counts = |attempt: &&AttemptRecord| !left_out.contains(&attempt.reason);
+            of_it().filter(bad).count() as u64 * 100
+                > threshold * of_it().filter(counts).count() as u64
+        };
+        if !attempts.iter().any(|attempt| crossed(attempt.stage)) {
+            self.violate("E2", format!("halted without need: {reason}"));
+        }
+    }
+
+    /// A rollout that is over, compared with everything that was seen of it.
+    pub(crate) fn over(&mut self, record: &RolloutRecord, attempts: &[AttemptRecord]) {
+        let Some(frozen) = self.rollouts.get(&record.id) else {
+            return self.violate("store", "a rollout that nobody created".to_owned());
+        };
+        let (mut now, target) = (planned(attempts), record.target.clone());
+        for (host, planned) in &mut now {
+            // A target of all is written into each row once it is known.
+            if frozen
+                .hosts
+                .get(host)
+                .is_some_and(|then| then.target.is_none())
+            {
+                if planned.target.is_some() && planned.target != target {
+                    planned.position = usize::MAX;
+                }
+                planned.target = None;
+            }
+        }
+        let same = now == frozen.hosts && frozen.policy == record.policy;
+        if !same {
+            self.violate("I19", "a plan changed after it was frozen".to_owned());
+        }
+        self.halted_for_a_reason(record, attempts);
+        for attempt in attempts {
+            let seen = self.attempts.get(&(record.id, attempt.host));
+            let what = format!("{} is {}", attempt.name, attempt.status);
+            let settled = seen.and_then(|seen| seen.settled);
+            let previous = seen.and_then(|seen| seen.previous.clone());
+            match (settled, attempt.status) {
+                _ if !attempt.status.is_settled() => {
+                    self.violate("L1", format!("{what} in a rollout that is over"));
+                }
+                (Some((status, reason)), now)
+                    if status != now || Some(reason) != attempt.reason =>
+                {
+                    self.violate("I15", format!("{what}, and was {status}/{reason}"));
+                }
+                (None, AttemptStatus::Success | AttemptStatus::RolledBack) => {
+                    self.violate("I11", format!("{what} and was never worked on"));
+                }
+                (None, _) if seen.is_some() => {
+                    self.violate("I13", format!("{what}, and its end was not on record"));
+                }
+                _ => {}
+            }
+            if seen_previous_differs(&previous, attempt) {
+                self.violate("I4", format!("{what}: its previous version changed"));
+            }
+        }
+    }
+}
+
+fn seen_previous_differs(
+    previous: &Option<fleet_types::Previous>,
+    attempt: &AttemptRecord,
+) -> bool {
+    previous.is_some() && *previous != attempt.progress.previous
+}

@@ -1,0 +1,202 @@
+//! One process: it can die, stand still, or lose the database, all of it at once.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fleet_store::StoreError;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::world::World;
+
+/// No run needs so many calls and commands.
+const MOST_CALLS: u64 = 3_000_000;
+
+/// What happens to one process. Clones are the same process.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    world: Arc<World>,
+    number: u32,
+    dead: AtomicBool,
+    /// How often it stood still: what it left open then, it could not close in time.
+    troubled: AtomicU64,
+    frozen: watch::Sender<Option<Instant>>,
+    /// The database does not answer until then.
+    away: Mutex<Option<Instant>>,
+    /// By this number its death can be known on its machine; 0 when it cannot.
+    pid: AtomicU32,
+}
+
+impl Gate {
+    pub(crate) fn new(world: &Arc<World>, number: u32) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                world: Arc::clone(world),
+                number,
+                dead: AtomicBool::new(false),
+                troubled: AtomicU64::new(0),
+                frozen: watch::Sender::new(None),
+                away: Mutex::new(None),
+                pid: AtomicU32::new(0),
+            }),
+        }
+    }
+
+    pub(crate) fn world(&self) -> &Arc<World> {
+        &self.shared.world
+    }
+
+    /// For the trace and the checker.
+    pub(crate) fn number(&self) -> u32 {
+        self.shared.number
+    }
+
+    pub(crate) fn has_pid(&self, pid: u32) {
+        self.shared.pid.store(pid, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.shared.dead.load(Ordering::Relaxed)
+    }
+
+    /// How often it stood still.
+    pub(crate) fn troubles(&self) -> u64 {
+        self.shared.troubled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn kill(&self) {
+        if self.shared.dead.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.world()
+            .note(format_args!("p{} is killed", self.number()));
+        let pid = self.shared.pid.load(Ordering::Relaxed);
+        if pid != 0 {
+            self.world().ended.end(pid);
+        }
+    }
+
+    /// It stands still for so long, in the middle of whatever it does.
+    pub(crate) fn freeze(&self, time: Duration) {
+        self.world()
+            .note(format_args!("p{} stands still for {time:?}", self.number()));
+        self.shared.troubled.fetch_add(1, Ordering::Relaxed);
+        self.shared.frozen.send_replace(Some(Instant::now() + time));
+    }
+
+    /// Its database does not answer for so long.
+    pub(crate) fn cut_off(&self, time: Duration) {
+        self.world().note(format_args!(
+            "p{} has no database for {time:?}",
+            self.number()
+        ));
+        let mut away = self
+            .shared
+            .away
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *away = Some(Instant::now() + time);
+    }
+
+    /// Whatever keeps it from working is over.
+    pub(crate) fn recover(&self) {
+        self.shared.frozen.send_replace(None);
+        *self
+            .shared
+            .away
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// A dead process does nothing any more, and is told nothing; one that stands still nothing for now.
+    pub(crate) async fn alive(&self) {
+        let mut frozen = self.shared.frozen.subscribe();
+        loop {
+            let until = *frozen.borrow_and_update();
+            let Some(until) = until.filter(|until| *until > Instant::now()) else {
+                break;
+            };
+            tokio::select! {
+                biased;
+                _ = frozen.changed() => {}
+                () = tokio::time::sleep_until(until) => {}
+            }
+        }
+        if self.is_dead() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// A point at which it may die or stand still; `at` says where, for the count.
+    pub(crate) async fn point(&self, at: &str, step: &str, state: &str) {
+        let world = self.world();
+        if world.coverage().total("calls") > MOST_CALLS {
+            // Time stands still while nobody waits for it.
+            let text = format!("more than {MOST_CALLS} calls, the last for {step}");
+            world.check(|checker| checker.violate("L4", text));
+            std::future::pending::<()>().await;
+        }
+        let rates = world.rates();
+        let (dies, freezes) = world.dice(|dice| {
+            let (dies, freezes) = (dice.chance(rates.death), dice.chance(rates.freeze));
+            (
+                dies,
+                freezes.then(|| Duration::from_millis(dice.between(100, 90_000))),
+            )
+        });
+        if !self.is_dead() {
+            if dies {
+                world.coverage().fault(&format!("killed {at}"), step, state);
+                self.kill();
+            } else if let Some(time) = freezes {
+                world
+                    .coverage()
+                    .fault(&format!("stands still {at}"), step, state);
+                self.freeze(time);
+            }
+        }
+        self.alive().await;
+    }
+
+    fn is_away(&self) -> bool {
+        let away = self
+            .shared
+            .away
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        away.is_some_and(|until| until > Instant::now())
+    }
+
+    /// A call of the store begins.
+    pub(crate) async fn call_begins(&self, call: &str) -> Result<(), StoreError> {
+        self.point("before", call, "store").await;
+        let rate = self.world().rates().store_before;
+        self.reaches(rate, "store fails before", call)
+    }
+
+    /// It has taken effect.
+    pub(crate) async fn call_ends(&self, call: &str) -> Result<(), StoreError> {
+        self.point("after", call, "store").await;
+        let rate = self.world().rates().store_after;
+        self.reaches(rate, "store fails after", call)
+    }
+
+    fn reaches(&self, rate: u64, fault: &str, call: &str) -> Result<(), StoreError> {
+        let world = self.world();
+        let fails = world.dice(|dice| dice.chance(rate));
+        if !fails && !self.is_away() {
+            return Ok(());
+        }
+        world.coverage().fault(fault, call, "store");
+        world.note(format_args!("p{}: {fault} {call}", self.number()));
+        Err(StoreError::Unavailable {
+            cause: "cut off by the simulator".into(),
+        })
+    }
+}

@@ -1,0 +1,44 @@
+//! A short slice of the seeds, as an ordinary test.
+
+use rollout_sim::{Options, count_panics, run};
+
+const SEEDS: u64 = 60;
+
+#[test]
+fn nothing_is_violated() {
+    count_panics();
+    let threads: u64 = 2;
+    std::thread::scope(|scope| {
+        for first in 0..threads {
+            scope.spawn(move || {
+                for seed in (first..SEEDS).step_by(2) {
+                    let report = run(seed, Options::default());
+                    assert_eq!(
+                        report.violation,
+                        None,
+                        "again: cargo xtask sim --seed {seed}\n{}",
+                        report.trace.join("\n")
+                    );
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_seed_is_the_same_run_every_time() {
+    for seed in 1000..1006 {
+        let (first, second) = (run(seed, Options::default()), run(seed, Options::default()));
+        let other = first.trace.iter().zip(&second.trace).find(|(a, b)| a != b);
+        assert_eq!(other, None, "seed {seed}");
+        assert_eq!((first.sum, first.lines), (second.sum, second.lines));
+        assert!(first.lines > 10, "seed {seed} did nothing");
+    }
+}
+
+#[test]
+fn another_seed_is_another_run() {
+    let one = run(1, Options::default());
+    let other = run(2, Options::default());
+    assert_ne!(one.sum, other.sum);
+}
