@@ -134,13 +134,6 @@ impl Rollouts for SimStore {
     async fn attempt_list(&self, id: RolloutId) -> Result<Vec<AttemptRecord>, StoreError> {
         pass!(self.attempt_list(id))
     }
-    async fn attempt_get(
-        &self,
-        rollout: RolloutId,
-        host: HostId,
-    ) -> Result<Option<AttemptRecord>, StoreError> {
-        pass!(self.attempt_get(rollout, host))
-    }
     async fn rollout_verb(
         &self,
         id: RolloutId,
@@ -175,6 +168,13 @@ impl Rollouts for SimStore {
 
 #[async_trait]
 impl Attempts for SimStore {
+    async fn attempt_get(
+        &self,
+        rollout: RolloutId,
+        host: HostId,
+    ) -> Result<Option<AttemptRecord>, StoreError> {
+        pass!(self.attempt_get(rollout, host))
+    }
     async fn attempt_claim(
         &self,
         rollout: RolloutId,

@@ -198,6 +198,8 @@ impl HealthSweeper {
                 }
             }
             tokio::select! {
+                // So that a simulated run can be repeated.
+                biased;
                 checked = busy.join_next() => match checked {
                     Some(Ok(checked)) => all.push(checked),
                     Some(Err(error)) => {

