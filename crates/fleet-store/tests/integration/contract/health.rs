@@ -268,9 +268,14 @@ pub(crate) async fn restarts_are_counted(place: &Place) {
 }
 
 /// Takes the host, counts a restart, and gives the host back.
-async fn restart(store: &DieselStore, checker: WorkerId, sent: RestartSent) -> RestartTurn {
+async fn restart(
+    store: &DieselStore,
+    checker: WorkerId,
+    host: HostId,
+    sent: RestartSent,
+) -> RestartTurn {
     let mut turns = store
-        .health_due(checker, EVERY, 1, Turns::All)
+        .health_due(checker, EVERY, 1, Turns::Of(vec![host]))
         .await
         .unwrap();
     let turn = turns.remove(0);
@@ -287,7 +292,7 @@ async fn restart(store: &DieselStore, checker: WorkerId, sent: RestartSent) -> R
 
 pub(crate) async fn restarts_that_were_not_sent_do_not_count(place: &Place) {
     let store = place.store().await;
-    add_hosts(&store, 1).await;
+    let hosts = add_hosts(&store, 1).await;
     let checker = checker(&store).await;
     for (sent, nth) in [
         (RestartSent::No, 1),
@@ -298,12 +303,12 @@ pub(crate) async fn restarts_that_were_not_sent_do_not_count(place: &Place) {
         (RestartSent::Perhaps, 3),
     ] {
         assert_eq!(
-            restart(&store, checker, sent).await,
+            restart(&store, checker, hosts[0].id, sent).await,
             RestartTurn::Go(nth),
             "{sent:?}"
         );
     }
-    let used_up = restart(&store, checker, RestartSent::No).await;
+    let used_up = restart(&store, checker, hosts[0].id, RestartSent::No).await;
     assert_eq!(used_up, RestartTurn::UsedUp);
 }
 
@@ -363,13 +368,14 @@ pub(crate) async fn an_update_is_told_of_a_restart_just_before(place: &Place) {
     let store = place.store().await;
     let hosts = add_hosts(&store, 4).await;
     let checker = checker(&store).await;
-    for sent in [
+    let sent = [
         RestartSent::Perhaps,
         RestartSent::No,
         RestartSent::Perhaps,
         RestartSent::Perhaps,
-    ] {
-        restart(&store, checker, sent).await;
+    ];
+    for (host, sent) in hosts.iter().zip(sent) {
+        restart(&store, checker, host.id, sent).await;
     }
     let (id, _) = start(&store, one_stage(&hosts)).await;
     for (name, minutes, expected) in [
