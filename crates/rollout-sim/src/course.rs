@@ -292,7 +292,7 @@ impl Course {
         let after = world.store.rollout_latest().await.ok().flatten();
         let same = before.map(|record| record.id) == after.map(|record| record.id);
         if same
-            && world.schedule.policy.stages.percents().len() > 0
+            && !world.schedule.policy.stages.percents().is_empty()
             && !self.selects_nothing().await
         {
             world.check(|checker| {
