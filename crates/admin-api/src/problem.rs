@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 mod from;
 
-pub(crate) use from::{log_cause, too_many};
+pub(crate) use from::{internal, log_cause, too_many};
 
 /// An error as it goes out. Holds nothing that is not meant for the caller.
 #[derive(Clone, Debug, PartialEq)]

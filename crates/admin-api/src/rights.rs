@@ -102,6 +102,7 @@ pub const RULES: &[Rule] = &[
     rule(Post, "/api/updates/rollouts/{id}/rollback", Operate),
     // The fleet.
     rule(Get, "/api/hosts", Read),
+    rule(Get, "/api/hosts.csv", Read),
     rule(Post, "/api/hosts", Manage),
     rule(Post, "/api/hosts/import", Manage),
     rule(Get, "/api/hosts/{name}", Read),

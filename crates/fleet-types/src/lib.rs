@@ -22,6 +22,7 @@
 //! is remembered of an attempt under way, [`view`] for the JSON that people and programs see.
 
 mod app;
+mod cell;
 mod event;
 mod gate;
 mod ids;
@@ -38,6 +39,7 @@ mod time;
 pub mod view;
 
 pub use app::{AppSettings, StepTimeouts};
+pub use cell::{harmless_cell, text_of_cell};
 pub use event::{Event, EventKind};
 pub use gate::{GateCounts, StagePercents, Verdict};
 pub use ids::{Epoch, HostId, RolloutId, Seq, StoreId, TokenId, WorkerId};

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 use fleet_types::view::HostEntry;
+use fleet_types::{harmless_cell, text_of_cell};
 
 use super::entry::{Entry, Said, labels, labels_text};
 use super::{BadLine, Placed};
@@ -136,7 +137,7 @@ impl Row<'_> {
 
     fn cell(&self, column: &str) -> Option<&str> {
         let at = self.heading.iter().position(|name| name == column)?;
-        self.record.get(at)
+        self.record.get(at).map(text_of_cell)
     }
 
     fn needed<T: FromStr<Err: ToString>>(&self, column: &str) -> Result<T, String> {
@@ -162,7 +163,7 @@ pub(crate) fn write_csv(hosts: &[HostEntry]) -> Result<String, csv::Error> {
     writer.write_record(COLUMNS)?;
     for host in hosts {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        writer.write_record([
+        let cells = [
             host.name.to_string(),
             host.address.to_string(),
             host.port.to_string(),
@@ -175,7 +176,8 @@ pub(crate) fn write_csv(hosts: &[HostEntry]) -> Result<String, csv::Error> {
             host.service.to_string(),
             host.install.clone(),
             text(&host.verify),
-        ])?;
+        ];
+        writer.write_record(cells.map(|cell| harmless_cell(&cell)))?;
     }
     let bytes = writer.into_inner().map_err(|error| error.into_error())?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -210,6 +212,20 @@ mod tests {
             let error = read_csv(text).unwrap_err();
             assert_eq!(error.line, line, "{text:?}: {error:?}");
             assert!(error.why.contains(word), "{text:?}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn no_cell_is_a_formula_for_a_spreadsheet_and_each_is_read_as_it_was() {
+        let app = |text: &str| format!("name,address,owner,verify\nweb,10.0.0.1,{text},{text}\n");
+        for (cell, meant) in [
+            ("'=cmd()", "=cmd()"),
+            ("=cmd()", "=cmd()"),
+            ("''-x", "'-x"),
+            ("'quoted'", "'quoted'"),
+        ] {
+            let entries = read_csv(&app(cell)).unwrap();
+            assert_eq!(entries[0].entry.owner, Said::Value(meant.to_owned()));
         }
     }
 

@@ -53,6 +53,7 @@ pub(crate) struct ProblemBody {
         super::updates::verbs::retry,
         super::updates::verbs::rollback,
         super::hosts::list,
+        super::hosts::csv::list,
         super::hosts::add,
         super::hosts::import,
         super::hosts::show,

@@ -25,7 +25,7 @@ pub(crate) fn log_cause(what: &str, error: &(dyn Error + 'static)) {
     tracing::error!(error = %printable(&causes), "{what}");
 }
 
-fn internal(error: &(dyn Error + 'static)) -> Problem {
+pub(crate) fn internal(error: &(dyn Error + 'static)) -> Problem {
     log_cause("a request failed", error);
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,

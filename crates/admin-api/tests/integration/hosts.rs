@@ -363,3 +363,75 @@ async fn a_mark_is_cleared() {
         .await
         .problem(404, "not_found");
 }
+
+#[tokio::test]
+async fn the_fleet_is_a_file_for_a_spreadsheet_with_the_filters_of_the_list() {
+    let world = World::new(1_203).await;
+    let admin = world.token(Role::Admin).await;
+    let words =
+        json!({ "owner": "=HYPERLINK(\"http://x\",\"a\")", "labels": { "plan": "s", "eu": "" } });
+    put(&world, "/api/hosts/web-1002", &admin, words)
+        .await
+        .expect(200);
+    let viewer = world.token(Role::Viewer).await;
+    let all = world.get("/api/hosts.csv", &viewer).await;
+    assert_eq!(all.status, 200);
+    assert_eq!(all.header("content-type"), "text/csv; charset=utf-8");
+    assert_eq!(
+        all.header("content-disposition"),
+        "attachment; filename=\"hosts.csv\""
+    );
+    let all = all.text();
+    let mut lines = all.lines();
+    let heading = lines.next().unwrap();
+    assert!(
+        heading.starts_with("name,address,port,user,labels,owner,current_version,"),
+        "{heading}"
+    );
+    let names: Vec<&str> = lines
+        .map(|line| line.split(',').next().unwrap_or(""))
+        .collect();
+    assert_eq!(names.len(), 1_203);
+    assert!(names.contains(&"web-1203"));
+    // Quoted as RFC 4180 has it, and no formula.
+    let found = world
+        .get("/api/hosts.csv?search=web-1002", &viewer)
+        .await
+        .text();
+    let line = found.lines().nth(1).unwrap();
+    let plain = r#",eu;plan=s,"'=HYPERLINK(""http://x"",""a"")","#;
+    assert!(line.contains(plain), "{line}");
+    assert_eq!(found.lines().count(), 2);
+    for (filter, hosts) in [
+        ("needs_attention=true", 0),
+        ("health=unknown", 1_203),
+        ("owner=nobody", 0),
+    ] {
+        let path = format!("/api/hosts.csv?{filter}");
+        let file = world.get(&path, &viewer).await.text();
+        assert_eq!(file.lines().count(), 1 + hosts, "{filter}");
+    }
+    for wrong in ["status=nonsense", "rollout=ffffffff"] {
+        let answer = world.get(&format!("/api/hosts.csv?{wrong}"), &viewer).await;
+        assert!([404, 422].contains(&answer.status.as_u16()), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_a_rollout_says_how_its_hosts_stand_in_it() {
+    let world = World::new(3).await;
+    let operator = world.token(Role::Operator).await;
+    let two = json!({ "on": ["web-001", "web-002"] });
+    let started = world
+        .post("/api/updates/trigger", &operator, two)
+        .await
+        .expect(202);
+    let id = started["rollout"]["id"].as_str().unwrap();
+    let path = format!("/api/hosts.csv?rollout={id}");
+    let file = world.get(&path, &operator).await.text();
+    assert_eq!(file.lines().count(), 3, "{file}");
+    assert!(file.lines().skip(1).all(|line| line.contains(",pending,")));
+    let path = format!("{path}&status=success");
+    let file = world.get(&path, &operator).await.text();
+    assert_eq!(file.lines().count(), 1, "{file}");
+}

@@ -1,5 +1,6 @@
 //! The inventory.
 
+pub(crate) mod csv;
 pub(crate) mod entry;
 pub(crate) mod keys;
 pub(crate) mod look;
@@ -28,6 +29,7 @@ use crate::state::AdminApi;
 pub(crate) fn routes() -> Router<AdminApi> {
     Router::new()
         .route("/api/hosts", get(list).post(add))
+        .route("/api/hosts.csv", get(csv::list))
         .route("/api/hosts/import", post(import))
         .route("/api/hosts/{name}", get(show).put(edit).delete(remove))
         .route("/api/hosts/{name}/keys", put(pin))
@@ -139,6 +141,20 @@ async fn body(api: &AdminApi, caller: &Caller, record: HostRecord) -> Result<Hos
     })
 }
 
+/// Which hosts are asked for.
+fn asked(params: &Params) -> Result<HostQuery, Problem> {
+    let text = |name| params.text(name).map(str::to_owned);
+    Ok(HostQuery {
+        status: params.all("status")?,
+        health: params.parsed("health")?,
+        version: text("version"),
+        needs_attention: params.flag("needs_attention")?,
+        owner: text("owner"),
+        search: text("search"),
+        ..HostQuery::default()
+    })
+}
+
 /// The fleet by name.
 #[utoipa::path(get, path = "/api/hosts", tag = "hosts",
     params(("status" = Option<String>, Query, description = "Of the last attempt; several with commas."), ("health" = Option<String>, Query),
@@ -150,17 +166,10 @@ pub(crate) async fn list(
     State(api): State<AdminApi>,
     params: Params,
 ) -> Result<Json<HostsBody>, Problem> {
-    let text = |name| params.text(name).map(str::to_owned);
     let query = HostQuery {
-        status: params.all("status")?,
-        health: params.parsed("health")?,
-        version: text("version"),
-        needs_attention: params.flag("needs_attention")?,
-        owner: text("owner"),
-        search: text("search"),
-        after: text("cursor"),
+        after: params.text("cursor").map(str::to_owned),
         limit: params.limit(100, 1000)?,
-        ..HostQuery::default()
+        ..asked(&params)?
     };
     Ok(Json(api.store().host_page(query).await?.into()))
 }
