@@ -5,7 +5,6 @@
 const body = document.body;
 const badge = document.querySelector("[data-live]");
 const said = document.getElementById("said");
-const SYMBOLS_KNOWN = new Set(["pending", "updating", "success", "failed", "rolled_back", "skipped"]);
 
 /* ---- a clock for relative times ---- */
 
@@ -56,7 +55,7 @@ function say(text) {
   speak();
 }
 
-/* ---- cells: set in one go per frame ---- */
+/* ---- cells: set in one go per frame, by matrix.js ---- */
 
 const pending = new Map();
 let frame = 0;
@@ -64,20 +63,16 @@ let frame = 0;
 // What is painted while the page is fetched anew is newer than what comes of it.
 let meanwhile = null;
 
-function cell(host, state) {
-  pending.set(host, state);
-  meanwhile?.set(host, state);
+function cell(event, state) {
+  const moved = { rollout: event.rollout, stage: event.stage, host: event.host, state };
+  pending.set(event.host, moved);
+  meanwhile?.set(event.host, moved);
   frame ||= requestAnimationFrame(paint);
 }
 
 function paint() {
   frame = 0;
-  for (const [host, state] of pending) {
-    const element = document.querySelector(`a[data-host="${CSS.escape(host)}"]`);
-    if (!element) continue;
-    element.dataset.state = state;
-    element.setAttribute("aria-label", `${host}: ${state.replace("_", " ")}`);
-  }
+  document.dispatchEvent(new CustomEvent("moved", { detail: [...pending.values()] }));
   pending.clear();
 }
 
@@ -186,7 +181,7 @@ async function swap() {
   } catch { /* the stream says when the server is away */ }
   const painted = meanwhile;
   meanwhile = null;
-  for (const [host, state] of painted) cell(host, state);
+  for (const moved of painted.values()) cell(moved, moved.state);
   setTimeout(() => {
     refreshRuns = false;
     if (refreshAgain) refresh();
@@ -268,13 +263,13 @@ function heard(event) {
   const { type, host } = event;
   const here = event.rollout && document.querySelector(`[data-rollout="${CSS.escape(event.rollout)}"]`);
   if (type === "host.started" || type === "host.taken_over") {
-    if (here) cell(host, "updating");
+    if (here) cell(event, "updating");
     askStatus();
     if (body.dataset.host === host) refresh();
     else refreshLater();
   } else if (type === "host.finished") {
     const state = event.reason === "unchanged" ? "unchanged" : event.status;
-    if (here && (SYMBOLS_KNOWN.has(state) || state === "unchanged")) cell(host, state);
+    if (here) cell(event, state);
     askStatus();
     if (event.status !== "success" || body.dataset.host === host) refresh();
     else refreshLater();

@@ -103,7 +103,9 @@ async fn start_and_watch_to_the_end(driver: &Driver, look: Look) {
     browser.picture("rollout-completed").await;
     let done = browser
         .page
-        .find_all(thirtyfour::By::Css(".cells [data-state=success]"))
+        .find_all(thirtyfour::By::Css(
+            "[data-group=success] .cells [data-state=success]",
+        ))
         .await;
     assert_eq!(done.unwrap().len(), 10);
     browser.go(&format!("{}{OVERVIEW}", site.url)).await;

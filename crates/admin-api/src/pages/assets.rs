@@ -19,6 +19,7 @@ struct Files;
 pub(crate) struct Addresses {
     pub(crate) style: String,
     pub(crate) script: String,
+    pub(crate) matrix: String,
     pub(crate) dialog: String,
     pub(crate) icon: String,
 }
@@ -26,6 +27,7 @@ pub(crate) struct Addresses {
 pub(crate) static ADDRESSES: LazyLock<Addresses> = LazyLock::new(|| Addresses {
     style: address("style.css"),
     script: address("live.js"),
+    matrix: address("matrix.js"),
     dialog: address("dialog.js"),
     icon: address("icon.svg"),
 });

@@ -17,8 +17,9 @@ use crate::problem::Problem;
 use crate::state::AdminApi;
 
 const PAGE: u32 = 100;
-const FILTERS: [&str; 7] = [
+const FILTERS: [&str; 8] = [
     "rollout",
+    "stage",
     "search",
     "status",
     "health",

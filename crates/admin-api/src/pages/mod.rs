@@ -12,6 +12,7 @@ mod inventory;
 mod keys;
 mod layout;
 mod login;
+mod matrix;
 mod overview;
 mod rollout;
 mod rollout_shown;

@@ -203,9 +203,14 @@ fn truth_of(rollout: &view::Rollout) -> String {
 
 fn last_words(status: &view::Status) -> Option<String> {
     let rollout = status.rollout.as_ref()?;
-    let word = crate::pages::rollout_shown::state_word(rollout.state).to_lowercase();
+    let ended = match rollout.state {
+        RolloutState::Completed => "completed",
+        RolloutState::CompletedWithFailures => "completed with failures",
+        RolloutState::Aborted => "was aborted",
+        _ => "halted",
+    };
     Some(format!(
-        "The last rollout, to {}, is {word}.",
+        "The last rollout, to {}, {ended}.",
         target(rollout)
     ))
 }

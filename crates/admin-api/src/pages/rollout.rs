@@ -193,7 +193,11 @@ impl From<Event> for EventRow {
     fn from(event: Event) -> Self {
         let what = event.kind.as_str().replace(['.', '_'], " ");
         let mut more: Vec<String> = Vec::new();
-        more.extend(event.status.map(|status| status.replace('_', " ")));
+        // That a host, a stage or a rollout began is all that there is to say of it.
+        let told = event
+            .status
+            .filter(|_| !event.kind.as_str().ends_with(".started"));
+        more.extend(told.map(|status| status.replace('_', " ")));
         more.extend(event.message.or(event.reason));
         more.extend(event.duration_seconds.map(show::duration));
         more.extend(event.actor.map(|actor| format!("by {actor}")));

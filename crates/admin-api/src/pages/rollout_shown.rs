@@ -2,14 +2,11 @@
 
 use fleet_types::{RolloutKind, RolloutState, StageState, Timestamp, printable, view};
 
+use crate::pages::matrix::Matrix;
 use crate::pages::show::{self, Bar};
 use crate::problem::Problem;
 use crate::state::AdminApi;
 
-/// More cells than a browser draws at ease.
-const CELLS_MOST: u32 = 2000;
-/// Up to so many hosts the cells hold names.
-const NAMED_MOST: u32 = 60;
 /// Hosts in flight that are listed.
 const FLIGHTS_MOST: usize = 50;
 
@@ -27,9 +24,7 @@ pub(crate) struct RolloutShown {
     pub(crate) took: String,
     pub(crate) pace: String,
     pub(crate) stages: Vec<StageShown>,
-    pub(crate) matrix: Vec<Group>,
-    pub(crate) dense: bool,
-    pub(crate) too_many: bool,
+    pub(crate) matrix: Matrix,
 }
 
 /// One stage.
@@ -53,21 +48,6 @@ pub(crate) struct Count {
     pub(crate) word: String,
 }
 
-/// The cells of one stage.
-#[derive(Debug)]
-pub(crate) struct Group {
-    pub(crate) stage: u32,
-    pub(crate) cells: Vec<CellShown>,
-}
-
-/// One cell.
-#[derive(Debug)]
-pub(crate) struct CellShown {
-    pub(crate) host: String,
-    pub(crate) state: &'static str,
-    pub(crate) word: String,
-}
-
 /// A host under way.
 #[derive(Debug)]
 pub(crate) struct Flight {
@@ -80,13 +60,6 @@ pub(crate) struct Flight {
 impl RolloutShown {
     /// Reads the matrix and makes the rest of what is known.
     pub(crate) async fn load(api: &AdminApi, v: view::Rollout) -> Result<Self, Problem> {
-        let total = v.counts.total();
-        let too_many = total > CELLS_MOST;
-        let cells = if too_many {
-            Vec::new()
-        } else {
-            api.store().rollout_cells(v.id, CELLS_MOST).await?
-        };
         Ok(Self {
             title: title(&v),
             by: printable(&v.started_by),
@@ -100,9 +73,7 @@ impl RolloutShown {
             }),
             pace: pace(&v.policy),
             stages: v.stages.iter().map(stage).collect(),
-            matrix: group(cells),
-            dense: total > NAMED_MOST,
-            too_many,
+            matrix: Matrix::load(api, &v).await?,
             v,
         })
     }
@@ -132,20 +103,6 @@ impl RolloutShown {
             count.word = format!("{} {}", count.number, count.word);
         }
         counts
-    }
-
-    /// The signs of the matrix and what they mean.
-    pub(crate) fn signs(&self) -> [(&'static str, &'static str); 8] {
-        [
-            ("pending", "waiting"),
-            ("updating", "updating"),
-            ("success", "updated"),
-            ("unchanged", "was there already"),
-            ("rolled_back", "rolled back"),
-            ("failed", "failed"),
-            ("attention", "needs attention"),
-            ("skipped", "skipped"),
-        ]
     }
 }
 
@@ -290,24 +247,4 @@ fn counts(v: &view::Counts) -> Vec<Count> {
             word: word.to_owned(),
         })
         .collect()
-}
-
-fn group(cells: Vec<view::Cell>) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    for cell in cells {
-        let state = show::cell_state(cell.status, cell.reason.as_deref(), cell.needs_attention);
-        let shown = CellShown {
-            word: show::words(state),
-            host: cell.host,
-            state,
-        };
-        match groups.last_mut() {
-            Some(last) if last.stage == cell.stage => last.cells.push(shown),
-            _ => groups.push(Group {
-                stage: cell.stage,
-                cells: vec![shown],
-            }),
-        }
-    }
-    groups
 }

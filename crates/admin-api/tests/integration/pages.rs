@@ -516,23 +516,25 @@ async fn a_token_is_shown_once() {
     );
 }
 
-#[tokio::test]
-async fn five_thousand_hosts_stay_small_and_fast() {
-    let world = World::with(5000, ApiSettings::default()).await;
-    let token = world.token(Role::Admin).await;
-    let before = page(&world, "/admin/updates", &token).await;
-    trigger(&world).await;
-    let began = Instant::now();
-    let call = Call::new("GET", "/admin/updates")
-        .token(&token)
-        .header("accept", "text/html")
-        .header("accept-encoding", "gzip");
-    let answer = world.send(call).await;
-    let took = began.elapsed();
+/// A page and everything that it loads, compressed, in bytes; and how long the server took for the page itself.
+async fn first_load(world: &World, path: &str, token: &str) -> (usize, Duration, String) {
+    let text = page(world, path, token).await.text();
+    let call = || {
+        let call = Call::new("GET", path).token(token);
+        call.header("accept", "text/html")
+            .header("accept-encoding", "gzip")
+    };
+    let answer = world.send(call()).await;
+    // The best of three: what the server needs, whatever else the machine does.
+    let mut took = Duration::MAX;
+    for _ in 0..3 {
+        let began = Instant::now();
+        world.send(call()).await;
+        took = took.min(began.elapsed());
+    }
     assert_eq!(answer.header("content-encoding"), "gzip");
-    let mut first_load = answer.body.len();
-    let text = before.text();
-    for name in ["style.css", "live.js", "dialog.js", "icon.svg"] {
+    let mut size = answer.body.len();
+    for name in ["style.css", "live.js", "matrix.js", "dialog.js", "icon.svg"] {
         let address = text.split('"').find(|part| part.ends_with(name)).unwrap();
         let asset = world
             .send(Call::new("GET", address).header("accept-encoding", "gzip"))
@@ -542,17 +544,33 @@ async fn five_thousand_hosts_stay_small_and_fast() {
             asset.header("cache-control").contains("immutable"),
             "{name}"
         );
-        first_load += asset.body.len();
+        size += asset.body.len();
     }
-    assert!(first_load <= 60 * 1024, "{first_load} bytes");
-    #[expect(
-        clippy::print_stderr,
-        reason = "a figure for who runs the test by hand"
-    )]
-    {
-        eprintln!(
-            "overview of 5,000 hosts: {took:?} unoptimized, first load {first_load} bytes compressed"
-        );
+    (size, took, text)
+}
+
+#[tokio::test]
+async fn five_thousand_hosts_stay_small_and_fast() {
+    let world = World::with(5000, ApiSettings::default()).await;
+    let token = world.token(Role::Admin).await;
+    let id = trigger(&world).await;
+    for path in [
+        "/admin/updates".to_owned(),
+        format!("/admin/updates/rollouts/{id}"),
+    ] {
+        let (size, took, text) = first_load(&world, &path, &token).await;
+        assert!(size <= 60 * 1024, "{path}: {size} bytes");
+        assert!(took < Duration::from_millis(300), "{path}: {took:?}");
+        let waiting = text.matches("</b> waiting").count();
+        assert!(waiting > 1, "{path} tells every stage's hosts");
+        assert!(text.matches("data-host=\"").count() <= 601, "{path}");
+        #[expect(
+            clippy::print_stderr,
+            reason = "a figure for who runs the test by hand"
+        )]
+        {
+            eprintln!("{path} of 5,000 hosts: {took:?} unoptimized, {size} bytes compressed");
+        }
     }
 }
 
@@ -560,6 +578,7 @@ async fn five_thousand_hosts_stay_small_and_fast() {
 fn the_scripts_are_small() {
     for script in [
         include_str!("../../assets/live.js"),
+        include_str!("../../assets/matrix.js"),
         include_str!("../../assets/dialog.js"),
     ] {
         assert!(script.lines().count() <= 300);
