@@ -119,8 +119,12 @@ pub(crate) enum Command {
     /// End a rollout; what is done stays done
     Abort(OneRollout),
     /// A new rollout over the failed and never started hosts, to the same target
+    ///
+    /// Of its policy, what is not said is as it was in that rollout, whatever the defaults below.
     Retry(Again),
     /// Bring every host that a rollout changed back to its own previous version
+    ///
+    /// Of its policy, what is not said is as it was in that rollout, whatever the defaults below.
     Rollback(Again),
     /// Past rollouts
     #[command(subcommand)]
@@ -172,19 +176,19 @@ pub(crate) struct Demo {
 /// `init`
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Init {
-    /// The git clone on the hosts
+    /// The git clone on the hosts; asked for when it is not said
     #[arg(long, value_name = "DIR")]
     pub repo: Option<RepoPath>,
-    /// The systemd unit
+    /// The systemd unit; asked for when it is not said
     #[arg(long)]
     pub service: Option<ServiceName>,
-    /// User to sign in as
+    /// User to sign in as over SSH; asked for when it is not said
     #[arg(long)]
     pub user: Option<UserName>,
     /// Private key file; the ssh-agent is used without it
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
-    /// The branch that is followed
+    /// The branch that is followed [default: main]
     #[arg(long)]
     pub branch: Option<fleet_types::BranchName>,
     /// Replace a file that is there
@@ -242,7 +246,7 @@ pub(crate) struct Logs {
     /// The host
     #[arg(long)]
     pub host: fleet_types::HostName,
-    /// This step alone
+    /// This step alone, as `rollouts show` and the page of the host name it: pull, install, verify
     #[arg(long, value_name = "STEP")]
     pub step: Option<StepId>,
 }

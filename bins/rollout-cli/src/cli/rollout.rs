@@ -81,10 +81,10 @@ pub(crate) struct PolicyFlags {
     /// Hosts under way at once, those in their settle wait included [default: 4 × concurrency]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Policy")]
     pub max_in_flight: Option<u32>,
-    /// How long a restarted service is watched [default: 5s]
+    /// How long a restarted service is watched: 500ms, 30s, 2m [default: 5s]
     #[arg(long, value_name = "TIME", help_heading = "Policy")]
     pub settle: Option<Seconds>,
-    /// Order of the hosts [default: name]
+    /// Order of the hosts: name or random [default: name]
     #[arg(long, value_name = "ORDER", value_parser = order, help_heading = "Policy")]
     pub order: Option<OrderSetting>,
 }

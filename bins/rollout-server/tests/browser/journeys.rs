@@ -2,6 +2,7 @@
 
 use local_fleet::ReleaseSpec;
 
+use crate::account::own_password;
 use crate::chrome::{Browser, Driver, Look};
 use crate::dialogs::by_keyboard_alone;
 use crate::site::{PASSWORD, Site};
@@ -255,6 +256,6 @@ mod in_a_browser {
     }
 
     journeys! {
-        by_keyboard_alone first_sign_in start_and_watch_to_the_end a_halt_is_seen_and_explained abort a_failed_hosts_log
+        by_keyboard_alone own_password first_sign_in start_and_watch_to_the_end a_halt_is_seen_and_explained abort a_failed_hosts_log
     }
 }

@@ -1,6 +1,7 @@
 //! The pages in a real browser: what people do there, each on a desktop, on a phone, in the dark, and without JavaScript.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod account;
 mod chrome;
 mod dialogs;
 mod journeys;

@@ -38,6 +38,8 @@ struct Hosts {
     healths: Vec<&'static str>,
     rows: Vec<Row>,
     total: u32,
+    /// Whether they are those that were asked for, or all.
+    filtered: bool,
     next: Option<String>,
 }
 
@@ -154,6 +156,7 @@ pub(crate) async fn show(
             .map(|host| Row::of(host, rollout))
             .collect(),
         total: found.total,
+        filtered: kept.iter().any(|(name, _)| name != "rollout"),
         next: found
             .next
             .map(|next| query("/admin/updates/hosts", &kept, "cursor", &next)),

@@ -200,6 +200,8 @@ pub(crate) fn words(state: &str) -> String {
     match state {
         "attention" => "failed, needs attention".to_owned(),
         "pending" => "waiting".to_owned(),
+        "success" => "updated".to_owned(),
+        "unchanged" => "there already".to_owned(),
         other => other.replace('_', " "),
     }
 }

@@ -237,14 +237,15 @@ async fn ask_again(
 ) -> Result<Response, Problem> {
     let plan = plan_again(api, caller, id, again).await?;
     let source = find::rollout(api, id).await?;
+    let hosts = show::hosts(count(&plan));
     let (title, button) = match again {
-        Again::Retry => ("Retry", "Start: try again"),
-        Again::Rollback => ("Roll back", "Start: take back"),
+        Again::Retry => ("Retry", format!("Start: try {hosts} again")),
+        Again::Rollback => ("Roll back", format!("Start: take {hosts} back")),
     };
     let mut shown = shown(&plan);
     shown.back = format!("/admin/updates/rollouts/{source}");
     shown.action = format!("{}/{}", shown.back, again.word());
-    shown.button = format!("{button} {}", show::hosts(count(&plan)));
+    shown.button = button;
     let title = format!("{title} rollout {}?", source.short());
     let start = Start {
         page: Page::load(api, caller, Nav::Rollouts, title).await?,
