@@ -41,6 +41,8 @@ struct Hosts {
     /// Whether they are those that were asked for, or all.
     filtered: bool,
     next: Option<String>,
+    /// The same hosts as a spreadsheet.
+    csv: String,
 }
 
 struct Row {
@@ -60,11 +62,17 @@ struct Row {
 
 /// A path with what was asked for and one thing more.
 pub(crate) fn query(path: &str, kept: &[(String, String)], name: &str, value: &str) -> String {
-    let mut text = format!("{path}?");
-    for (name, value) in kept {
-        text.push_str(&format!("{}={}&", name, percent(value)));
+    let more = [(name.to_owned(), value.to_owned())];
+    asked(path, kept.iter().chain(&more))
+}
+
+/// A path with what is asked for.
+fn asked<'a>(path: &str, what: impl Iterator<Item = &'a (String, String)>) -> String {
+    let mut text = path.to_owned();
+    for (at, (name, value)) in what.enumerate() {
+        text.push(if at == 0 { '?' } else { '&' });
+        text.push_str(&format!("{name}={}", percent(value)));
     }
-    text.push_str(&format!("{name}={}", percent(value)));
     text
 }
 
@@ -123,7 +131,7 @@ pub(crate) async fn show(
         Some(id) => Some(find::rollout(&api, id).await?),
         None => None,
     };
-    let asked = HostQuery {
+    let wanted = HostQuery {
         rollout,
         status: params.all("status")?,
         health: params.parsed("health")?,
@@ -141,7 +149,7 @@ pub(crate) async fn show(
         .collect();
     let page = Page::load(&api, &caller, Nav::Hosts, "Hosts").await?;
     let page = page.listen(&api, None).await?;
-    let found = api.store().host_page(asked).await?;
+    let found = api.store().host_page(wanted).await?;
     html(&Hosts {
         page,
         rollout,
@@ -160,6 +168,7 @@ pub(crate) async fn show(
         next: found
             .next
             .map(|next| query("/admin/updates/hosts", &kept, "cursor", &next)),
+        csv: asked("/api/hosts.csv", kept.iter()),
         form: Typed::of(kept),
     })
 }

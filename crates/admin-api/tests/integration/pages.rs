@@ -516,6 +516,30 @@ async fn a_token_is_shown_once() {
     );
 }
 
+#[tokio::test]
+async fn the_list_and_its_export_have_the_same_filters() {
+    let world = World::new(12).await;
+    let token = world.token(Role::Viewer).await;
+    let id = trigger(&world).await;
+    for (filters, rows) in [
+        (String::new(), 12),
+        ("?search=web-01".to_owned(), 3),
+        ("?search=%26%22%3D".to_owned(), 0),
+        (format!("?rollout={id}&stage=1&status=pending"), 2),
+    ] {
+        let path = format!("/admin/updates/hosts{filters}");
+        let text = page(&world, &path, &token).await.text();
+        let tag = text.split("id=\"export-csv\"").next().unwrap();
+        let href = tag.rsplit("href=\"").next().unwrap();
+        let href = href.split('"').next().unwrap().replace("&#38;", "&");
+        let listed = text.matches("<tr><th scope=\"row\">").count();
+        let file = world.get(&href, &token).await;
+        assert_eq!(file.status.as_u16(), 200, "{href}");
+        let exported = file.text().trim_end().lines().count() - 1;
+        assert_eq!((listed, exported), (rows, rows), "{href}");
+    }
+}
+
 /// A page and everything that it loads, compressed, in bytes; and how long the server took for the page itself.
 async fn first_load(world: &World, path: &str, token: &str) -> (usize, Duration, String) {
     let text = page(world, path, token).await.text();
