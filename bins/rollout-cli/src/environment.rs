@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use fleet_store::Actor;
-use rollout_settings::{Layer, Origin, Places, RolloutLayer, Settings, load};
+use rollout_settings::{Layer, Origin, Places, RolloutLayer, Settings, load, without_password};
 
 use crate::cli::Global;
 use crate::failure::Failure;
@@ -174,15 +174,36 @@ pub(crate) fn program() -> String {
     }
 }
 
+/// Which fleet was named on the command line itself, as words to type again; what stands in the environment or in a file
+/// found by itself goes on to hold. A URL with a password in it is not repeated.
+pub(crate) fn typed_place(global: &Global) -> Vec<(&'static str, String)> {
+    let path = |path: &PathBuf| path.display().to_string();
+    let url = global.database_url.clone();
+    let said = [
+        ("--config", global.config.as_ref().map(path)),
+        (
+            "--database-url",
+            url.filter(|url| without_password(url) == *url),
+        ),
+        ("--server", global.server.clone()),
+        ("--token-file", global.token_file.as_ref().map(path)),
+    ];
+    said.into_iter()
+        .filter_map(|(flag, value)| Some((flag, for_shell(&value?))))
+        .collect()
+}
+
+/// A word as a shell reads it.
+fn for_shell(word: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-/=,:%@".contains(&b);
+    if word.bytes().all(plain) && !word.is_empty() {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 /// The command line that showed a plan, as the one that carries it out.
 pub(crate) fn command_to_carry_out() -> String {
-    let quoted = |text: String| {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-/=,:%@".contains(&b);
-        if text.bytes().all(plain) && !text.is_empty() {
-            return text;
-        }
-        format!("'{}'", text.replace('\'', "'\\''"))
-    };
     let mut seen_verb = false;
     let words = env::args()
         .skip(1)
@@ -191,7 +212,7 @@ pub(crate) fn command_to_carry_out() -> String {
             if word == "plan" && !std::mem::replace(&mut seen_verb, true) {
                 return "update".to_owned();
             }
-            quoted(word)
+            for_shell(&word)
         });
     std::iter::once("rollout-cli".to_owned())
         .chain(words)

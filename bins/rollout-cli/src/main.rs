@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Err(error) => return wrong_usage(&error),
     };
     cli.global.color.apply();
+    output::remember_place(environment::typed_place(&cli.global));
     let out = Output {
         json: cli.global.json,
         quiet: cli.global.quiet,

@@ -1,6 +1,7 @@
 //! The only place that writes: data on standard output, talk and progress on standard error.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use anstream::ColorChoice;
 use serde::Serialize;
@@ -141,8 +142,40 @@ impl Output {
     }
 }
 
+/// The words of this command line that say which fleet it is about, for the commands to type next.
+static PLACE: OnceLock<Vec<(&'static str, String)>> = OnceLock::new();
+
+/// From now on, commands to type next name the fleet as this command line did. Only the first call counts.
+pub(crate) fn remember_place(place: Vec<(&'static str, String)>) {
+    let _ = PLACE.set(place);
+}
+
+/// A command to type next, about the same fleet. What it says of this itself stands.
+fn placed(command: &str, place: &[(&'static str, String)]) -> String {
+    const PROGRAM: &str = "rollout-cli";
+    let Some(rest) = command.strip_prefix(PROGRAM) else {
+        return command.to_owned();
+    };
+    let says = |flag: &str| {
+        let with_value = format!("{flag}=");
+        rest.split(' ')
+            .any(|word| word == flag || word.starts_with(&with_value))
+    };
+    let words: String = place
+        .iter()
+        .filter(|(flag, _)| !says(flag))
+        .map(|(flag, value)| format!(" {flag} {value}"))
+        .collect();
+    format!("{PROGRAM}{words}{rest}")
+}
+
 /// `Next:` and the commands under each other.
 pub(crate) fn next_lines(commands: &[(String, &str)]) -> String {
+    let place = PLACE.get().map(Vec::as_slice).unwrap_or_default();
+    let commands: Vec<(String, &str)> = commands
+        .iter()
+        .map(|(command, what)| (placed(command, place), *what))
+        .collect();
     let width = commands
         .iter()
         .map(|(command, _)| command.chars().count())
@@ -188,7 +221,29 @@ impl Color {
 
 #[cfg(test)]
 mod tests {
-    use super::next_lines;
+    use super::{next_lines, placed};
+
+    #[test]
+    fn the_next_command_is_about_the_same_fleet() {
+        let place = [
+            ("--server", "https://fleet".to_owned()),
+            ("--token-file", "'my token'".to_owned()),
+        ];
+        for (command, shown) in [
+            (
+                "rollout-cli status",
+                "rollout-cli --server https://fleet --token-file 'my token' status",
+            ),
+            (
+                "rollout-cli update --server=https://other web1",
+                "rollout-cli --token-file 'my token' update --server=https://other web1",
+            ),
+            ("ssh-keygen -l", "ssh-keygen -l"),
+        ] {
+            assert_eq!(placed(command, &place), shown);
+            assert_eq!(placed(command, &[]), command);
+        }
+    }
 
     #[test]
     fn the_next_commands_stand_under_each_other() {

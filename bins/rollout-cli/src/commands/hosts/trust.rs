@@ -32,7 +32,9 @@ pub(crate) async fn run(
     for offer in &mut offers {
         offer.judge(!arguments.names.is_empty());
     }
-    show(out, &offers)?;
+    if !out.json {
+        show(out, &offers)?;
+    }
     let wanted = offers
         .iter()
         .filter(|offer| offer.finding.is_to_pin())
@@ -45,11 +47,30 @@ pub(crate) async fn run(
         out.say("nothing was pinned");
         return Ok(Exit::Refused);
     }
-    for offer in offers.iter().filter(|offer| offer.finding.is_to_pin()) {
-        let keys = offer.keys.iter().map(|key| key.openssh.clone()).collect();
-        fleet.pin(&offer.host, keys).await?;
+    let pinned = pin(fleet, out, &mut offers).await?;
+    if out.json {
+        show(out, &offers)?;
     }
-    Ok(conclude(out, &offers, wanted))
+    Ok(conclude(out, &offers, pinned))
+}
+
+/// Pins what is to be pinned; answers for how many hosts. One that is refused, such as one that was removed meanwhile, does
+/// not keep the others from it.
+async fn pin(fleet: &dyn Fleet, out: Output, offers: &mut [Offer]) -> Result<usize, Failure> {
+    let mut pinned = 0;
+    for offer in offers.iter_mut().filter(|offer| offer.finding.is_to_pin()) {
+        let keys = offer.keys.iter().map(|key| key.openssh.clone()).collect();
+        match fleet.pin(&offer.host, keys).await {
+            Ok(()) => pinned += 1,
+            Err(failure) if failure.exit != Exit::Refused => return Err(failure),
+            Err(failure) => {
+                let why = failure.what();
+                out.say(format!("{} is not pinned: {}", offer.host, one_line(&why)));
+                offer.finding = Finding::Failed(why);
+            }
+        }
+    }
+    Ok(pinned)
 }
 
 /// Fetches and pins the keys of all hosts without asking: for hosts of our own making.
@@ -96,7 +117,7 @@ enum Finding {
     Rotated,
     /// None of the pinned keys is there any more.
     Changed { named: bool },
-    /// The host could not be asked.
+    /// The host could not be asked, or its keys not be pinned.
     Failed(String),
 }
 
@@ -219,7 +240,10 @@ fn conclude(out: Output, offers: &[Offer], pinned: usize) -> Exit {
     let number = |count: usize| hosts(u32::try_from(count).unwrap_or(u32::MAX));
     out.say(format!("pinned the keys of {}", number(pinned)));
     if failed > 0 {
-        out.say(format!("{} could not be asked", number(failed)));
+        out.say(format!(
+            "{} could not be asked, or not be pinned",
+            number(failed)
+        ));
     }
     let mut next = vec![(
         "rollout-cli hosts check".to_owned(),
