@@ -36,7 +36,7 @@ struct Packages {
 }
 
 /// Every outside tool. git and sh are not in it: nothing here works without them.
-pub(crate) static TOOLS: &[Tool] = &[SSHD, POSTGRES, CHROMIUM];
+pub(crate) static TOOLS: &[Tool] = &[SSHD, POSTGRES, CHROMIUM, UNSHARE];
 
 const SSHD: Tool = Tool {
     name: "sshd",
@@ -83,6 +83,22 @@ const CHROMIUM: Tool = Tool {
         arch: "chromium",
         alpine: "chromium chromium-chromedriver",
         homebrew: "chromium chromedriver",
+    },
+};
+
+const UNSHARE: Tool = Tool {
+    name: "unshare",
+    needed_by: "the tests that fill a disk",
+    programs: &["unshare", "nsenter", "mount"],
+    folders: &["/usr/sbin", "/sbin"],
+    version: &["unshare", "--version"],
+    packages: Packages {
+        debian: "util-linux mount",
+        fedora: "util-linux",
+        suse: "util-linux",
+        arch: "util-linux",
+        alpine: "util-linux util-linux-misc",
+        homebrew: "util-linux",
     },
 };
 

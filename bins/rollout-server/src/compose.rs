@@ -57,6 +57,7 @@ pub(crate) async fn compose(
     );
     let process = Arc::new(Process::new(
         worker,
+        orchestrator.clone(),
         sweeper.clone(),
         &settings.database_url,
         numbers,

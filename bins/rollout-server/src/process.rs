@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use admin_api::HostProcess;
+use admin_api::{HostProcess, NotReady};
 use async_trait::async_trait;
 use fleet_types::{HostId, WorkerId, view};
 use metrics_exporter_prometheus::PrometheusHandle;
-use rollout_orchestrator::{HealthSweeper, SlotTransport, Worker, WorkerStatus};
+use rollout_orchestrator::{HealthSweeper, Orchestrator, SlotTransport, Worker, WorkerStatus};
 use tokio::sync::watch;
 
 /// What the store said of us this long ago says nothing of now.
@@ -21,6 +21,7 @@ const FRESH: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Process {
     worker: Mutex<Option<Worker>>,
+    orchestrator: Orchestrator,
     sweeper: HealthSweeper,
     status: watch::Receiver<WorkerStatus>,
     database: Option<DatabaseFile>,
@@ -40,6 +41,7 @@ struct Seen {
 impl Process {
     pub(crate) fn new(
         worker: Worker,
+        orchestrator: Orchestrator,
         sweeper: HealthSweeper,
         database_url: &str,
         numbers: PrometheusHandle,
@@ -47,6 +49,7 @@ impl Process {
         Self {
             status: worker.watch(),
             worker: Mutex::new(Some(worker)),
+            orchestrator,
             sweeper,
             database: DatabaseFile::of(database_url),
             seen: Mutex::new(Seen {
@@ -90,14 +93,25 @@ impl Process {
 
 #[async_trait]
 impl HostProcess for Process {
-    fn ready(&self) -> Result<(), String> {
-        if let Some(database) = &self.database {
-            database.is_there()?;
+    fn ready(&self) -> Result<(), NotReady> {
+        let not_ready = |why, cause| Err(NotReady { why, cause });
+        if let Some(Err(cause)) = self.database.as_ref().map(DatabaseFile::is_there) {
+            return not_ready("the database is gone", cause);
+        }
+        if let Some(why) = self.orchestrator.store_trouble() {
+            return not_ready(why, why.to_owned());
         }
         let seen = lock(&self.seen);
-        match seen.at {
-            Some(at) if at.elapsed() <= FRESH => seen.answer.clone(),
-            _ => Err("the store has not answered lately".to_owned()),
+        match (seen.at, &seen.answer) {
+            (Some(at), Ok(())) if at.elapsed() <= FRESH => Ok(()),
+            (Some(at), Err(cause)) if at.elapsed() <= FRESH => not_ready(
+                "no worker of this process is alive on the store",
+                cause.clone(),
+            ),
+            _ => not_ready(
+                "the database does not answer",
+                "it has not answered lately".to_owned(),
+            ),
         }
     }
 

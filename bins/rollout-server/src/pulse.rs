@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) async fn beat(parts: &Parts, stop: CancellationToken) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = false;
     for beat in 0_u32.. {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -25,7 +26,7 @@ pub(crate) async fn beat(parts: &Parts, stop: CancellationToken) {
         }
         look(parts).await;
         if beat % NUMBERS_EVERY == 0 {
-            count(parts).await;
+            count(parts, &mut told).await;
         }
         systemd::watchdog();
     }
@@ -43,16 +44,22 @@ pub(crate) async fn look(parts: &Parts) {
     parts.process.note(answer);
 }
 
-async fn count(parts: &Parts) {
-    match timeout(PATIENCE, parts.store.status()).await {
+/// `told`: the log has it already that the fleet cannot be counted.
+async fn count(parts: &Parts, told: &mut bool) {
+    let cause = match timeout(PATIENCE, parts.store.status()).await {
         Ok(Ok(status)) => {
             metrics::fleet::show(&status, crate::setup::now());
             parts
                 .process
                 .show_numbers(metrics::fleet::versions(&status));
             systemd::status(&metrics::fleet::in_words(&status));
+            *told = false;
+            return;
         }
-        Ok(Err(error)) => tracing::warn!(%error, "the fleet could not be counted"),
-        Err(_) => tracing::warn!("the fleet could not be counted in time"),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the store does not answer".to_owned(),
+    };
+    if !std::mem::replace(told, true) {
+        tracing::warn!(cause, "the fleet could not be counted; trying again");
     }
 }

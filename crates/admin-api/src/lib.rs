@@ -42,4 +42,4 @@ pub use problem::{FieldError, Problem};
 pub use rights::{Method, RULES, Rule};
 pub use rollout_settings::Subnet;
 pub use sign_in::{SignInError, SignedIn, StoreIdentity};
-pub use state::{AdminApi, AllowedHosts, ApiSettings, HostProcess};
+pub use state::{AdminApi, AllowedHosts, ApiSettings, HostProcess, NotReady};

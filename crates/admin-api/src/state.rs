@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -52,6 +52,8 @@ struct Bounds {
     denials: Denials,
     triggers: Triggers,
     stop: CancellationToken,
+    /// Why this process was not ready when it was last asked.
+    unready: Mutex<Option<&'static str>>,
 }
 
 impl Bounds {
@@ -62,16 +64,25 @@ impl Bounds {
             denials: Denials::new(Arc::clone(store), stop.clone()),
             triggers: Triggers::default(),
             stop,
+            unready: Mutex::default(),
         }
     }
+}
+
+/// Why a process cannot work now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotReady {
+    /// In words that anybody may see.
+    pub why: &'static str,
+    /// For the log.
+    pub cause: String,
 }
 
 /// What the API asks of the process that it runs in.
 #[async_trait]
 pub trait HostProcess: fmt::Debug + Send + Sync {
-    /// Whether a worker of this process is registered as alive, so that what is triggered here is carried out. The error
-    /// is for the log.
-    fn ready(&self) -> Result<(), String>;
+    /// Whether a worker of this process is registered as alive, so that what is triggered here is carried out.
+    fn ready(&self) -> Result<(), NotReady>;
     /// Numbers in the text format of Prometheus; none when it keeps none.
     fn metrics(&self) -> Option<String> {
         None
@@ -237,6 +248,13 @@ impl AdminApi {
     #[must_use]
     pub fn stop(&self) -> &CancellationToken {
         &self.inner.access.bounds.stop
+    }
+
+    /// Notes why this process is not ready. True: that is news, so the log is to have it.
+    pub(crate) fn is_news(&self, unready: Option<&'static str>) -> bool {
+        let known = &self.inner.access.bounds.unready;
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *known, unready) != unready
     }
 
     /// The sign-in of people and programs; none when the embedding service does that.

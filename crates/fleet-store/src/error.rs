@@ -94,6 +94,35 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// What is wrong in a few words that anybody may see: no path, no address, nothing that the database said.
+    #[must_use]
+    pub fn in_brief(&self) -> &'static str {
+        match self {
+            Self::Open { .. } | Self::Url { .. } => "the database cannot be opened",
+            Self::Tls { .. } => "the connection to the database is not safe",
+            Self::NotOurs { .. } => "the database is damaged, or is another one",
+            Self::TooNew { .. } => "a newer version has changed the database",
+            Self::ReadOnly { .. } => "the database is read-only",
+            Self::Full { .. } => "no space is left for the database",
+            Self::Unavailable { .. } => "the database does not answer",
+            Self::Corrupt { .. } | Self::Database { .. } => "the database cannot be used",
+        }
+    }
+
+    /// Whether the store may well answer later: it is away, full or read-only, all of which people mend while we wait.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable { .. }
+                | Self::Full { .. }
+                | Self::ReadOnly { .. }
+                | Self::Open { .. }
+        )
+    }
+}
+
 /// A change of the inventory was refused. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -16,12 +16,14 @@
 //! ```
 
 mod agent;
+mod disk;
 mod keys;
 mod postgres;
 mod sshd;
 mod tools;
 
 pub use agent::Agent;
+pub use disk::Disk;
 pub use keys::{KeyFormat, KeyKind, TestKey};
 pub use postgres::{Postgres, PostgresOptions};
 pub use sshd::{Sshd, SshdOptions};

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::tools::{find, text};
+use crate::tools::{find, text, until};
 
 /// As root the server refuses to run; this user has nothing.
 const NOBODY: u32 = 65_534;
@@ -17,15 +17,25 @@ const NOBODY: u32 = 65_534;
 /// How often another port is tried when someone took the free one.
 const ATTEMPTS: usize = 5;
 
-/// Stops the server and removes its folder once the other end of its input is closed: however the run ended.
+/// Stops the server and removes its folder once the other end of its input is closed: however the run ended. Before that
+/// it stops and starts the server as it is told.
 const KEEPER: &str = r#"
-"$BIN/postgres" -D "$ROOT/data" -p "$PORT" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$ROOT" \
-    -c fsync=off -c max_connections=200 >"$ROOT/log" 2>&1 &
-server=$!
-read -r end
+up() {
+    "$BIN/postgres" -D "$ROOT/data" -p "$PORT" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$ROOT" \
+        -c fsync=off -c max_connections=200 >>"$ROOT/log" 2>&1 &
+    server=$!
+}
+up
+while read -r word; do
+    case "$word" in
+        crash) kill -QUIT "$server"; wait "$server" ;;
+        start) up ;;
+        *) break ;;
+    esac
+done
 kill -INT "$server" 2>/dev/null
 wait "$server"
-[ "$end" = again ] || rm -rf "$ROOT"
+[ "$word" = again ] || rm -rf "$ROOT"
 "#;
 
 /// How a server is set up.
@@ -104,6 +114,33 @@ impl Postgres {
             }
         }
         panic!("PostgreSQL did not start; see {}/log", root.display());
+    }
+
+    /// Stops it in the middle of what it does, as `pg_ctl stop -m immediate`: without a word to its clients, and what it
+    /// did not write out it reads from its log when it starts again.
+    ///
+    /// # Panics
+    ///
+    /// When it does not stop.
+    pub fn crash(&self) {
+        self.tell("crash");
+        let file = self.root.join("data/postmaster.pid");
+        until("PostgreSQL has stopped", || !file.exists());
+    }
+
+    /// Starts it again on the same port and waits until it answers.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn start_again(&self) {
+        self.tell("start");
+        until("PostgreSQL answers again", || says_ready(&self.root));
+    }
+
+    fn tell(&self, word: &str) {
+        let mut input = self.keeper.stdin.as_ref().expect("the keeper has an input");
+        writeln!(input, "{word}").expect("the keeper reads");
     }
 
     /// The port on 127.0.0.1.
@@ -233,18 +270,18 @@ fn free_port() -> u16 {
     address.port()
 }
 
+/// The last line of this file is what the server tells of itself, as pg_ctl reads it.
+fn says_ready(root: &Path) -> bool {
+    let told = std::fs::read_to_string(root.join("data/postmaster.pid")).unwrap_or_default();
+    let mut lines = told.lines();
+    lines.nth(7).is_some_and(|line| line.trim() == "ready")
+}
+
 /// Waits until the server takes connections; else the keeper is told to end.
 fn is_up(root: &Path, keeper: &mut Child) -> bool {
     let began = Instant::now();
-    let file = root.join("data/postmaster.pid");
     while began.elapsed() < Duration::from_secs(30) {
-        // The last line is what the server tells of itself, as pg_ctl reads it.
-        let told = std::fs::read_to_string(&file).unwrap_or_default();
-        if told
-            .lines()
-            .nth(7)
-            .is_some_and(|line| line.trim() == "ready")
-        {
+        if says_ready(root) {
             return true;
         }
         let log = std::fs::read_to_string(root.join("log")).unwrap_or_default();

@@ -130,13 +130,20 @@ impl AttemptTask {
         match ran {
             Ok(_) => AttemptEnd::Settled,
             Err(stopped) => {
-                tracing::warn!(host = %self.owned.name(), %stopped, "an attempt stopped");
-                let refused = lease.refusals() > refusals;
+                let host = self.owned.name();
+                let outage = match journal.stopped() {
+                    Some(cause) => cause == StopCause::Outage,
+                    None => lease.refusals() > refusals,
+                };
+                if outage {
+                    // The log has it already that the store cannot be used; this comes again until it can.
+                    tracing::debug!(%host, %stopped, "an attempt stopped");
+                    return AttemptEnd::Interrupted;
+                }
+                tracing::warn!(%host, %stopped, "an attempt stopped");
                 match journal.stopped() {
                     Some(StopCause::HostLost) => self.after_host_lost().await,
-                    Some(StopCause::Outage) => AttemptEnd::Interrupted,
-                    None if refused => AttemptEnd::Interrupted,
-                    None | Some(StopCause::Illegal) => AttemptEnd::Faulty,
+                    _ => AttemptEnd::Faulty,
                 }
             }
         }
@@ -198,9 +205,7 @@ impl AttemptTask {
             }
             match self.record().await {
                 Ok(record) => return record,
-                Err(error) => {
-                    tracing::warn!(host = %self.owned.name(), %error, "an attempt could not be read")
-                }
+                Err(error) => self.lease().outage().note(&error),
             }
             sleep(PAUSE).await;
         }

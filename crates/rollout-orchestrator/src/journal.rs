@@ -94,11 +94,11 @@ impl StoreJournal {
     async fn consider(&mut self, error: LeaseError, retries: &mut Retries) -> Result<(), Stopped> {
         match error {
             LeaseError::Lost { .. } => Err(self.stop(StopCause::HostLost, error.to_string())),
-            LeaseError::Store(_) => {
+            LeaseError::Store(ref failed) => {
+                self.lease.outage().note(failed);
                 if let Err(fenced) = self.lease.check() {
                     return Err(self.stop(StopCause::Outage, format!("{error}; {fenced}")));
                 }
-                tracing::warn!(%error, "an event could not be kept; trying again");
                 retries.pause().await;
                 Ok(())
             }

@@ -10,6 +10,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::outage::Outage;
+
 /// A moment on the clock that timers use, and on the one that goes on while the machine sleeps. A laptop that was closed
 /// for an hour must not believe that its lease is a second old.
 #[derive(Clone, Copy, Debug)]
@@ -63,17 +65,24 @@ pub(crate) struct Lease {
     renewed: Mutex<Moment>,
     lost: CancellationToken,
     refusals: AtomicU64,
+    outage: Arc<Outage>,
 }
 
 impl Lease {
     /// `since` must be read before the store was asked: the store counts from no later than its answer.
-    pub(crate) fn new(worker: WorkerId, times: LeaseTimes, since: Moment) -> Self {
+    pub(crate) fn new(
+        worker: WorkerId,
+        times: LeaseTimes,
+        since: Moment,
+        outage: Arc<Outage>,
+    ) -> Self {
         Self {
             worker,
             times,
             renewed: Mutex::new(since),
             lost: CancellationToken::new(),
             refusals: AtomicU64::new(0),
+            outage,
         }
     }
 
@@ -100,6 +109,11 @@ impl Lease {
     fn age(&self) -> Duration {
         let renewed = self.renewed.lock();
         renewed.unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// Whether the store can be used now.
+    pub(crate) fn outage(&self) -> &Outage {
+        &self.outage
     }
 
     /// How often [`Lease::check`] refused, so that an attempt that was stopped by it is told from a faulty one.
@@ -147,12 +161,10 @@ async fn renew_until_lost(store: &dyn Store, lease: &Lease) {
     let mut pause = every;
     while !lease.is_lost() {
         sleep(pause).await;
-        pause = match renew(store, lease).await {
-            Ok(()) => every,
-            Err(cause) => {
-                tracing::warn!(worker = %lease.worker, %cause, "the lease could not be renewed");
-                every / 5
-            }
+        pause = if renew(store, lease).await {
+            every
+        } else {
+            every / 5
         };
     }
 }
@@ -167,19 +179,28 @@ async fn run_out(lease: &Lease) {
     }
 }
 
-/// Renews once. `Err` means that it is worth trying again.
-async fn renew(store: &dyn Store, lease: &Lease) -> Result<(), String> {
+/// Renews once. False: it is worth trying again soon.
+async fn renew(store: &dyn Store, lease: &Lease) -> bool {
     let before = Moment::now();
     match timeout(lease.times.fence, store.worker_renew(lease.worker)).await {
-        Ok(Ok(())) => lease.renewed(before),
-        Ok(Err(LeaseError::Lost { what })) => {
-            tracing::warn!(worker = %lease.worker, %what, "the lease is lost");
+        Ok(Ok(())) => {
+            lease.renewed(before);
+            lease.outage.over();
+        }
+        Ok(Err(LeaseError::Store(error))) => {
+            lease.outage.note(&error);
+            return false;
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(worker = %lease.worker, %error, "the lease is lost");
             lease.lose();
         }
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err("the store does not answer".to_owned()),
+        Err(_) => {
+            lease.outage.note_silence();
+            return false;
+        }
     }
-    Ok(())
+    true
 }
 
 #[cfg(test)]
@@ -194,6 +215,7 @@ mod tests {
             WorkerId(Uuid::now_v7()),
             LeaseTimes::default(),
             Moment::now(),
+            Arc::default(),
         );
         assert_eq!(lease.check(), Ok(()));
         tokio::time::advance(Duration::from_millis(19_999)).await;

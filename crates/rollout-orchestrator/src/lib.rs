@@ -79,6 +79,7 @@ mod journal;
 mod lease;
 mod looking;
 mod orchestrator;
+mod outage;
 mod places;
 mod planning;
 mod resolve;

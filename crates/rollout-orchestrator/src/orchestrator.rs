@@ -7,6 +7,7 @@ use fleet_types::{RolloutId, Verb};
 use ssh_exec::Transport;
 use tokio::sync::watch;
 
+use crate::outage::Outage;
 use crate::settings::OrchestratorSettings;
 
 /// Plans, triggers, steers and works on rollouts. A cheap handle: clones share everything.
@@ -20,6 +21,7 @@ struct Inner {
     store: Arc<dyn Store>,
     transport: Arc<dyn Transport>,
     settings: OrchestratorSettings,
+    outage: Arc<Outage>,
     /// Counts what was changed through this handle, so that the workers of this process look at once.
     stirred: watch::Sender<u64>,
 }
@@ -38,6 +40,7 @@ impl Orchestrator {
                 store,
                 transport,
                 settings,
+                outage: Arc::default(),
                 stirred,
             }),
         }
@@ -53,6 +56,13 @@ impl Orchestrator {
     #[must_use]
     pub fn settings(&self) -> &OrchestratorSettings {
         &self.inner.settings
+    }
+
+    /// Why the store cannot be used now, in words that anybody may see. Known from the workers of this process: they
+    /// write to it every few seconds.
+    #[must_use]
+    pub fn store_trouble(&self) -> Option<&'static str> {
+        self.inner.outage.brief()
     }
 
     /// Starts no further hosts; those in flight finish. Idempotent, and stored: it outlives the process that asked.
@@ -74,6 +84,10 @@ impl Orchestrator {
         self.store().rollout_verb(rollout, verb, actor).await?;
         self.stir();
         Ok(())
+    }
+
+    pub(crate) fn outage(&self) -> &Arc<Outage> {
+        &self.inner.outage
     }
 
     pub(crate) fn transport(&self) -> &Arc<dyn Transport> {

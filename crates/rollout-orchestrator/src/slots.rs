@@ -254,8 +254,9 @@ async fn acquire(
             Err(error) => {
                 if let LeaseError::Store(error) = &error {
                     slots.note_doubt(error);
+                    slots.lease.outage().note(error);
                 }
-                tracing::warn!(host, %error, "no connection slot could be asked for");
+                tracing::debug!(host, %error, "no connection slot could be asked for");
             }
         }
         tokio::select! {
@@ -331,7 +332,7 @@ async fn give_back(slots: &Slots, id: SlotId) {
     while !slots.lease.is_lost() {
         match slots.store.slot_release(id).await {
             Ok(()) => break,
-            Err(error) => tracing::warn!(%error, "a connection slot could not be given back"),
+            Err(error) => slots.lease.outage().note(&error),
         }
         sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);

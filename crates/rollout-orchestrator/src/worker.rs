@@ -231,7 +231,12 @@ pub(crate) struct Registration {
 impl Registration {
     pub(crate) fn new(orchestrator: &Orchestrator, worker: WorkerId, since: Moment) -> Self {
         let store = Arc::clone(orchestrator.store());
-        let lease = Arc::new(Lease::new(worker, store.lease_times(), since));
+        let lease = Arc::new(Lease::new(
+            worker,
+            store.lease_times(),
+            since,
+            Arc::clone(orchestrator.outage()),
+        ));
         let keeper = keep(Arc::clone(&store), Arc::clone(&lease));
         let slots = Slots {
             store,

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use admin_api::{AdminApi, ApiSettings, HostProcess};
+use admin_api::{AdminApi, ApiSettings, HostProcess, NotReady};
 use axum::Router;
 use axum::routing::get;
 use fleet_store::{AdminStore, DieselStore, NewWorker, Store, StoreOptions};
@@ -24,7 +24,7 @@ use crate::gateway::Gateway;
 struct Process;
 
 impl HostProcess for Process {
-    fn ready(&self) -> Result<(), String> {
+    fn ready(&self) -> Result<(), NotReady> {
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ mod bad_input;
 mod crashes;
 mod db;
 mod demo;
+mod full_disk;
 mod health;
 mod inventory;
 mod overlaps;

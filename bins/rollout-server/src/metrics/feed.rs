@@ -23,11 +23,16 @@ pub(crate) async fn follow(store: &DieselStore, stop: CancellationToken) {
 
 async fn count_all(store: &DieselStore) {
     let mut after: Option<Seq> = None;
+    let mut told = false;
     loop {
-        if let Err(error) = count_next(store, &mut after).await {
-            tracing::warn!(%error, "the feed could not be followed");
-            sleep(Duration::from_secs(1)).await;
+        let Err(error) = count_next(store, &mut after).await else {
+            told = false;
+            continue;
+        };
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(%error, "the feed could not be followed; trying again");
         }
+        sleep(Duration::from_secs(1)).await;
     }
 }
 

@@ -28,8 +28,10 @@ macro_rules! on_each_database {
 
 mod crash;
 mod demo;
+mod full_disk;
 mod health;
 mod limits;
+mod log;
 mod manager;
 mod nemesis;
 mod readiness;

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use fleet_testkit::is_left_out;
-use local_fleet::{InstallBehaviour, LocalFleet, LocalHost, LogEvent, ReleaseSpec};
+use fleet_testkit::{Postgres, PostgresOptions, is_left_out};
+use local_fleet::{InstallBehaviour, LocalFleet, ReleaseSpec};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::log::{changes, never_overlap, now};
 use crate::support::{Base, Running, Site, client};
 
 /// So often in an ordinary run; a longer one says more in the variable of this name.
@@ -61,64 +62,6 @@ async fn of_a_hundred_triggers_at_once_one_is_taken() {
     }
     drop(servers);
     site.end().await;
-}
-
-/// One line of a host's log that matters here: a changing program began or ended.
-struct Change {
-    at: Duration,
-    process: u32,
-    began: bool,
-}
-
-fn changes(host: &LocalHost) -> Vec<Change> {
-    let is_change = |command: &str| {
-        command.starts_with("bun install")
-            || command.starts_with("systemctl restart")
-            || command.starts_with("sudo -n systemctl restart")
-    };
-    let log = host.log().unwrap();
-    let mut running: HashMap<u32, ()> = HashMap::new();
-    let mut changes = Vec::new();
-    for entry in log {
-        let began = match &entry.event {
-            LogEvent::Began(command) if is_change(command) => {
-                // sudo becomes the command that it runs.
-                if running.insert(entry.process, ()).is_some() {
-                    continue;
-                }
-                true
-            }
-            LogEvent::Ended { .. } if running.remove(&entry.process).is_some() => false,
-            _ => continue,
-        };
-        changes.push(Change {
-            at: entry.at,
-            process: entry.process,
-            began,
-        });
-    }
-    changes
-}
-
-/// No two changing programs at once.
-fn never_overlap(host: &LocalHost) {
-    let mut under_way: Option<u32> = None;
-    for change in changes(host) {
-        if change.began {
-            let log = host.log().unwrap();
-            assert_eq!(under_way, None, "{}: {log:#?}", host.name());
-            under_way = Some(change.process);
-        } else {
-            under_way = None;
-        }
-    }
-}
-
-/// Since this machine was booted.
-fn now() -> Duration {
-    let text = std::fs::read_to_string("/proc/uptime").unwrap();
-    let seconds: f64 = text.split(' ').next().unwrap().parse().unwrap();
-    Duration::from_secs_f64(seconds)
 }
 
 /// HEAD went to the target, once, and nothing changed the host afterwards.
@@ -326,5 +269,90 @@ async fn without_the_database_nothing_is_sent_once_leases_cannot_be_renewed() {
     assert!(afterwards > 0, "nothing was left to do when it came back");
     drop(stream);
     drop(servers);
+    site.end().await;
+}
+
+/// How long PostgreSQL is away, and the leases meanwhile. The long form, a minute with leases as they usually are, is run
+/// when `ROLLOUT_TEST_LONG` is set.
+fn outage() -> (Duration, Duration, &'static str) {
+    match std::env::var_os("ROLLOUT_TEST_LONG") {
+        Some(_) => (Duration::from_secs(60), Duration::from_secs(20), ""),
+        None => (
+            Duration::from_secs(9),
+            Duration::from_secs(3),
+            "[lease]\nlease = 6\nrenew = 1\nfence = 3\nslot_grace = 1\n",
+        ),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_that_crashes_in_the_middle_and_comes_back_later() {
+    if is_left_out("postgres") {
+        return;
+    }
+    let (away, fence, lease) = outage();
+    let postgres: &Postgres = Box::leak(Box::new(Postgres::start(&PostgresOptions::default())));
+    let slow = InstallBehaviour::Slow(Duration::from_millis(500));
+    let release = ReleaseSpec::good("Next").install(slow);
+    let site = Site::with_hosts(Base::On(postgres), 20, release).await;
+    site.configure(lease);
+    let mut servers = servers(&site, 2).await;
+    let mut stream = servers[0].events(Some(0)).await;
+    servers[0].trigger().await;
+    let mut finished = 0;
+    while finished < 3 {
+        let message = stream.next().await.unwrap();
+        finished += usize::from(message.data["type"] == "host.finished");
+    }
+    drop(stream);
+    let gone = now();
+    postgres.crash();
+    let mut red = None;
+    while now() < gone + away {
+        for server in &servers {
+            let (status, body) = server.get("/readyz").await;
+            let ready = status == StatusCode::OK;
+            // As long as the last renewal is fresh it may not have noticed.
+            assert!(!ready || now() < gone + fence, "{body}");
+            if !ready {
+                assert_eq!(body["detail"], "the database does not answer");
+                red.get_or_insert(now() - gone);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(red.is_some_and(|after| after <= fence), "{red:?}");
+    let back = now();
+    postgres.start_again();
+    let rollout = servers[1].rollout_in(&["completed"]).await;
+    assert_eq!(rollout["counts"]["success"], 20, "{rollout}");
+    let target = rollout["target"]["version"].as_str().unwrap();
+    let quiet = gone + fence + Duration::from_millis(300)..back;
+    let mut afterwards = 0;
+    for host in site.fleet.as_ref().unwrap().hosts() {
+        assert_eq!(host.head().await.unwrap(), target, "{}", host.name());
+        let moves = host.git(&["reflog", "--format=%H"]).await.unwrap();
+        assert_eq!(moves.matches(target).count(), 1, "{}", host.name());
+        never_overlap(host);
+        for change in changes(host).iter().filter(|change| change.began) {
+            let name = host.name();
+            assert!(
+                !quiet.contains(&change.at),
+                "{name}: a change began at {:?} of {quiet:?}",
+                change.at
+            );
+            afterwards += usize::from(change.at >= back);
+        }
+    }
+    assert!(afterwards > 0, "nothing was left to do when it came back");
+    for server in &mut servers {
+        assert_eq!(server.get("/readyz").await.0, StatusCode::OK);
+        server.stop().await;
+        let said = server.said();
+        let lines = |word: &str| said.lines().filter(|line| line.contains(word)).count();
+        assert_eq!(lines("the store cannot be used now"), 1, "{said}");
+        assert_eq!(lines("the store can be used again"), 1, "{said}");
+        assert!(lines(" WARN ") + lines(" ERROR ") < 10, "{said}");
+    }
     site.end().await;
 }

@@ -40,12 +40,14 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
 }
 
 /// The kind of database that a site is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Base {
     /// A file of its own.
     Sqlite,
     /// A database of its own on the PostgreSQL server that the tests share.
     Postgres,
+    /// A database of its own on this PostgreSQL server.
+    On(&'static Postgres),
 }
 
 /// A database with hosts and a token of an admin, and a release that waits.
@@ -70,10 +72,8 @@ impl Site {
         fs::write(folder.path().join("rollout.toml"), "").unwrap();
         let database_url = match base {
             Base::Sqlite => format!("sqlite://{}/rollout.db", folder.path().display()),
-            Base::Postgres => {
-                let server = Postgres::shared();
-                server.url(&server.new_database())
-            }
+            Base::Postgres => new_database(Postgres::shared()),
+            Base::On(server) => new_database(server),
         };
         Self {
             fleet: None,
@@ -229,6 +229,10 @@ impl Site {
     }
 }
 
+fn new_database(server: &Postgres) -> String {
+    server.url(&server.new_database())
+}
+
 async fn add_token(store: &DieselStore) -> String {
     add_token_of(store, "robot").await
 }
@@ -342,10 +346,18 @@ impl Running {
 
     /// The rollout, once it is in one of these states.
     pub(crate) async fn rollout_in(&self, states: &[&str]) -> Value {
+        let ends = ["completed", "completed_with_failures", "halted", "aborted"];
         until(&format!("a rollout in {states:?}"), async || {
             let (_, status) = self.get("/api/updates/status").await;
             let state = status["rollout"]["state"].as_str().unwrap_or_default();
-            states.contains(&state).then(|| status["rollout"].clone())
+            let found = states.contains(&state);
+            assert!(
+                found || !ends.contains(&state),
+                "{}\n{}",
+                status["rollout"],
+                self.said()
+            );
+            found.then(|| status["rollout"].clone())
         })
         .await
     }

@@ -6,7 +6,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
 use crate::problem::{Problem, log_cause};
-use crate::state::AdminApi;
+use crate::state::{AdminApi, NotReady};
 
 /// The process answers.
 #[utoipa::path(get, path = "/healthz", tag = "process", security(()),
@@ -22,18 +22,27 @@ pub(crate) async fn healthz() -> &'static str {
         (status = 503, description = "It cannot work now.", body = crate::api::openapi::ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn readyz(State(api): State<AdminApi>) -> Result<&'static str, Problem> {
-    let unready =
-        |detail| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", detail).after(2);
+    let unready = |why: &'static str| {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", why).after(2)
+    };
     if api.stop().is_cancelled() {
         return Err(unready("this process is about to end"));
     }
     if let Err(error) = api.store().last_seq().await {
-        log_cause("not ready", &error);
-        return Err(unready("the store cannot be used at the moment"));
+        let why = error.in_brief();
+        if api.is_news(Some(why)) {
+            log_cause("not ready", &error);
+        }
+        return Err(unready(why));
     }
-    if let Err(why) = api.process().ready() {
-        tracing::warn!(why, "not ready");
-        return Err(unready("no worker of this process is alive on the store"));
+    if let Err(NotReady { why, cause }) = api.process().ready() {
+        if api.is_news(Some(why)) {
+            tracing::warn!(cause, "not ready");
+        }
+        return Err(unready(why));
+    }
+    if api.is_news(None) {
+        tracing::info!("ready again");
     }
     Ok("ok\n")
 }

@@ -56,7 +56,7 @@ impl From<StoreError> for Problem {
                 Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "store_unavailable",
-                    "the store cannot be used at the moment",
+                    error.in_brief(),
                 )
                 .after(2)
             }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use admin_api::{AdminApi, ApiSettings, HostProcess, secrets};
+use admin_api::{AdminApi, ApiSettings, HostProcess, NotReady, secrets};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -33,9 +33,12 @@ pub(crate) struct TestProcess {
 
 #[async_trait::async_trait]
 impl HostProcess for TestProcess {
-    fn ready(&self) -> Result<(), String> {
+    fn ready(&self) -> Result<(), NotReady> {
         if self.down.load(Ordering::SeqCst) {
-            Err("no worker".to_owned())
+            Err(NotReady {
+                why: "no worker",
+                cause: "none was started".to_owned(),
+            })
         } else {
             Ok(())
         }

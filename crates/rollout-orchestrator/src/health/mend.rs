@@ -182,7 +182,7 @@ impl Check {
                 // It took effect although its answer was lost.
                 Err(LeaseError::Lost { .. }) if uncertain => return Ok(()),
                 Err(LeaseError::Store(error)) if !self.slots.lease.is_lost() => {
-                    tracing::warn!(host = %due.host.name, %error, "a host could not be given back; trying again");
+                    self.slots.lease.outage().note(&error);
                     uncertain = true;
                 }
                 Err(error) => return Err(Nothing(error.to_string())),

@@ -228,7 +228,7 @@ impl HealthSweeper {
             match self.turns(Turns::Of(vec![host]), 1).await {
                 Ok(due) => return Ok(due.into_iter().next()),
                 Err(SweepError::Store(error @ StoreError::Unavailable { .. })) if tries < TRIES => {
-                    tracing::warn!(%error, "a host could not be taken; trying again");
+                    self.orchestrator.outage().note(&error);
                     tries += 1;
                     sleep(TICK).await;
                 }
@@ -257,6 +257,15 @@ impl HealthSweeper {
         }
         match self.turns(Turns::Due, limit).await {
             Ok(due) => due,
+            Err(SweepError::Store(error)) if error.may_pass() => {
+                self.orchestrator.outage().note(&error);
+                Vec::new()
+            }
+            // The worker beside it knows and comes back under a new name.
+            Err(SweepError::NoLease { what }) => {
+                tracing::debug!(what, "no host is looked at now; trying again");
+                Vec::new()
+            }
             Err(error) => {
                 tracing::warn!(%error, "no host is looked at now; trying again");
                 Vec::new()

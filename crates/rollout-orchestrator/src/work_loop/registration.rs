@@ -31,6 +31,7 @@ impl WorkLoop {
         let Some(id) = self.weather(registered)? else {
             return Ok(Turn::Wait);
         };
+        self.orchestrator.outage().over();
         self.registration = Registration::new(&self.orchestrator, id, since);
         self.outlets
             .slots
@@ -56,10 +57,9 @@ impl WorkLoop {
         let _ = timeout(FAREWELL, slots.open.wait()).await;
         match timeout(FAREWELL, slots.store.worker_leave(slots.lease.worker())).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the store was not told that a lease is given up; it runs out by itself");
-            }
-            Err(_) => tracing::warn!("the store does not answer; the lease runs out by itself"),
+            // Then it runs out by itself.
+            Ok(Err(error)) => slots.lease.outage().note(&error),
+            Err(_) => slots.lease.outage().note_silence(),
         }
     }
 
@@ -90,8 +90,8 @@ impl WorkLoop {
                 self.trouble = None;
                 Ok(Some(answer))
             }
-            Err(error) if is_passing(&error) => {
-                tracing::warn!(%error, "the store cannot be used now; trying again");
+            Err(error) if error.may_pass() => {
+                self.orchestrator.outage().note(&error);
                 self.trouble = Some(error.to_string());
                 Ok(None)
             }
@@ -128,15 +128,4 @@ impl WorkLoop {
     pub(super) fn store(&self) -> &Arc<dyn Store> {
         self.orchestrator.store()
     }
-}
-
-/// Whether the store may well answer later: it is away, full or read-only, all of which people mend while we wait.
-fn is_passing(error: &StoreError) -> bool {
-    matches!(
-        error,
-        StoreError::Unavailable { .. }
-            | StoreError::Full { .. }
-            | StoreError::ReadOnly { .. }
-            | StoreError::Open { .. }
-    )
 }
