@@ -16,7 +16,9 @@ mod metadata;
 mod msrv;
 mod process;
 mod sim;
+mod soak;
 mod summary;
+
 mod test;
 mod tools;
 mod version;
@@ -46,6 +48,9 @@ cargo xtask crashes [--all | --slice K/8 | --cells WORDS] [--jobs 4]
     came of it. An eighth by default, another one each day, as in every run of the tests.
 cargo xtask sim [--seeds N] [--from F] [--seed S] [--planted]
     Simulates rollouts, their processes and hosts by a seed each, and checks what must always hold.
+cargo xtask soak [--minutes 20] [--seed S]
+    Three servers, PostgreSQL and 20 OpenSSH hosts that are killed, stopped and cut off while
+    rollouts are started again and again; then the hosts are asked. Evidence of what is wrong stays.
 cargo xtask fresh [--run COMMAND]... [--keep FOLDER] [--suite NAME] [--mirror URL]
     Runs the README's two commands, or the ones named, on a bare Debian in a folder. Needs root.";
 
@@ -81,6 +86,7 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         "bench" => bench::run(rest),
         "crashes" => crashes::run(rest),
         "sim" => sim::run(rest),
+        "soak" => soak::run(rest),
         "fresh" => fresh::run(rest),
         "fresh-inside" => fresh::run_inside(rest),
         "help" | "-h" | "--help" => {

@@ -17,6 +17,7 @@
 
 mod agent;
 mod disk;
+mod door;
 mod keys;
 mod postgres;
 mod sshd;
@@ -24,6 +25,7 @@ mod tools;
 
 pub use agent::Agent;
 pub use disk::Disk;
+pub use door::Door;
 pub use keys::{KeyFormat, KeyKind, TestKey};
 pub use postgres::{Postgres, PostgresOptions};
 pub use sshd::{Sshd, SshdOptions};

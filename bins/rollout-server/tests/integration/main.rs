@@ -37,5 +37,6 @@ mod nemesis;
 mod readiness;
 mod refusals;
 mod several;
+mod soak;
 mod stop;
 mod support;

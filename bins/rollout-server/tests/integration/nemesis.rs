@@ -2,13 +2,9 @@
 //! and again, a database that goes away. What came of it is read from the hosts' own logs.
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use fleet_testkit::{Postgres, PostgresOptions, is_left_out};
+use fleet_testkit::{Door, Postgres, PostgresOptions, is_left_out};
 use local_fleet::{InstallBehaviour, LocalFleet, ReleaseSpec};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -162,66 +158,6 @@ async fn servers_that_are_killed_again_and_again_leave_every_host_updated_once()
     site.end().await;
 }
 
-/// A way to the database that can be closed.
-struct Door {
-    port: u16,
-    open: Arc<AtomicBool>,
-    through: Arc<Mutex<Vec<TcpStream>>>,
-}
-
-impl Door {
-    fn to(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let door = Self {
-            port: listener.local_addr().unwrap().port(),
-            open: Arc::new(AtomicBool::new(true)),
-            through: Arc::default(),
-        };
-        let (open, through) = (Arc::clone(&door.open), Arc::clone(&door.through));
-        std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                if !open.load(Ordering::SeqCst) {
-                    continue; // closed at once, as by a server that is not there
-                }
-                let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else {
-                    continue;
-                };
-                let mut all = through.lock().unwrap();
-                for stream in [&client, &server] {
-                    all.push(stream.try_clone().unwrap());
-                }
-                drop(all);
-                pass(client.try_clone().unwrap(), server.try_clone().unwrap());
-                pass(server, client);
-            }
-        });
-        door
-    }
-
-    fn close(&self) {
-        self.open.store(false, Ordering::SeqCst);
-        for stream in self.through.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
-
-    fn open(&self) {
-        self.open.store(true, Ordering::SeqCst);
-    }
-}
-
-fn pass(mut from: TcpStream, mut to: TcpStream) {
-    std::thread::spawn(move || {
-        let mut part = [0; 16384];
-        while let Ok(read @ 1..) = from.read(&mut part) {
-            if to.write_all(&part[..read]).is_err() {
-                break;
-            }
-        }
-        let _ = to.shutdown(Shutdown::Both);
-    });
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_database_nothing_is_sent_once_leases_cannot_be_renewed() {
     if is_left_out("postgres") {
@@ -234,7 +170,7 @@ async fn without_the_database_nothing_is_sent_once_leases_cannot_be_renewed() {
     let mut site = Site::with_hosts(Base::Postgres, 30, release).await;
     let port = fleet_testkit::Postgres::shared().port();
     let door = Door::to(port);
-    site.go_through(|url| url.replace(&port.to_string(), &door.port.to_string()));
+    site.go_through(|url| url.replace(&port.to_string(), &door.port().to_string()));
     site.configure("[lease]\nlease = 6\nrenew = 1\nfence = 3\nslot_grace = 1\n");
     let servers = servers(&site, 2).await;
     let mut stream = servers[0].events(Some(0)).await;

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use admin_api::secrets::new_token;
 use fleet_store::{Access, Actor, DieselStore, Inventory, NewToken, StoreOptions};
-use fleet_testkit::Postgres;
+use fleet_testkit::{Door, KeyKind, Postgres, Sshd, SshdOptions, TestKey};
 use fleet_types::{Role, TokenId};
-use local_fleet::{LocalFleet, ReleaseSpec};
+use local_fleet::{LocalFleet, LocalHost, ReleaseSpec};
 use reqwest::{Client, Method, Response, StatusCode};
 use rollout_parts::demo;
 use rustix::process::{Pid, Signal, kill_process};
@@ -123,6 +123,51 @@ impl Site {
         site
     }
 
+    /// So many hosts behind OpenSSH servers, each behind a door.
+    pub(crate) async fn with_sshd(base: Base, hosts: usize) -> (Self, Vec<(Sshd, Door)>) {
+        let mut site = Self::without_hosts_on(base).await;
+        let builder = LocalFleet::builder().root(site.path("fleet")).log_git();
+        let fleet = builder.hosts(hosts).start().await.unwrap();
+        let key = TestKey::generate(site.folder.path(), "login", KeyKind::Ed25519);
+        let settings = demo::settings(&fleet, site.folder.path()).unwrap();
+        let configuration = format!(
+            "[ssh]\nkey = {:?}\n[rollout]\nsettle = \"300ms\"\n[health]\nfix = false\n",
+            key.private().display().to_string()
+        );
+        fs::write(site.path("rollout.toml"), configuration).unwrap();
+        let mut entries = demo::new_hosts(&fleet, &settings).unwrap();
+        let mut servers = Vec::new();
+        for (host, entry) in fleet.hosts().iter().zip(&mut entries) {
+            let sshd = Sshd::start(sshd_options(&fleet, host, &key));
+            let door = Door::to(sshd.port());
+            entry.spec.port = door.port();
+            entry.spec.user = sshd.user().parse().unwrap();
+            servers.push((sshd, door));
+        }
+        let store = site.store().await;
+        let actor = Actor::local("test");
+        store.host_add(entries, &actor).await.unwrap();
+        for (host, (sshd, _)) in fleet.hosts().iter().zip(&servers) {
+            let name = host.name().parse().unwrap();
+            let keys = sshd.host_key_lines();
+            store.host_pin(&name, keys, &actor).await.unwrap();
+        }
+        site.fleet = Some(fleet);
+        (site, servers)
+    }
+
+    /// A server on a database, once it listens said to be in a file: how it is started.
+    pub(crate) fn server_command(&self, database_url: &str, port_file: &Path) -> Command {
+        let port_file = port_file.display().to_string();
+        let mut all = vec!["--listen", "127.0.0.1:0", "--port-file", &port_file];
+        all.extend(["--config", "rollout.toml", "--database-url", database_url]);
+        self.command(&all)
+    }
+
+    pub(crate) fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
     /// The database by this other way from now on.
     pub(crate) fn go_through(&mut self, change: impl FnOnce(&str) -> String) {
         self.database_url = change(&self.database_url);
@@ -227,6 +272,18 @@ impl Site {
             fleet.stop().await;
         }
     }
+}
+
+/// Its sessions see the host as the fleet's own servers would show it.
+fn sshd_options(fleet: &LocalFleet, host: &LocalHost, key: &TestKey) -> SshdOptions {
+    let home = host.home().display();
+    let git = fleet.description().root.join("gitconfig");
+    SshdOptions::default()
+        .authorize(key.public_line())
+        .env("PATH", format!("{home}/bin:/usr/local/bin:/usr/bin:/bin"))
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", git.display().to_string())
+        .env("LOCAL_FLEET_HOST", home.to_string())
 }
 
 fn new_database(server: &Postgres) -> String {
