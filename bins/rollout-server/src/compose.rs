@@ -107,6 +107,7 @@ fn api_settings(settings: &Settings) -> ApiSettings {
         trusted_proxies: server.trusted_proxies.clone(),
         // Where the order is random, it is another one whenever the server was started.
         policy: settings.rollout.policy(Uuid::new_v4().as_u64_pair().1),
+        max_in_flight: settings.chosen_in_flight(),
         app: settings.app.clone(),
         ssh_user: settings.ssh.user.clone(),
         ssh_port: settings.ssh.port,

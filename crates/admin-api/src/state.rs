@@ -141,6 +141,8 @@ pub struct ApiSettings {
     pub keep_alive: Duration,
     /// The policy of a rollout that says nothing else.
     pub policy: Policy,
+    /// The `max_in_flight` that was configured; none where it is four times the connections, whatever these are.
+    pub max_in_flight: Option<u32>,
     /// `[app]`: how the service is updated on hosts that say nothing else.
     pub app: AppDefaults,
     /// The SSH user of hosts that name none.
@@ -166,6 +168,7 @@ impl Default for ApiSettings {
             recheck: Duration::from_secs(10),
             keep_alive: Duration::from_secs(15),
             policy: Policy::default(),
+            max_in_flight: None,
             app: AppDefaults::default(),
             ssh_user: None,
             ssh_port: 22,

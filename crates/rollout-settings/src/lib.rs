@@ -25,6 +25,7 @@ mod error;
 mod layer;
 mod load;
 mod origin;
+mod pace;
 mod places;
 mod redact;
 mod seconds;
@@ -39,6 +40,7 @@ pub use layer::{
 };
 pub use load::load;
 pub use origin::{Entry, Origin};
+pub use pace::paced;
 pub use places::Places;
 pub use redact::without_password;
 pub use seconds::Seconds;

@@ -361,7 +361,7 @@ fn rollout(pick: &mut Picker) -> RolloutSettings {
         5,
         u32::to_string,
     );
-    let four_times = concurrency.saturating_mul(4).min(100_000);
+    let four_times = crate::pace::usual_in_flight(concurrency);
     RolloutSettings {
         stages,
         max_failures,

@@ -135,6 +135,13 @@ impl Settings {
             .map_or(Origin::Default, |entry| entry.origin.clone())
     }
 
+    /// The `max_in_flight` that somebody chose; none where it goes along with the connections.
+    #[must_use]
+    pub fn chosen_in_flight(&self) -> Option<u32> {
+        let chosen = self.origin("rollout.max_in_flight") != Origin::Default;
+        chosen.then_some(self.rollout.max_in_flight)
+    }
+
     /// Refuses values that cannot be meant, or that do not go together.
     pub fn check(&self) -> Result<(), SettingsError> {
         self.check_database_url()?;

@@ -1,6 +1,6 @@
 use clap::{ArgGroup, Args};
 use fleet_types::{HostOrder, Percent, Policy, Selection, Selector, StagePercents, TargetRef};
-use rollout_settings::{OrderSetting, RolloutLayer, Seconds};
+use rollout_settings::{OrderSetting, RolloutLayer, Seconds, paced};
 
 use super::Which;
 
@@ -102,26 +102,20 @@ impl PolicyFlags {
         }
     }
 
-    /// What was said, over the policy of an earlier rollout.
-    pub(crate) fn over(&self, earlier: Policy) -> Policy {
-        let concurrency = self.concurrency.unwrap_or(earlier.concurrency);
-        let four_times = self
-            .concurrency
-            .map(|concurrency| concurrency.saturating_mul(4).min(100_000));
+    /// What was said, over the policy of an earlier rollout; `configured` is the `max_in_flight` of the settings, if
+    /// there is one.
+    pub(crate) fn over(&self, earlier: Policy, configured: Option<u32>) -> Policy {
+        let paced = paced(earlier, self.concurrency, self.max_in_flight, configured);
         Policy {
-            stages: self.stages.clone().unwrap_or(earlier.stages),
-            max_failure_percent: self.max_failures.unwrap_or(earlier.max_failure_percent),
-            concurrency,
-            max_in_flight: self
-                .max_in_flight
-                .or(four_times)
-                .unwrap_or(earlier.max_in_flight),
-            settle: self.settle.map_or(earlier.settle, |settle| settle.0),
+            stages: self.stages.clone().unwrap_or(paced.stages),
+            max_failure_percent: self.max_failures.unwrap_or(paced.max_failure_percent),
+            settle: self.settle.map_or(paced.settle, |settle| settle.0),
             order: match self.order {
-                None => earlier.order,
+                None => paced.order,
                 Some(OrderSetting::Name) => HostOrder::Name,
                 Some(OrderSetting::Random) => HostOrder::Random(rand::random()),
             },
+            ..paced
         }
     }
 }

@@ -109,9 +109,10 @@ async fn request(
 ) -> Result<AgainRequest, Failure> {
     let record = database.store.rollout_get(source).await?;
     let record = record.ok_or(PlanError::UnknownRollout { id: source })?;
+    let configured = database.settings.chosen_in_flight();
     Ok(AgainRequest {
         source,
-        policy: Some(arguments.policy.over(record.policy)),
+        policy: Some(arguments.policy.over(record.policy, configured)),
         message: arguments.message.clone(),
         actor: database.actor.clone(),
     })

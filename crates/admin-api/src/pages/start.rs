@@ -88,7 +88,7 @@ fn fields(typed: &Typed) -> Fields {
 }
 
 async fn plan(api: &AdminApi, caller: &Caller, typed: &Typed) -> Result<Plan, Problem> {
-    let request = trigger::read(&mut fields(typed), caller, &api.settings().policy)?;
+    let request = trigger::read(&mut fields(typed), caller, api.settings())?;
     Ok(api.orchestrator().plan(&request).await?)
 }
 

@@ -204,3 +204,23 @@ async fn nobody_plans_without_end() {
     tokio::time::advance(Duration::from_secs(seconds)).await;
     world.post(TRIGGER, &vera, look).await.expect(200);
 }
+
+#[tokio::test]
+async fn a_configured_number_in_flight_does_not_go_along_with_the_connections() {
+    for (configured, in_flight) in [(None, 40), (Some(6), 6), (Some(20), 20)] {
+        let policy = Policy {
+            max_in_flight: configured.unwrap_or(20),
+            ..Policy::default()
+        };
+        let settings = ApiSettings {
+            policy,
+            max_in_flight: configured,
+            ..ApiSettings::default()
+        };
+        let world = World::with(3, settings).await;
+        let token = world.token(Role::Operator).await;
+        let asked = json!({ "all": true, "dry_run": true, "concurrency": 10 });
+        let plan = world.post(TRIGGER, &token, asked).await.expect(200);
+        assert_eq!(plan["plan"]["policy"]["max_in_flight"], in_flight, "{plan}");
+    }
+}

@@ -12,6 +12,7 @@ use fleet_types::{
     TargetRef, printable, view,
 };
 use rollout_orchestrator::{Plan, PlanRequest, TargetAnswer, TriggerRefusal, ask_target};
+use rollout_settings::paced;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -21,7 +22,7 @@ use crate::api::hosts::keys::transport;
 use crate::api::updates::{RolloutBody, rollout_view};
 use crate::identity::Caller;
 use crate::problem::Problem;
-use crate::state::AdminApi;
+use crate::state::{AdminApi, ApiSettings};
 
 const MESSAGE_MOST: usize = 500;
 const KEY_MOST: usize = 200;
@@ -119,7 +120,7 @@ pub(crate) async fn trigger(
 ) -> Result<Response, Problem> {
     let key = request_key(&headers, &caller, "trigger", &fields)?;
     let dry_run = fields.optional("dry_run").unwrap_or(false);
-    let request = read(&mut fields, &caller, &api.settings().policy)?;
+    let request = read(&mut fields, &caller, api.settings())?;
     if !dry_run && let Some(rollout) = repeated(&api, key.as_ref()).await? {
         return accepted(&api, rollout).await;
     }
@@ -219,7 +220,7 @@ pub(crate) async fn accepted(api: &AdminApi, id: RolloutId) -> Result<Response, 
 pub(crate) fn read(
     fields: &mut Fields,
     caller: &Caller,
-    default: &Policy,
+    settings: &ApiSettings,
 ) -> Result<PlanRequest, Problem> {
     let all = fields.optional("all").unwrap_or(false);
     let on: Option<Vec<String>> = fields.optional("on");
@@ -237,15 +238,15 @@ pub(crate) fn read(
     let message = fields.message("message", MESSAGE_MOST);
     let force = fields.optional("force").unwrap_or(false);
     // The configuration's seed was drawn once, for all rollouts of this process.
-    let order = match default.order {
+    let order = match settings.policy.order {
         HostOrder::Name => HostOrder::Name,
         HostOrder::Random(_) => drawn(),
     };
     let default = Policy {
         order,
-        ..default.clone()
+        ..settings.policy.clone()
     };
-    let policy = policy(fields, &default);
+    let policy = policy(fields, &default, settings.max_in_flight);
     let words = selectors(fields, on.as_deref().unwrap_or_default());
     fields.check()?;
     let selection = match (all, words.is_empty()) {
@@ -284,8 +285,9 @@ fn selectors(fields: &mut Fields, words: &[String]) -> Vec<Selector> {
     parsed
 }
 
-/// The policy of the request; what it does not say is as configured.
-pub(crate) fn policy(fields: &mut Fields, default: &Policy) -> Policy {
+/// The policy of the request; what it does not say is as in the default. A `max_in_flight` that is `configured` does not
+/// go along with the connections.
+pub(crate) fn policy(fields: &mut Fields, default: &Policy, configured: Option<u32>) -> Policy {
     let stages: Option<StagePercents> = fields.optional("stages");
     let max_failure_percent: Option<Percent> = fields.optional("max_failure_percent");
     let concurrency: Option<u32> = fields.optional("concurrency");
@@ -303,16 +305,13 @@ pub(crate) fn policy(fields: &mut Fields, default: &Policy) -> Policy {
             settle
         });
     let order = order(fields, default.order);
-    let four_times = concurrency.map(|connections| connections.saturating_mul(4));
+    let paced = paced(default.clone(), concurrency, max_in_flight, configured);
     let policy = Policy {
         stages: stages.unwrap_or_else(|| default.stages.clone()),
         max_failure_percent: max_failure_percent.unwrap_or(default.max_failure_percent),
-        concurrency: concurrency.unwrap_or(default.concurrency),
-        max_in_flight: max_in_flight
-            .or(four_times)
-            .unwrap_or(default.max_in_flight),
         settle: settle.unwrap_or(default.settle),
         order,
+        ..paced
     };
     if let Err(error) = policy.check() {
         let field = match error.what {

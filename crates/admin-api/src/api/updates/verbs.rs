@@ -111,10 +111,11 @@ async fn again(
     let dry_run = fields.optional("dry_run").unwrap_or(false);
     let record = api.store().rollout_get(source).await?;
     let record = record.ok_or(PlanError::UnknownRollout { id: source })?;
+    let configured = api.settings().max_in_flight;
     let request = AgainRequest {
         source,
         message: fields.message("message", 500),
-        policy: Some(policy(&mut fields, &record.policy)),
+        policy: Some(policy(&mut fields, &record.policy, configured)),
         actor: caller.actor(),
     };
     fields.check()?;
