@@ -54,18 +54,36 @@ pub(crate) async fn serve(
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = give_way.cancelled() => return,
+        () = give_way.cancelled() => {
+            if own.is_idle() {
+                return;
+            }
+            // A whole request came just then: it is answered, and is the last one.
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection => ended,
+                () = never_whole(&own) => return,
+            }
+        }
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection => ended,
-                () = give_way.cancelled() => return,
+                () = gives_way(&own) => return,
                 () = never_whole(&own) => return,
             }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a connection ended");
+    }
+}
+
+/// Waits until the connection has to give way, and is idle.
+async fn gives_way(seat: &Seat) {
+    seat.give_way().cancelled().await;
+    if !seat.is_idle() {
+        never_whole(seat).await;
     }
 }
 
@@ -103,4 +121,48 @@ fn tune(stream: &TcpStream) {
     let _ = sockopt::set_tcp_keepidle(stream, SEND_TIME);
     let millis = u32::try_from(SEND_TIME.as_millis()).unwrap_or(u32::MAX);
     let _ = sockopt::set_tcp_user_timeout(stream, millis);
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::sync::OnceLock;
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::task::yield_now;
+
+    use super::super::places::Places;
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_asked_to_give_way_with_a_whole_request_is_answered_first() {
+        // The select that it is about looks at its branches in any order.
+        for _ in 0..20 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let seat = Places::new(1).take().await;
+            let asks: Arc<OnceLock<CancellationToken>> = Arc::default();
+            asks.set(seat.give_way().clone()).unwrap();
+            let answer = move || async move {
+                asks.get().unwrap().cancel();
+                yield_now().await;
+                "the whole answer"
+            };
+            let router = Router::new().route("/", get(answer));
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let (stream, peer) = listener.accept().await.unwrap();
+            let served = serve(stream, peer, router, seat, CancellationToken::new());
+            let ask = async {
+                let request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+                client.write_all(request).await.unwrap();
+                let mut answer = String::new();
+                client.read_to_string(&mut answer).await.unwrap();
+                answer
+            };
+            let ((), answer) = tokio::join!(served, ask);
+            assert!(answer.ends_with("the whole answer"), "{answer:?}");
+        }
+    }
 }

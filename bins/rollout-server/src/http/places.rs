@@ -14,6 +14,8 @@ pub(crate) struct Places {
     idle: Arc<Mutex<Idle>>,
     /// Told whenever a connection becomes idle.
     rests: Arc<Notify>,
+    /// Told whenever one that was asked to give way has a whole request.
+    stays: Arc<Notify>,
 }
 
 /// Connections without a whole request, by the time since which that is so.
@@ -28,6 +30,7 @@ struct Idle {
 pub(crate) struct Seat {
     idle: Arc<Mutex<Idle>>,
     rests: Arc<Notify>,
+    stays: Arc<Notify>,
     /// When it became idle; none while it has a whole request.
     since: Mutex<Option<u64>>,
     give_way: CancellationToken,
@@ -46,6 +49,7 @@ impl Places {
             free: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
             idle: Arc::default(),
             rests: Arc::default(),
+            stays: Arc::default(),
         }
     }
 
@@ -58,6 +62,7 @@ impl Places {
         let seat = Arc::new(Seat {
             idle: Arc::clone(&self.idle),
             rests: Arc::clone(&self.rests),
+            stays: Arc::clone(&self.stays),
             since: Mutex::new(None),
             give_way: CancellationToken::new(),
             _permit: permit,
@@ -71,23 +76,24 @@ impl Places {
     async fn wait(&self) -> Option<OwnedSemaphorePermit> {
         let mut left = pin!(Arc::clone(&self.free).acquire_owned());
         loop {
-            // Before the look, so that nobody becomes idle in between unseen.
-            let rests = self.rests.notified();
-            if self.make_room() {
-                // The semaphore is never closed.
-                return left.await.ok();
-            }
+            // Before the look, so that nobody becomes idle, or busy, in between unseen.
+            let (rests, stays) = (self.rests.notified(), self.stays.notified());
+            let asked = self.make_room();
+            // The semaphore is never closed.
             tokio::select! {
                 permit = left.as_mut() => return permit.ok(),
-                () = rests => {}
+                () = rests, if !asked => {}
+                () = stays, if asked => {}
             }
         }
     }
 
     /// Asks the connection that has been idle for longest to give way, if one is idle.
     pub(crate) fn make_room(&self) -> bool {
-        let longest = lock(&self.idle).tokens.pop_first();
+        let mut idle = lock(&self.idle);
+        let longest = idle.tokens.pop_first();
         if let Some((_, token)) = &longest {
+            // Still under the lock: who becomes busy now knows that it was asked.
             metrics::counter!(crate::metrics::CONNECTIONS_CUT).increment(1);
             token.cancel();
         }
@@ -106,9 +112,12 @@ impl Seat {
         lock(&self.since).is_some()
     }
 
-    /// A whole request came.
+    /// A whole request came. If it was asked to give way, somebody else has to.
     pub(crate) fn busy(self: &Arc<Self>) -> Busy {
         self.rise();
+        if self.give_way.is_cancelled() {
+            self.stays.notify_waiters();
+        }
         Busy {
             seat: Arc::clone(self),
         }
@@ -173,6 +182,23 @@ mod tests {
         };
         let limit = std::time::Duration::from_secs(10);
         let both = async { tokio::join!(places.take(), leave) };
+        assert!(tokio::time::timeout(limit, both).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn another_gives_way_when_the_one_that_was_asked_has_become_busy() {
+        let places = Places::new(2);
+        let (first, second) = (places.take().await, places.take().await);
+        let way = second.give_way().clone();
+        let become_busy = async {
+            first.give_way().cancelled().await;
+            let busy = first.busy();
+            way.cancelled().await;
+            drop(second);
+            busy
+        };
+        let limit = std::time::Duration::from_secs(10);
+        let both = async { tokio::join!(places.take(), become_busy) };
         assert!(tokio::time::timeout(limit, both).await.is_ok());
     }
 
