@@ -98,6 +98,7 @@ pub(crate) async fn show(
     Extension(caller): Extension<Caller>,
     Query(typed): Query<Vec<(String, String)>>,
 ) -> Result<Response, Problem> {
+    api.triggers().take(&caller)?;
     ask(&api, &caller, Typed::of(typed), None).await
 }
 
@@ -263,6 +264,7 @@ pub(crate) async fn show_retry(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
+    api.triggers().take(&caller)?;
     ask_again(&api, &caller, &id, Again::Retry).await
 }
 
@@ -271,6 +273,7 @@ pub(crate) async fn show_rollback(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
+    api.triggers().take(&caller)?;
     ask_again(&api, &caller, &id, Again::Rollback).await
 }
 

@@ -178,6 +178,8 @@ async fn nobody_plans_without_end() {
         .header("content-type", "application/x-www-form-urlencoded")
         .body("which=all");
     assert_eq!(world.send(page).await.status.as_u16(), 429);
+    let page = world.get("/admin/updates/start?which=all", &vera).await;
+    assert_eq!(page.status.as_u16(), 429);
     assert!(world.store.rollout_latest().await.unwrap().is_none());
     // Others may, and after a while everybody.
     let key = || {
@@ -200,6 +202,8 @@ async fn nobody_plans_without_end() {
             .token(&vera)
             .header("content-type", "application/x-www-form-urlencoded");
         assert_eq!(world.send(page).await.status.as_u16(), 429);
+        let page = format!("/admin/updates/rollouts/{id}/{verb}");
+        assert_eq!(world.get(&page, &vera).await.status.as_u16(), 429);
     }
     tokio::time::advance(Duration::from_secs(seconds)).await;
     world.post(TRIGGER, &vera, look).await.expect(200);
