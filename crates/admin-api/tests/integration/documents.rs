@@ -94,3 +94,55 @@ async fn the_process_tells_how_it_is() {
         "rollout_hosts 3\n"
     );
 }
+
+/// Every `code` that the source makes a problem with. What only pages say is for people.
+fn codes_made(folder: &std::path::Path, codes: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.ends_with("pages") {
+            continue;
+        }
+        if path.is_dir() {
+            codes_made(&path, codes);
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text: String = text.split_whitespace().collect();
+        for maker in [
+            "conflict(\"",
+            "unprocessable(\"",
+            "Problem::field(\"",
+            "Self::field(\"",
+        ] {
+            for rest in text.split(maker).skip(1) {
+                codes.extend(rest.split('"').next().map(str::to_owned));
+            }
+        }
+        for rest in text.split("StatusCode::").skip(1) {
+            let made = rest.trim_start_matches(|c: char| c.is_ascii_uppercase() || c == '_');
+            if let Some(code) = made.strip_prefix(",\"") {
+                codes.extend(code.split('"').next().map(str::to_owned));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_table_of_codes_has_every_code_and_no_other() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut made = BTreeSet::new();
+    codes_made(&root.join("src"), &mut made);
+    assert!(made.len() > 40, "{made:?}");
+    let page = std::fs::read_to_string(root.join("../../docs/http-api.md")).unwrap();
+    let table = page.split("| status | `code` |").nth(1).unwrap();
+    let rows = table.split("\n\n").next().unwrap();
+    let mut told = BTreeSet::new();
+    for cells in rows.lines().filter_map(|row| row.split('|').nth(2)) {
+        let words = cells.split('`').skip(1).step_by(2);
+        // What a problem holds beside its code.
+        let beside = ["needs", "active", "Retry-After", "request_id"];
+        let codes = words.filter(|word| !beside.contains(word));
+        told.extend(codes.map(str::to_owned));
+    }
+    assert_eq!(made, told, "in the code, and in docs/http-api.md");
+}
