@@ -40,3 +40,4 @@ mod several;
 mod soak;
 mod stop;
 mod support;
+mod upgrade;

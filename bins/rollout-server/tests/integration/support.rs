@@ -24,7 +24,10 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// A client that keeps its connections to itself.
 pub(crate) fn client() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder().timeout(LIMIT).build().unwrap()
+    // The server closes what is idle for 10 s, perhaps just when a request is sent.
+    let idle = Duration::from_secs(5);
+    let builder = Client::builder().timeout(LIMIT).pool_idle_timeout(idle);
+    builder.build().unwrap()
 }
 
 /// Waits until something is there.
