@@ -69,7 +69,7 @@ async function send(dialog, form) {
   const body = new URLSearchParams(new FormData(form));
   try {
     const reply = await fetch(form.action, { method: "POST", headers: accept, body });
-    const signedOut = new URL(reply.url).pathname === "/login";
+    const signedOut = !new URL(reply.url).pathname.startsWith("/admin/");
     if (signedOut) return location.reload();
     if (reply.ok) {
       dialog.close();

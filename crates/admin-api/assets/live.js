@@ -176,7 +176,7 @@ async function swap() {
   meanwhile = new Map();
   try {
     const reply = await fetch(location.href, { headers: { accept: "text/html" } });
-    if (reply.redirected && new URL(reply.url).pathname === "/login") return location.reload();
+    if (reply.redirected && !new URL(reply.url).pathname.startsWith("/admin/")) return location.reload();
     if (reply.ok) regions(new DOMParser().parseFromString(await reply.text(), "text/html"));
   } catch { /* the stream says when the server is away */ }
   const painted = meanwhile;

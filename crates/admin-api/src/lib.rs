@@ -2,7 +2,8 @@
 //!
 //! [`AdminApi::router`] is one router with JSON routes, pages, their assets and everything that guards them. It brings its
 //! own sign-in ([`StoreIdentity`]: sessions for people, bearer tokens for programs, both on the store); a service that has
-//! a sign-in of its own hands in an [`Identify`] instead.
+//! a sign-in of its own hands in an [`Identify`] instead ([`AdminApi::embedded`]). Then there is nothing outside of `/admin`
+//! and `/api` but what [`Embedding`] asks for, so that the service can have a `/login` and a `/healthz` of its own.
 //!
 //! ```no_run
 //! use std::{net::SocketAddr, sync::Arc};
@@ -42,4 +43,4 @@ pub use problem::{FieldError, Problem};
 pub use rights::{Method, RULES, Rule};
 pub use rollout_settings::Subnet;
 pub use sign_in::{SignInError, SignedIn, StoreIdentity};
-pub use state::{AdminApi, AllowedHosts, ApiSettings, HostProcess, NotReady};
+pub use state::{AdminApi, AllowedHosts, ApiSettings, Embedding, HostProcess, NotReady};

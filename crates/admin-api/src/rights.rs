@@ -130,7 +130,7 @@ pub const RULES: &[Rule] = &[
     rule(Delete, "/api/tokens/{id}", Manage),
     rule(Get, "/api/audit", Manage),
     // Pages.
-    open(Get, "/assets/{*path}"),
+    open(Get, "/admin/assets/{*path}"),
     open(Get, "/login"),
     open(Post, "/login"),
     open(Post, "/login/setup"),
@@ -201,14 +201,14 @@ pub(crate) async fn enforce(State(api): State<AdminApi>, request: Request, next:
     let Some(caller) = caller else {
         if parts.headers.contains_key(AUTHORIZATION) {
             note_stranger(&api, &parts, "the token is not valid").await;
+        } else if Method::of(&parts.method) != Some(Get) {
+            note_stranger(&api, &parts, "nobody is signed in").await;
         }
-        return unauthenticated(&parts, &path);
+        return unauthenticated(&api, &parts, &path);
     };
     if !caller.role.may(right) {
         let why = format!("needs the right {right}");
-        let entry = denial(caller.actor(), &parts, why);
-        let whose = Denied::Caller(caller.scope());
-        api.denials().note(whose, entry).await;
+        note_caller(&api, &caller, &parts, why).await;
         return Problem::new(
             StatusCode::FORBIDDEN,
             "forbidden",
@@ -218,7 +218,11 @@ pub(crate) async fn enforce(State(api): State<AdminApi>, request: Request, next:
         .into_response();
     }
     parts.extensions.insert(caller.clone());
+    let asked = parts.clone();
     let mut response = next.run(Request::from_parts(parts, body)).await;
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        note_caller(&api, &caller, &asked, "asked too often".to_owned()).await;
+    }
     response.extensions_mut().insert(caller);
     // What only somebody may see is kept nowhere else.
     response
@@ -255,15 +259,15 @@ fn refuse_method(allowed: &[&str]) -> Response {
     response
 }
 
-/// A person who looks at a page is sent to sign in; everybody else is told.
-fn unauthenticated(parts: &Parts, path: &str) -> Response {
+/// A person who looks at a page is sent to sign in, if it is known where; everybody else is told.
+fn unauthenticated(api: &AdminApi, parts: &Parts, path: &str) -> Response {
     let page = path.starts_with("/admin") || path.starts_with("/dashboard");
     let html = parts
         .headers
         .get("accept")
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.contains("text/html"));
-    if page && html {
+    if let Some(sign_in) = api.sign_in_address().filter(|_| page && html) {
         // What was sent is lost; the page to come back to is the one to send it from.
         let looks = matches!(
             parts.method,
@@ -271,7 +275,8 @@ fn unauthenticated(parts: &Parts, path: &str) -> Response {
         );
         let next = parts.uri.path_and_query().filter(|_| looks);
         let next = next.map_or("/", |path| path.as_str());
-        return Redirect::to(&format!("/login?next={}", percent(next))).into_response();
+        let more = if sign_in.contains('?') { '&' } else { '?' };
+        return Redirect::to(&format!("{sign_in}{more}next={}", percent(next))).into_response();
     }
     crate::api::unauthenticated().into_response()
 }
@@ -288,6 +293,14 @@ pub(crate) fn percent(text: &str) -> String {
         }
     }
     out
+}
+
+/// Puts on record what a caller was denied.
+async fn note_caller(api: &AdminApi, caller: &Caller, parts: &Parts, why: String) {
+    let entry = denial(caller.actor(), parts, why);
+    api.denials()
+        .note(Denied::Caller(caller.scope()), entry)
+        .await;
 }
 
 /// Puts on record what somebody was denied who did not prove who they are.

@@ -42,7 +42,60 @@ struct Access {
     identify: Arc<dyn Identify>,
     /// None when the embedding service signs people in.
     sign_in: Option<Arc<StoreIdentity>>,
+    mounted: Mounted,
     bounds: Bounds,
+}
+
+/// What there is beside the pages below `/admin` and the API below `/api`.
+#[derive(Clone, Debug)]
+pub(crate) struct Mounted {
+    pub(crate) process: bool,
+    pub(crate) dashboard: bool,
+    /// Where people sign in; none when it is not known.
+    pub(crate) sign_in: Option<String>,
+}
+
+/// How the API is part of another service, which knows its callers itself. All of its routes are below `/admin` and `/api`,
+/// unless something else is said here.
+#[derive(Clone, Debug)]
+pub struct Embedding {
+    identify: Arc<dyn Identify>,
+    mounted: Mounted,
+}
+
+impl Embedding {
+    /// In a service that knows its callers like this.
+    #[must_use]
+    pub fn new(identify: Arc<dyn Identify>) -> Self {
+        let mounted = Mounted {
+            process: false,
+            dashboard: false,
+            sign_in: None,
+        };
+        Self { identify, mounted }
+    }
+
+    /// People sign in at this path or address: whoever looks at a page and is not known is sent there, with the path of the
+    /// page as `next`. Without it they are told so (401).
+    #[must_use]
+    pub fn sign_in_at(mut self, address: impl Into<String>) -> Self {
+        self.mounted.sign_in = Some(address.into());
+        self
+    }
+
+    /// Owners see their instances at `/dashboard`.
+    #[must_use]
+    pub fn with_dashboard(mut self) -> Self {
+        self.mounted.dashboard = true;
+        self
+    }
+
+    /// `/healthz`, `/readyz` and `/metrics` tell of the process.
+    #[must_use]
+    pub fn with_process_routes(mut self) -> Self {
+        self.mounted.process = true;
+        self
+    }
 }
 
 /// What all callers share, and its end.
@@ -126,6 +179,8 @@ pub struct ApiSettings {
     pub trusted_proxies: Vec<Subnet>,
     /// Largest body of a request, in bytes.
     pub body_limit: usize,
+    /// How long a body may be on its way.
+    pub body_time: Duration,
     /// How long a handler may take. Requests that wait on purpose get what they wait on top.
     pub time_limit: Duration,
     /// How long a look at a host is waited for: a connection has to come free first. Its request gets that on top.
@@ -161,6 +216,7 @@ impl Default for ApiSettings {
             session_times: SessionTimes::default(),
             trusted_proxies: Vec::new(),
             body_limit: 64 * 1024,
+            body_time: Duration::from_secs(20),
             time_limit: Duration::from_secs(30),
             look_limit: Duration::from_secs(90),
             max_streams: 256,
@@ -197,6 +253,11 @@ impl AdminApi {
         let access = Access {
             identify: Arc::clone(&own) as Arc<dyn Identify>,
             sign_in: Some(own),
+            mounted: Mounted {
+                process: true,
+                dashboard: true,
+                sign_in: Some("/login".to_owned()),
+            },
             bounds,
         };
         Self::assemble(orchestrator, store, access, process, settings)
@@ -207,13 +268,14 @@ impl AdminApi {
     pub fn embedded(
         orchestrator: Orchestrator,
         store: Arc<dyn AdminStore>,
-        identify: Arc<dyn Identify>,
+        embedding: Embedding,
         process: Arc<dyn HostProcess>,
         settings: ApiSettings,
     ) -> Self {
         let access = Access {
-            identify,
+            identify: embedding.identify,
             sign_in: None,
+            mounted: embedding.mounted,
             bounds: Bounds::new(&store),
         };
         Self::assemble(orchestrator, store, access, process, settings)
@@ -243,8 +305,23 @@ impl AdminApi {
     /// pages and the table of rights name whole paths. Serve it with
     /// `into_make_service_with_connect_info::<SocketAddr>()`, for the audit names the address of the caller.
     pub fn router(&self) -> Router {
-        let routes = Router::new().merge(api::routes()).merge(pages::routes());
-        guards::around(routes, self).with_state(self.clone())
+        let mut routes = Router::new().merge(api::routes()).merge(pages::routes());
+        let own = self.sign_in().is_some();
+        for (wanted, more) in [
+            (own, pages::sign_in_routes()),
+            (self.mounted().dashboard, pages::dashboard_routes()),
+            (self.mounted().process, api::process_routes()),
+        ] {
+            if wanted {
+                routes = routes.merge(more);
+            }
+        }
+        let mut whole = guards::around(routes, self);
+        if !own {
+            // What is not ours is for the embedding service to answer, under whatever name.
+            whole = whole.reset_fallback();
+        }
+        whole.with_state(self.clone())
     }
 
     /// Ends all event streams and waiting requests when cancelled.
@@ -288,6 +365,15 @@ impl AdminApi {
 
     pub(crate) fn identify(&self) -> &Arc<dyn Identify> {
         &self.inner.access.identify
+    }
+
+    pub(crate) fn mounted(&self) -> &Mounted {
+        &self.inner.access.mounted
+    }
+
+    /// Where people sign in; none when it is not known.
+    pub(crate) fn sign_in_address(&self) -> Option<&str> {
+        self.mounted().sign_in.as_deref()
     }
 
     pub(crate) fn process(&self) -> &Arc<dyn HostProcess> {

@@ -9,8 +9,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use admin_api::{AdminApi, ApiSettings, HostProcess, NotReady};
+use admin_api::{AdminApi, ApiSettings, Embedding, HostProcess, NotReady};
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::get;
 use fleet_store::{AdminStore, DieselStore, NewWorker, Store, StoreOptions};
 use fleet_types::WorkerId;
@@ -33,6 +34,9 @@ impl HostProcess for Process {
 fn service(api: &AdminApi) -> Router {
     Router::new()
         .route("/", get(|| async { "our own page\n" }))
+        .route("/login", get(|| async { "our own sign-in\n" }))
+        .route("/healthz", get(|| async { "our own health\n" }))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "not ours\n") })
         .merge(api.router())
 }
 
@@ -53,7 +57,8 @@ fn api(store: &Arc<DieselStore>) -> (AdminApi, Orchestrator) {
     let api = AdminApi::embedded(
         orchestrator.clone(),
         Arc::clone(store) as Arc<dyn AdminStore>,
-        Arc::new(Gateway),
+        // People sign in at our own page.
+        Embedding::new(Arc::new(Gateway)).sign_in_at("/login"),
         Arc::new(Process),
         ApiSettings::default(),
     );
@@ -89,7 +94,7 @@ async fn main() -> anyhow::Result<()> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use axum::body::Body;
+    use axum::body::{Body, to_bytes};
     use axum::http::Request;
     use tower::ServiceExt;
 
@@ -106,14 +111,26 @@ mod tests {
                 .unwrap(),
         );
         let service = service(&api(&store).0);
-        for (path, user, status) in [
-            ("/", None, 200),
-            ("/healthz", None, 200),
-            ("/api/updates/status", None, 401),
-            ("/api/updates/status", Some("anna"), 200),
-            ("/api/users", Some("anna"), 403),
+        for (path, user, status, word) in [
+            ("/", None, 200, "our own page"),
+            ("/login", None, 200, "our own sign-in"),
+            ("/healthz", None, 200, "our own health"),
+            ("/logout", None, 404, "not ours"),
+            ("/metrics", Some("anna"), 404, "not ours"),
+            ("/api/updates/status", None, 401, "unauthenticated"),
+            ("/api/updates/status", Some("anna"), 200, "\"rollout\""),
+            ("/api/users", Some("anna"), 403, "forbidden"),
+            (
+                "/admin/updates?a=b",
+                None,
+                303,
+                "/login?next=/admin/updates%3Fa%3Db",
+            ),
+            ("/admin/updates", Some("anna"), 200, "/admin/assets/"),
         ] {
-            let mut request = Request::get(path).header("host", "localhost");
+            let mut request = Request::get(path)
+                .header("host", "localhost")
+                .header("accept", "text/html");
             if let Some(user) = user {
                 request = request.header("x-user", user);
             }
@@ -123,6 +140,13 @@ mod tests {
                 .await
                 .unwrap();
             assert_eq!(answer.status(), status, "{path} {user:?}");
+            let mut said = match answer.headers().get("location") {
+                Some(to) => to.to_str().unwrap().to_owned(),
+                None => String::new(),
+            };
+            let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+            said += std::str::from_utf8(&body).unwrap();
+            assert!(said.contains(word), "{path} {user:?}: {said}");
         }
         std::fs::remove_dir_all(folder).unwrap();
     }

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use fleet_types::printable;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 
 use crate::guards::too_large;
 use crate::problem::{FieldError, Problem};
@@ -38,10 +39,10 @@ impl FromRequest<AdminApi> for Fields {
     async fn from_request(request: Request, api: &AdminApi) -> Result<Self, Problem> {
         let json = is_json(request.headers());
         let typed = request.headers().contains_key(CONTENT_TYPE);
-        let bytes = Bytes::from_request(request, api)
-            .await
+        let bytes = in_time(api, Bytes::from_request(request, api))
+            .await?
             .map_err(|rejection| refused(&rejection, api.settings().body_limit))?;
-        if bytes.is_empty() && !typed {
+        if bytes.is_empty() && (json || !typed) {
             return Ok(Self::default()); // a verb with nothing to say
         }
         if !json {
@@ -53,6 +54,21 @@ impl FromRequest<AdminApi> for Fields {
         }
         Self::parse(&bytes)
     }
+}
+
+/// What reads a body, unless the body takes too long to arrive.
+pub(crate) async fn in_time<T>(
+    api: &AdminApi,
+    reading: impl Future<Output = T>,
+) -> Result<T, Problem> {
+    let patience = api.settings().body_time;
+    timeout(patience, reading).await.map_err(|_| {
+        Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "slow_body",
+            format!("the body did not arrive in {} s", patience.as_secs()),
+        )
+    })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

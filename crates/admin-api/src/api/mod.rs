@@ -25,12 +25,9 @@ use crate::state::AdminApi;
 /// How long a status request may wait for news.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// Every JSON route. Each is in `rights::RULES` too.
+/// The JSON routes below `/api`. Each is in `rights::RULES` too.
 pub(crate) fn routes() -> Router<AdminApi> {
     Router::new()
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
         .route("/api/openapi.json", get(openapi::serve))
         .merge(updates::routes())
         .merge(hosts::routes())
@@ -39,6 +36,14 @@ pub(crate) fn routes() -> Router<AdminApi> {
         .merge(users::routes())
         .merge(tokens::routes())
         .merge(audit::routes())
+}
+
+/// How this process is.
+pub(crate) fn process_routes() -> Router<AdminApi> {
+    Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
 }
 
 /// As many streams are open as this process bears, or as one caller may have.

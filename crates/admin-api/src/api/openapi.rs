@@ -3,7 +3,9 @@
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Content, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use crate::problem::FieldError;
@@ -80,7 +82,7 @@ pub(crate) struct ProblemBody {
         super::audit::list,
     ),
     components(schemas(ProblemBody, FieldError, fleet_types::Event)),
-    modifiers(&Security),
+    modifiers(&Security, &Refusals),
     security(("token" = []), ("session" = [])),
 )]
 struct Document;
@@ -98,6 +100,52 @@ impl Modify for Security {
         let cookie = ApiKey::Cookie(ApiKeyValue::new("__Host-rollout_session"));
         components.add_security_scheme("session", SecurityScheme::ApiKey(cookie));
     }
+}
+
+/// What the guards refuse, whatever the operation.
+struct Refusals;
+
+impl Modify for Refusals {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        for item in document.paths.paths.values_mut() {
+            let all = [
+                &mut item.get,
+                &mut item.post,
+                &mut item.put,
+                &mut item.delete,
+            ];
+            for operation in all.into_iter().flatten() {
+                refusals(operation);
+            }
+        }
+    }
+}
+
+fn refusals(operation: &mut Operation) {
+    let mut add = |status: &str, description: &str| {
+        let kind = "application/problem+json";
+        let body = Content::new(Some(Ref::from_schema_name("Problem")));
+        let refused = ResponseBuilder::new()
+            .description(description)
+            .content(kind, body)
+            .build();
+        let known = &mut operation.responses.responses;
+        known
+            .entry(status.to_owned())
+            .or_insert_with(|| refused.into());
+    };
+    // An operation for everybody says so itself.
+    if operation.security.is_none() {
+        add("401", "`unauthenticated`");
+        add("403", "`forbidden`, `cross_site`");
+    }
+    if operation.request_body.is_some() {
+        add("408", "`slow_body`");
+        add("413", "`too_large`");
+        add("415", "`unsupported_media_type`");
+        add("422", "`invalid`, or what the fields ask for cannot be");
+    }
+    add("421", "`wrong_host`");
 }
 
 /// The OpenAPI document, as it is served and as it is committed in `docs/openapi.json`.

@@ -7,6 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::problem::Problem;
+use crate::rights::note_stranger;
 use crate::state::{AdminApi, AllowedHosts};
 
 /// Probes ask by address; these say nothing about the fleet.
@@ -22,6 +23,8 @@ pub(crate) async fn check(State(api): State<AdminApi>, request: Request, next: N
     {
         return next.run(request).await;
     }
+    let (parts, _) = request.into_parts();
+    note_stranger(&api, &parts, "asked for by a name that is not ours").await;
     Problem::new(
         StatusCode::MISDIRECTED_REQUEST,
         "wrong_host",

@@ -51,14 +51,13 @@ pub(crate) async fn finish(State(api): State<AdminApi>, request: Request, next: 
         )
         .into_response()
     });
-    let mut response = as_problem(response, asked, &id);
+    let mut response = as_problem(&api, response, asked, &id);
     add_headers(response.headers_mut(), &id, api.settings().secure_cookies);
-    if response.status().is_client_error() || response.status().is_server_error() {
-        response
-            .headers_mut()
-            .entry(CACHE_CONTROL)
-            .or_insert(HeaderValue::from_static("no-store"));
-    }
+    // Nothing is kept but what says that it may be.
+    response
+        .headers_mut()
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     let _in = span.enter();
     tracing::debug!(status = response.status().as_u16(), "answered");
     drop(_in);
@@ -92,7 +91,7 @@ fn add_headers(headers: &mut HeaderMap, id: &str, https: bool) {
 }
 
 /// Every error leaves as a problem that names its request, or as a page.
-fn as_problem(mut response: Response, mut asked: Parts, id: &str) -> Response {
+fn as_problem(api: &AdminApi, mut response: Response, mut asked: Parts, id: &str) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return response;
@@ -107,7 +106,7 @@ fn as_problem(mut response: Response, mut asked: Parts, id: &str) -> Response {
         asked.extensions.insert(caller);
     }
     let page = is_page(&asked)
-        .then(|| pages::error_page(&problem, &asked, id))
+        .then(|| pages::error_page(api, &problem, &asked, id))
         .flatten();
     let mut made = page.unwrap_or_else(|| problem.response(Some((id, &printable(&path)))));
     *made.status_mut() = status;

@@ -14,6 +14,9 @@ use crate::problem::Problem;
 #[folder = "assets/"]
 struct Files;
 
+/// Below the pages, so that they are in the way of no other service's.
+const PLACE: &str = "/admin/assets/";
+
 /// Where the assets are.
 #[derive(Debug)]
 pub(crate) struct Addresses {
@@ -33,7 +36,7 @@ pub(crate) static ADDRESSES: LazyLock<Addresses> = LazyLock::new(|| Addresses {
 });
 
 fn address(name: &str) -> String {
-    let mut text = String::from("/assets/");
+    let mut text = String::from(PLACE);
     if let Some(file) = Files::get(name) {
         for byte in file.metadata.sha256_hash().iter().take(8) {
             let _ = write!(text, "{byte:02x}");
@@ -55,7 +58,7 @@ pub(crate) async fn serve(Path(path): Path<String>) -> Result<Response, Problem>
         _ => return Err(missing()),
     };
     let file = Files::get(name).ok_or_else(missing)?;
-    if address(name) != format!("/assets/{path}") {
+    if address(name) != format!("{PLACE}{path}") {
         return Err(missing());
     }
     let headers = [

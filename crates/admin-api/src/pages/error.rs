@@ -9,20 +9,26 @@ use crate::identity::Caller;
 use crate::pages::layout::{Page, html_with};
 use crate::pages::overview::home;
 use crate::problem::Problem;
+use crate::state::AdminApi;
 
 #[derive(Template)]
 #[template(path = "error.html")]
 struct ErrorPage {
     page: Page,
     problem: Option<Problem>,
-    back: &'static str,
-    back_word: &'static str,
+    /// Where to go from here.
+    back: Option<(String, &'static str)>,
     request: String,
 }
 
 /// An error as a page, for a request whose path is one of a page; none leaves it as JSON. `parts` has the `Caller` only
 /// when the request came that far.
-pub(crate) fn error_page(problem: &Problem, parts: &Parts, request_id: &str) -> Option<Response> {
+pub(crate) fn error_page(
+    api: &AdminApi,
+    problem: &Problem,
+    parts: &Parts,
+    request_id: &str,
+) -> Option<Response> {
     let title = match problem.status {
         StatusCode::UNAUTHORIZED => "Sign in first",
         StatusCode::FORBIDDEN => "Not allowed",
@@ -34,16 +40,17 @@ pub(crate) fn error_page(problem: &Problem, parts: &Parts, request_id: &str) -> 
         _ => "Something went wrong here",
     };
     let caller = parts.extensions.get::<Caller>().cloned();
-    let (back, back_word) = caller.as_ref().map_or(("/login", "Sign in"), |caller| {
-        (home(caller.role), "To the first page")
-    });
+    let back = match &caller {
+        Some(caller) => Some((home(api, caller.role), "To the first page")),
+        None => api.sign_in_address().map(|address| (address, "Sign in")),
+    };
     let mut page = Page::bare(title);
     page.caller = caller;
+    page.dashboard = api.mounted().dashboard;
     let template = ErrorPage {
         page,
         problem: Some(problem.clone()),
-        back,
-        back_word,
+        back: back.map(|(address, word)| (address.to_owned(), word)),
         request: request_id.to_owned(),
     };
     html_with(problem.status, &template).ok()

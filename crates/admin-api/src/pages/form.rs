@@ -5,7 +5,7 @@ use axum::extract::{Form, FromRequest, Request};
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
-use crate::api::body::Fields;
+use crate::api::body::{Fields, in_time};
 use crate::guards::too_large;
 use crate::problem::Problem;
 use crate::state::AdminApi;
@@ -18,7 +18,8 @@ impl FromRequest<AdminApi> for Typed {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &AdminApi) -> Result<Self, Problem> {
-        let form = Form::<Vec<(String, String)>>::from_request(request, api).await;
+        let reading = Form::<Vec<(String, String)>>::from_request(request, api);
+        let form = in_time(api, reading).await?;
         match form {
             Ok(Form(pairs)) => Ok(Self(pairs)),
             Err(rejection) => Err(refused(&rejection, api.settings().body_limit)),

@@ -61,6 +61,8 @@ pub(crate) struct Page {
     pub(crate) caller: Option<Caller>,
     pub(crate) strip: Option<Strip>,
     pub(crate) live: Option<Live>,
+    /// Whether owners have a page of their instances here.
+    pub(crate) dashboard: bool,
     pub(crate) now: Timestamp,
 }
 
@@ -75,6 +77,7 @@ impl Page {
         let mut page = Self {
             nav,
             caller: Some(caller.clone()),
+            dashboard: api.mounted().dashboard,
             ..Self::bare(title)
         };
         if page.may(Right::Read) {
@@ -91,6 +94,7 @@ impl Page {
             caller: None,
             strip: None,
             live: None,
+            dashboard: false,
             now: now(),
         }
     }
@@ -177,7 +181,7 @@ impl Page {
                 here: nav == self.nav,
             })
             .collect();
-        if links.is_empty() && self.may(Right::Own) {
+        if links.is_empty() && self.dashboard && self.may(Right::Own) {
             links.push(Link {
                 href: "/dashboard",
                 text: "Your instances",

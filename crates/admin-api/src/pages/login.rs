@@ -23,7 +23,6 @@ use crate::state::AdminApi;
 struct Login {
     page: Page,
     problem: Option<Problem>,
-    available: bool,
     setup: bool,
     next: String,
     name: String,
@@ -43,11 +42,10 @@ impl Login {
     }
 }
 
-fn page(api: &AdminApi, setup: bool) -> Login {
+fn page(setup: bool) -> Login {
     Login {
         page: Page::bare(if setup { "Set up" } else { "Sign in" }),
         problem: None,
-        available: api.sign_in().is_some(),
         setup,
         next: String::new(),
         name: String::new(),
@@ -63,8 +61,8 @@ fn safe_next(text: &str) -> Option<&str> {
     (own && plain).then_some(text)
 }
 
-pub(crate) async fn show(State(api): State<AdminApi>, params: Params) -> Result<Response, Problem> {
-    let mut login = page(&api, params.text("setup").is_some());
+pub(crate) async fn show(params: Params) -> Result<Response, Problem> {
+    let mut login = page(params.text("setup").is_some());
     login.next = params
         .text("next")
         .and_then(safe_next)
@@ -98,8 +96,8 @@ fn wrong(error: SignInError) -> Result<Problem, Problem> {
     }
 }
 
-fn welcome(signed_in: &SignedIn, next: &str) -> Response {
-    let mut response = go(safe_next(next).unwrap_or_else(|| home(signed_in.role)));
+fn welcome(api: &AdminApi, signed_in: &SignedIn, next: &str) -> Response {
+    let mut response = go(safe_next(next).unwrap_or_else(|| home(api, signed_in.role)));
     if let Ok(cookie) = HeaderValue::from_str(&signed_in.set_cookie) {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }
@@ -115,12 +113,12 @@ pub(crate) async fn sign_in(
     let (name, password) = (typed.get("name"), typed.raw("password").to_owned());
     let tried = sign_in_of(&api)?.sign_in(name, password, &source, &parts.headers);
     match tried.await {
-        Ok(signed_in) => Ok(welcome(&signed_in, typed.get("next"))),
+        Ok(signed_in) => Ok(welcome(&api, &signed_in, typed.get("next"))),
         Err(error) => Login {
             problem: Some(wrong(error)?),
             next: safe_next(typed.get("next")).unwrap_or_default().to_owned(),
             name: fleet_types::printable(name),
-            ..page(&api, false)
+            ..page(false)
         }
         .answer(),
     }
@@ -140,7 +138,7 @@ pub(crate) async fn setup(
                 .claim_setup(typed.get("secret"), name, password, &source)
                 .await
             {
-                Ok(signed_in) => return Ok(welcome(&signed_in, "")),
+                Ok(signed_in) => return Ok(welcome(&api, &signed_in, "")),
                 Err(error) => wrong(error)?,
             }
         }
@@ -149,7 +147,7 @@ pub(crate) async fn setup(
     Login {
         problem: Some(problem),
         name: fleet_types::printable(typed.get("name")),
-        ..page(&api, true)
+        ..page(true)
     }
     .answer()
 }

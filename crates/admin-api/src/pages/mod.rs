@@ -32,13 +32,10 @@ use crate::state::AdminApi;
 
 pub(crate) use error::error_page;
 
-/// Every page, its assets and its forms. Each is in `rights::RULES` too.
+/// The pages below `/admin`, their assets and their forms. Each is in `rights::RULES` too.
 pub(crate) fn routes() -> Router<AdminApi> {
     Router::new()
-        .route("/assets/{*path}", get(assets::serve))
-        .route("/login", get(login::show).post(login::sign_in))
-        .route("/login/setup", post(login::setup))
-        .route("/logout", post(login::sign_out))
+        .route("/admin/assets/{*path}", get(assets::serve))
         .route("/admin", get(overview::entrance))
         .route("/admin/account", get(account::show).post(account::change))
         .route("/admin/updates", get(overview::show))
@@ -91,5 +88,17 @@ pub(crate) fn routes() -> Router<AdminApi> {
         .route("/admin/tokens/{id}/revoke", post(tokens::revoke))
         .route("/admin/audit", get(audit::show))
         .route("/admin/settings", get(settings::show))
-        .route("/dashboard", get(dashboard::show))
+}
+
+/// Signing in and out, where that is done here.
+pub(crate) fn sign_in_routes() -> Router<AdminApi> {
+    Router::new()
+        .route("/login", get(login::show).post(login::sign_in))
+        .route("/login/setup", post(login::setup))
+        .route("/logout", post(login::sign_out))
+}
+
+/// What owners see of their instances.
+pub(crate) fn dashboard_routes() -> Router<AdminApi> {
+    Router::new().route("/dashboard", get(dashboard::show))
 }

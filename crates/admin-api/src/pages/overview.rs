@@ -93,16 +93,21 @@ impl From<&Policy> for Defaults {
 }
 
 /// To where this caller may look.
-pub(crate) async fn entrance(Extension(caller): Extension<Caller>) -> Response {
-    go(home(caller.role))
+pub(crate) async fn entrance(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+) -> Response {
+    go(home(&api, caller.role))
 }
 
 /// The first page of a role.
-pub(crate) fn home(role: Role) -> &'static str {
+pub(crate) fn home(api: &AdminApi, role: Role) -> &'static str {
     if role.may(Right::Read) {
         "/admin/updates"
-    } else {
+    } else if api.mounted().dashboard {
         "/dashboard"
+    } else {
+        "/admin/account"
     }
 }
 

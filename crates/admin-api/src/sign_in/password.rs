@@ -30,7 +30,7 @@ impl StoreIdentity {
         }
         let same = old == new;
         if !password_fits(place, old, known.clone()).await? {
-            self.note_failure("user.password", &caller.name, &caller.source)
+            self.note_failure("user.password", &caller.name, &caller.source, None)
                 .await;
             return Err(SignInError::WrongOld);
         }

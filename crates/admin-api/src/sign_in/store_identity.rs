@@ -136,7 +136,7 @@ impl StoreIdentity {
         // Who is sent away because of others has not tried.
         let place = self.hasher.enter()?;
         let shown: String = printable(account).chars().take(64).collect();
-        self.store.sign_in_try(&shown, source).await?;
+        self.try_again("session.open", &shown, source).await?;
         let name: Option<LoginName> = account.parse().ok();
         let user = match &name {
             Some(name) => self.store.user_get(name).await?,
@@ -145,7 +145,8 @@ impl StoreIdentity {
         let user = user.filter(|user| user.disabled_at.is_none());
         let hash = user.as_ref().and_then(|user| user.password.clone());
         if !password_fits(place, password, hash).await? {
-            self.note_failure("session.open", &shown, source).await;
+            self.note_failure("session.open", &shown, source, None)
+                .await;
             return Err(SignInError::Wrong);
         }
         let user = user.ok_or(SignInError::Wrong)?;
@@ -192,13 +193,34 @@ impl StoreIdentity {
         Ok(())
     }
 
-    pub(super) async fn note_failure(&self, action: &str, account: &str, source: &str) {
+    /// Counts a try. That there may be none now goes on record.
+    async fn try_again(
+        &self,
+        action: &str,
+        account: &str,
+        source: &str,
+    ) -> Result<(), SignInError> {
+        let tried = self.store.sign_in_try(account, source).await;
+        if let Err(AccessError::TooManyTries { .. }) = tried {
+            self.note_failure(action, account, source, Some("too many tries"))
+                .await;
+        }
+        Ok(tried?)
+    }
+
+    pub(super) async fn note_failure(
+        &self,
+        action: &str,
+        account: &str,
+        source: &str,
+        why: Option<&str>,
+    ) {
         let entry = NewAudit {
             actor: Actor::new(account, source),
             action: action.to_owned(),
             subject: Some(account.to_owned()),
             result: AuditResult::Denied,
-            detail: None,
+            detail: why.map(str::to_owned),
         };
         let whose = Denied::SignIn(source.to_owned());
         self.denials.note(whose, entry).await;
@@ -236,7 +258,7 @@ impl StoreIdentity {
         source: &str,
     ) -> Result<SignedIn, SignInError> {
         let place = self.hasher.enter()?;
-        self.store.sign_in_try("setup", source).await?;
+        self.try_again("user.setup", "setup", source).await?;
         secrets::check_password(&password)?;
         let hashed = place.hash(password).await.map_err(internal)?;
         let user = NewUser {
@@ -245,10 +267,18 @@ impl StoreIdentity {
             password: Some(hashed),
         };
         let actor = Actor::new(name.to_string(), source);
-        let added = self
-            .store
-            .setup_claim(&secrets::secret_hash(secret.trim()), user, &actor)
-            .await?;
+        let secret = secrets::secret_hash(secret.trim());
+        let added = self.store.setup_claim(&secret, user, &actor).await;
+        if let Err(AccessError::SetupOver) = added {
+            self.note_failure(
+                "user.setup",
+                "setup",
+                source,
+                Some("the secret is not valid"),
+            )
+            .await;
+        }
+        let added = added?;
         self.store.sign_in_done("setup", source).await?;
         self.open(added, source).await
     }

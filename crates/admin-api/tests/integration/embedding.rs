@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use admin_api::{AdminApi, ApiSettings, Caller, CallerKind, HostProcess, Identify, IdentifyError};
+use admin_api::{
+    AdminApi, ApiSettings, Caller, CallerKind, Embedding, HostProcess, Identify, IdentifyError,
+};
 use async_trait::async_trait;
 use axum::Router;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::routing::get;
 use fleet_store::AdminStore;
@@ -51,7 +54,7 @@ fn service(world: &World) -> Router {
     let api = AdminApi::embedded(
         world.orchestrator.clone(),
         Arc::clone(&world.store) as Arc<dyn AdminStore>,
-        Arc::new(Gateway),
+        Embedding::new(Arc::new(Gateway)),
         Arc::clone(&world.process) as Arc<dyn HostProcess>,
         ApiSettings::default(),
     );
@@ -59,6 +62,58 @@ fn service(world: &World) -> Router {
     Router::new()
         .route("/mine", get(|| async { "mine" }))
         .merge(api.router())
+}
+
+/// What embedders may want beside `/admin` and `/api`, and where strangers go.
+#[tokio::test]
+async fn only_what_is_asked_for_is_mounted() {
+    let world = World::new(1).await;
+    let whole = |embedding: Embedding| {
+        AdminApi::embedded(
+            world.orchestrator.clone(),
+            Arc::clone(&world.store) as Arc<dyn AdminStore>,
+            embedding,
+            Arc::clone(&world.process) as Arc<dyn HostProcess>,
+            ApiSettings::default(),
+        )
+        .router()
+    };
+    let plain = || Embedding::new(Arc::new(Gateway));
+    let bare = Router::new()
+        .fallback(|| async { (StatusCode::IM_A_TEAPOT, "mine") })
+        .merge(whole(plain()));
+    for rule in admin_api::RULES {
+        let path = rule.path.replace(['{', '}', '*'], "");
+        let call = Call::new(rule.method.as_str(), &path).header("x-user", "dora");
+        let (status, _) = ask(&bare, call).await;
+        let ours = path.starts_with("/admin") || path.starts_with("/api");
+        assert_eq!(status == 418, !ours, "{rule:?}: {status}");
+    }
+    // What is not ours is not ours under any name.
+    let elsewhere = Call::new("GET", "/theirs").header("host", "any.example");
+    assert_eq!(ask(&bare, elsewhere).await, (418, "mine".to_owned()));
+
+    let html = || Call::new("GET", "/admin/updates").header("accept", "text/html");
+    let (status, page) = ask(&bare, html()).await;
+    assert_eq!(status, 401);
+    assert!(!page.contains("/login"), "{page}");
+    for (address, to) in [
+        ("/enter", "/enter?next=/admin/updates"),
+        (
+            "https://id.example/?app=7",
+            "https://id.example/?app=7&next=/admin/updates",
+        ),
+    ] {
+        let service = whole(plain().sign_in_at(address));
+        let response = service.oneshot(html().request()).await.unwrap();
+        assert_eq!(response.status(), 303);
+        assert_eq!(response.headers()["location"], to);
+    }
+    let more = whole(plain().with_dashboard().with_process_routes());
+    for path in ["/dashboard", "/healthz", "/readyz", "/metrics"] {
+        let call = Call::new("GET", path).header("x-user", "dora");
+        assert_eq!(ask(&more, call).await.0, 200, "{path}");
+    }
 }
 
 async fn ask(service: &Router, call: Call) -> (u16, String) {

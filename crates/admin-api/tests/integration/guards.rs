@@ -1,9 +1,9 @@
 //! What is refused before a handler sees it.
 
-use admin_api::{AllowedHosts, ApiSettings};
+use admin_api::{AllowedHosts, ApiSettings, RULES};
 use axum::body::Body;
 use fleet_types::Role;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde_json::json;
 
 use crate::world::*;
@@ -143,12 +143,17 @@ async fn bodies_are_json_of_a_bounded_size_and_depth() {
         .send(json().body(closed))
         .await
         .problem(400, "invalid_json");
-    for text in ["", "{", "[]", "\"all\"", "null", "{\"all\":true}x", "\u{0}"] {
+    for text in ["{", "[]", "\"all\"", "null", "{\"all\":true}x", "\u{0}"] {
         world
             .send(json().body(text))
             .await
             .problem(400, "invalid_json");
     }
+    // Nothing at all is an object with no fields: it says no hosts.
+    world
+        .send(json().body(""))
+        .await
+        .problem(422, "no_selection");
     // Too large: as it says itself, and as it turns out.
     let large = format!("{{\"message\":\"{}\"}}", "x".repeat(65 * 1024));
     let length = large.len().to_string();
@@ -212,6 +217,95 @@ async fn every_answer_carries_the_headers() {
             assert_eq!(answer.header("cache-control"), "no-store", "{what}");
         }
     }
+}
+
+/// Also what is refused: by role, by name, for want of a name.
+#[tokio::test]
+async fn every_route_carries_the_headers_and_answers_to_its_own_names_only() {
+    let world = World::new(1).await;
+    let token = world.token(Role::Viewer).await;
+    for rule in RULES {
+        let path = rule
+            .path
+            .replace("{id}", "00000000-0000-7000-8000-000000000000")
+            .replace("{name}", "nobody")
+            .replace("{*path}", "nothing");
+        let call = || Call::new(rule.method.as_str(), &path);
+        let foreign = || call().header("host", "rebound.example:8080");
+        let answers = [
+            world.send(call()).await,
+            world.send(call().token(&token)).await,
+            world.send(foreign()).await,
+            world.send(foreign().token(&token)).await,
+        ];
+        let probe = ["/healthz", "/readyz"].contains(&rule.path);
+        for answer in &answers[2..] {
+            assert_eq!(answer.status.as_u16() == 421, !probe, "{rule:?}");
+        }
+        for answer in answers {
+            let what = format!("{rule:?}: {}", answer.status);
+            assert_eq!(answer.header("x-content-type-options"), "nosniff", "{what}");
+            assert_eq!(answer.header("x-frame-options"), "DENY", "{what}");
+            assert_eq!(answer.header("referrer-policy"), "same-origin", "{what}");
+            let policy = answer.header("content-security-policy");
+            assert!(policy.starts_with("default-src 'none'; "), "{what}");
+            assert_eq!(answer.header("cache-control"), "no-store", "{what}");
+            assert_eq!(answer.header("x-request-id").len(), 36, "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_name_and_asking_too_often_are_on_record() {
+    let world = World::new(1).await;
+    let token = world.token_as("vera", Role::Operator).await;
+    let rebound = Call::new("POST", TRIGGER).header("host", "rebound.example");
+    world
+        .send(rebound.token(&token))
+        .await
+        .problem(421, "wrong_host");
+    let denials = world.denials().await;
+    assert_eq!(denials.len(), 1);
+    assert_eq!(denials[0].actor.name, "unknown", "no token was looked at");
+    assert_eq!(denials[0].actor.source, "203.0.113.9");
+    let subject = denials[0].subject.as_deref();
+    assert_eq!(subject, Some("POST /api/updates/trigger"));
+
+    let plan = json!({ "all": true, "dry_run": true });
+    for _ in 0..30 {
+        world.post(TRIGGER, &token, plan.clone()).await.expect(200);
+    }
+    for _ in 0..40 {
+        world
+            .post(TRIGGER, &token, plan.clone())
+            .await
+            .problem(429, "rate_limited");
+    }
+    let denials = world.denials().await;
+    assert_eq!(denials.len(), 1 + 20, "the others get a row together");
+    assert_eq!(denials[0].actor.name, "vera");
+    assert_eq!(denials[0].detail.as_deref(), Some("asked too often"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_too_slow_is_the_fault_of_who_sends_it() {
+    let world = World::new(1).await;
+    let token = world.token(Role::Admin).await;
+    let never = || {
+        let begun = stream::iter([Ok::<_, std::io::Error>("{\"all\":")]);
+        Body::from_stream(begun.chain(stream::pending()))
+    };
+    let json = Call::new("POST", TRIGGER).header("content-type", "application/json");
+    let began = tokio::time::Instant::now();
+    world
+        .send(json.token(&token).body(never()))
+        .await
+        .problem(408, "slow_body");
+    assert_eq!(began.elapsed().as_secs(), 20);
+    let form = Call::new("POST", "/login")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(never());
+    world.send(form).await.problem(408, "slow_body");
 }
 
 #[tokio::test]

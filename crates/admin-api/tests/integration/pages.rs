@@ -74,7 +74,7 @@ fn sound(path: &str, text: &str) {
     }
     assert_eq!(
         text.matches("<script").count(),
-        text.matches("<script type=\"module\" src=\"/assets/")
+        text.matches("<script type=\"module\" src=\"/admin/assets/")
             .count(),
         "{path}"
     );
