@@ -96,8 +96,8 @@ impl Disk {
             File::create(self.ballast()).expect("a file can be made on the disk of the test");
         let mut part: &[u8] = &[b'x'; 4096];
         while !part.is_empty() {
-            match ballast.write(part) {
-                Ok(_) => {}
+            match ballast.write_all(part) {
+                Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::StorageFull => {
                     part = &part[..part.len() / 2]
                 }

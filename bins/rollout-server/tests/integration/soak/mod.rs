@@ -91,10 +91,17 @@ async fn soak() {
         () = world.trouble_the_rest(Dice(seed ^ 0x5a)) => {}
         () = watcher.watch() => {}
     }
-    let book = book.lock().unwrap();
-    println!("{}", summary(&book, began.elapsed()));
+    judge(&book.lock().unwrap(), &world, began.elapsed());
+    drop(world);
+    site.end().await;
+}
+
+/// Says what came of it; fails when something was wrong.
+#[expect(clippy::print_stdout, reason = "what it is run for")]
+fn judge(book: &Book, world: &World<'_>, length: Duration) {
+    println!("{}", summary(book, length));
     if !book.violations.is_empty() {
-        let folder = world.keep_evidence(&book);
+        let folder = world.keep_evidence(book);
         panic!(
             "{:#?}\nthe evidence is in {}",
             book.violations,
@@ -103,8 +110,6 @@ async fn soak() {
     }
     assert!(!book.ended.is_empty(), "no rollout came to its end");
     assert!(book.changes > 0, "no host says that anything changed it");
-    drop(world);
-    site.end().await;
 }
 
 fn summary(book: &Book, length: Duration) -> String {
