@@ -49,6 +49,16 @@ where
         .with_context(|| format!("the environment variable {name}"))
 }
 
+/// Where tests want this program to die, stop or wait, if they do.
+#[cfg(feature = "crash-points")]
+pub(crate) fn arm_crash_point() -> anyhow::Result<()> {
+    let Some(point) = variable("ROLLOUT_CRASH_POINT") else {
+        return Ok(());
+    };
+    let flag = path("ROLLOUT_CRASH_FLAG").context("ROLLOUT_CRASH_FLAG is not set")?;
+    rollout_orchestrator::crash_points::arm(&point, flag).map_err(anyhow::Error::msg)
+}
+
 /// Where to look for what.
 pub(crate) fn places(cli: &Cli) -> Places {
     Places {

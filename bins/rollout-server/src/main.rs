@@ -17,6 +17,8 @@ mod talk;
 use std::fmt;
 use std::process::ExitCode;
 
+#[cfg(feature = "crash-points")]
+use anyhow::Context as _;
 use clap::Parser;
 
 use crate::cli::Cli;
@@ -56,6 +58,8 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli, talk: Talk) -> anyhow::Result<()> {
     raise_descriptor_limit();
+    #[cfg(feature = "crash-points")]
+    environment::arm_crash_point().context(WrongSettings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

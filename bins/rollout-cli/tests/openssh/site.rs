@@ -58,16 +58,31 @@ impl Truth {
 impl Site {
     /// So many hosts, `web-01` and on, on a first release that is well; the program does not know them yet.
     pub(crate) fn bare(hosts: usize) -> Self {
-        Self::made(hosts, LocalFleet::builder(), "")
+        Self::made(hosts, LocalFleet::builder(), "", None)
     }
 
-    /// The same with git commands in the hosts' logs, and with this in the program's configuration.
+    /// The same with git commands in the hosts' logs, with this in the program's configuration, and perhaps on another
+    /// database than a file of its own.
     #[cfg(feature = "crash-points")]
-    pub(crate) fn bare_with_git_in_logs(hosts: usize, configuration: &str) -> Self {
-        Self::made(hosts, LocalFleet::builder().log_git(), configuration)
+    pub(crate) fn bare_with_git_in_logs(
+        hosts: usize,
+        configuration: &str,
+        database: Option<&str>,
+    ) -> Self {
+        Self::made(
+            hosts,
+            LocalFleet::builder().log_git(),
+            configuration,
+            database,
+        )
     }
 
-    fn made(hosts: usize, builder: FleetBuilder, configuration: &str) -> Self {
+    fn made(
+        hosts: usize,
+        builder: FleetBuilder,
+        configuration: &str,
+        database: Option<&str>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -92,9 +107,10 @@ impl Site {
         let home = folder.path().join("controller");
         fs::create_dir(&home).unwrap();
         let service = fleet.description().service;
+        let own = format!("sqlite://{}", home.join("rollout.db").display());
+        let database = database.unwrap_or(&own);
         let configuration = format!(
-            "database_url = \"sqlite://{}\"\n[app]\nservice = \"{service}\"\n{configuration}",
-            home.join("rollout.db").display()
+            "database_url = \"{database}\"\n[app]\nservice = \"{service}\"\n{configuration}"
         );
         fs::write(home.join("rollout.toml"), configuration).unwrap();
         Self {
@@ -113,7 +129,7 @@ impl Site {
 
     /// The same, whose hosts have git commands in their logs as well.
     pub(crate) fn with_git_in_logs(hosts: usize) -> Self {
-        Self::made(hosts, LocalFleet::builder().log_git(), "").enrolled()
+        Self::made(hosts, LocalFleet::builder().log_git(), "", None).enrolled()
     }
 
     /// With its hosts in the program's fleet, and their keys pinned.
@@ -219,7 +235,8 @@ impl Site {
         assert_eq!(truth, Truth::well_on(commit), "{name}");
     }
 
-    fn block<T>(&self, future: impl Future<Output = T>) -> T {
+    /// Runs this on the fleet's own runtime.
+    pub(crate) fn block<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 }

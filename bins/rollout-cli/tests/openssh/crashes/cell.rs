@@ -13,7 +13,10 @@ pub(super) struct Cell {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Database {
+    /// One process at a time, and the one that comes after it.
     Sqlite,
+    /// Two servers at once.
+    Postgres,
 }
 
 /// What happens to the process that works on the rollout.
@@ -31,7 +34,7 @@ pub(super) enum Fault {
     Database,
 }
 
-pub(super) const DATABASES: [Database; 1] = [Database::Sqlite];
+pub(super) const DATABASES: [Database; 2] = [Database::Sqlite, Database::Postgres];
 pub(super) const FAULTS: [Fault; 5] = [
     Fault::Kill,
     Fault::Stop,
@@ -103,6 +106,7 @@ impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
         })
     }
 }

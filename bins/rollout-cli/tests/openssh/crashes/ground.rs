@@ -16,8 +16,9 @@ use crate::program::{Over, Running};
 use crate::site::Site;
 use crate::tap::{Gauge, Tap};
 
-use super::cell::{Cell, Fault};
+use super::cell::{Cell, Database, Fault};
 use super::proof::{Before, Expected, violations};
+use super::two::{self, Met, Shared};
 
 /// How many hosts. All are in one stage, so that one has its fault while the other is under way.
 const HOSTS: usize = 2;
@@ -29,11 +30,15 @@ const OUTAGE: Duration = Duration::from_secs(7);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// `SIGKILL`, as the one who waits sees it.
 const KILLED: i32 = 9;
+/// How often a cell is begun anew when the other server left nothing for the one that was to meet its fault.
+const TRIES: usize = 4;
 
 /// Hosts and a program with its fleet.
 #[derive(Debug)]
 pub(super) struct Ground {
-    site: Site,
+    pub(super) site: Site,
+    /// Where two servers share the work.
+    pub(super) shared: Option<Shared>,
     gauge: Arc<Gauge>,
     _taps: Vec<Tap>,
     /// Where all hosts are.
@@ -41,9 +46,20 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(database: Database) -> Self {
         let gauge = Arc::new(Gauge::default());
-        let mut site = Site::bare_with_git_in_logs(HOSTS, CONFIGURATION);
+        let shared = match database {
+            Database::Sqlite => None,
+            Database::Postgres => Some(Shared::new()),
+        };
+        let mut site = match &shared {
+            None => Site::bare_with_git_in_logs(HOSTS, CONFIGURATION, None),
+            Some(shared) => {
+                let configuration =
+                    CONFIGURATION.replace("[lease]", &format!("{}[lease]", two::MORE));
+                Site::bare_with_git_in_logs(two::HOSTS, &configuration, Some(&shared.url()))
+            }
+        };
         let taps: Vec<Tap> = site
             .machines
             .iter()
@@ -54,33 +70,50 @@ impl Ground {
             machine.port = tap.port();
         }
         let site = site.enrolled();
-        Self {
+        let mut ground = Self {
             commit: site.first(),
             site,
+            shared: None,
             gauge,
             _taps: taps,
+        };
+        if let Some(mut shared) = shared {
+            shared.sign_in(&ground);
+            ground.shared = Some(shared);
         }
+        ground
     }
 
     /// Tries a cell; everything that is wrong afterwards.
     pub(super) fn try_cell(&mut self, cell: Cell) -> Vec<String> {
-        let target = self.release(cell);
-        let before = Before::of(&self.site, self.commit.clone());
-        let good = if cell.goes_back() { 4 } else { 0 };
-        if let Err(why) = self.meet(cell, &target, good) {
-            return vec![why];
+        for _ in 0..TRIES {
+            let target = self.release(cell);
+            let before = Before::of(&self.site, self.commit.clone());
+            let good = if cell.goes_back() { 4 } else { 0 };
+            let met = match cell.database {
+                Database::Sqlite => self.meet(cell, &target, good).map(|()| Met::Fault),
+                Database::Postgres => self.meet_with_two(cell, &target),
+            };
+            let met = match met {
+                Ok(met) => met,
+                Err(why) => return vec![why],
+            };
+            let status = self.status();
+            let expected = Expected {
+                rollout: status.rollout.unwrap().id,
+                target: &target,
+                goes_back: cell.goes_back(),
+                halts: cell.goes_back() && cell.database == Database::Sqlite,
+            };
+            let wrong = violations(&self.site, &before, &expected);
+            if !cell.goes_back() {
+                self.commit = target;
+            }
+            if met == Met::Fault || !wrong.is_empty() {
+                return wrong;
+            }
         }
-        let status = self.status();
-        let expected = Expected {
-            rollout: status.rollout.unwrap().id,
-            target: &target,
-            goes_back: cell.goes_back(),
-        };
-        let wrong = violations(&self.site, &before, &expected);
-        if !cell.goes_back() {
-            self.commit = target;
-        }
-        wrong
+        vec![format!("it did not come to that moment in {TRIES} tries")]
     }
 
     /// Lets the program meet its fault, and sees that the rollout comes to its end; otherwise what is wrong.
@@ -97,9 +130,7 @@ impl Ground {
         match cell.fault {
             Fault::Kill => unreachable!("see above"),
             Fault::Ssh => {
-                let machines = &mut self.site.machines.iter();
-                let number = machines.position(|machine| machine.host.name() == host);
-                self.gauge.cut(number.unwrap());
+                self.cut(&host);
                 fs::remove_file(self.flag()).unwrap();
             }
             Fault::Database => {
@@ -149,6 +180,13 @@ impl Ground {
         });
     }
 
+    /// Cuts the connections to this host.
+    pub(super) fn cut(&self, host: &str) {
+        let machines = &mut self.site.machines.iter();
+        let number = machines.position(|machine| machine.host.name() == host);
+        self.gauge.cut(number.unwrap());
+    }
+
     fn thaw(&self, first: &Running) {
         fs::remove_file(self.flag()).unwrap();
         first.wake();
@@ -194,7 +232,7 @@ impl Ground {
         })
     }
 
-    fn flag(&self) -> PathBuf {
+    pub(super) fn flag(&self) -> PathBuf {
         self.site.path("flag")
     }
 

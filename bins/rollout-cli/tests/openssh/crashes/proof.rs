@@ -53,6 +53,8 @@ pub(super) struct Expected<'a> {
     pub(super) rollout: RolloutId,
     pub(super) target: &'a str,
     pub(super) goes_back: bool,
+    /// Whether so many failures end it early.
+    pub(super) halts: bool,
 }
 
 /// Everything that is wrong.
@@ -63,7 +65,7 @@ pub(super) fn violations(site: &Site, before: &Before, expected: &Expected<'_>) 
     if status.fleet.updating != 0 || status.fleet.needs_attention != 0 {
         wrong.push(format!("after the end: {:?}", status.fleet));
     }
-    let end = match expected.goes_back {
+    let end = match expected.halts {
         true => RolloutState::Halted,
         false => RolloutState::Completed,
     };

@@ -1,0 +1,187 @@
+//! Two servers on one PostgreSQL share the rollout. The one that began it meets the fault, the other one takes over.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use fleet_testkit::Postgres;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::cell::{Cell, Fault};
+use super::door::Door;
+use super::ground::Ground;
+use super::server::Server;
+
+/// Three hosts of which two are under way at once: whoever begins has two, and there is one more for the other server.
+pub(super) const HOSTS: usize = 3;
+/// The checks are kept out: this is about rollouts.
+pub(super) const MORE: &str =
+    "max_in_flight = 2\nmax_failures = 100\n[health]\nevery = 3600\nfix = false\n";
+/// How long one server has no database: past its lease of 2 s.
+const OUTAGE: Duration = Duration::from_secs(4);
+/// For a rollout to be over, with a server that is stopped in the midst of it.
+const LIMIT: Duration = Duration::from_secs(90);
+/// A server looks this often whether it is alive on the store.
+const BEAT: Duration = Duration::from_millis(1200);
+
+/// The database that both servers are on.
+#[derive(Debug)]
+pub(super) struct Shared {
+    database: String,
+    token: String,
+}
+
+/// What came of a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Met {
+    Fault,
+    /// The other server was faster and has done all hosts.
+    Nothing,
+}
+
+impl Shared {
+    /// A new database.
+    pub(super) fn new() -> Self {
+        Self {
+            database: Postgres::shared().new_database(),
+            token: String::new(),
+        }
+    }
+
+    pub(super) fn url(&self) -> String {
+        Postgres::shared().url(&self.database)
+    }
+
+    /// Lets the test in over HTTP.
+    pub(super) fn sign_in(&mut self, ground: &Ground) {
+        let made: Value = ground
+            .site
+            .program
+            .ask(&["tokens", "create", "robot", "--role", "admin"]);
+        made["token"].as_str().unwrap().clone_into(&mut self.token);
+    }
+
+    fn takeovers(&self) -> String {
+        let asked = "SELECT count(*) FROM events WHERE kind = 'host.taken_over'";
+        Postgres::shared().sql(&self.database, asked)
+    }
+}
+
+impl Ground {
+    /// Lets one of two servers meet its fault, and sees that the rollout comes to its end; otherwise what is wrong.
+    pub(super) fn meet_with_two(&self, cell: Cell, target: &str) -> Result<Met, String> {
+        let shared = self.shared.as_ref().unwrap();
+        let door = Door::start(Postgres::shared().port());
+        let through = shared.url().replace(
+            &format!(":{}/", Postgres::shared().port()),
+            &format!(":{}/", door.port()),
+        );
+        let (point, flag) = (cell.point(), self.flag());
+        let variables = [
+            ("ROLLOUT_CRASH_POINT", point.as_str()),
+            ("ROLLOUT_CRASH_FLAG", flag.to_str().unwrap()),
+        ];
+        let mut first = Server::start(&self.site, "first", &through, &variables)?;
+        let mut second = Server::start(&self.site, "second", &shared.url(), &[])?;
+        let before = shared.takeovers();
+        let asked = first.trigger(&self.site, &shared.token, target);
+        // One that is killed or stopped early on owes no answer.
+        if !matches!(cell.fault, Fault::Kill | Fault::Stop | Fault::Sleep) {
+            asked?;
+        }
+        let Some(host) = self.sprung_in(&mut first, &second)? else {
+            second.stop()?;
+            first.stop()?;
+            return Ok(Met::Nothing);
+        };
+        match cell.fault {
+            Fault::Kill => {
+                first.is_killed()?;
+                fs::remove_file(&flag).unwrap();
+            }
+            Fault::Ssh => {
+                self.cut(&host);
+                fs::remove_file(&flag).unwrap();
+            }
+            Fault::Database => {
+                door.shut();
+                fs::remove_file(&flag).unwrap();
+                sleep(OUTAGE);
+                door.open();
+            }
+            Fault::Stop => {
+                let since = Instant::now();
+                while shared.takeovers() == before && self.is_on(&second)? {
+                    if since.elapsed() > LIMIT {
+                        return Err(format!("nothing was taken over: {}", second.said()));
+                    }
+                    sleep(Duration::from_millis(50));
+                }
+                fs::remove_file(&flag).unwrap();
+                first.signal(Signal::CONT);
+            }
+            Fault::Sleep => {
+                self.comes_to_an_end(&mut second)?;
+                fs::remove_file(&flag).unwrap();
+                first.signal(Signal::CONT);
+            }
+        }
+        self.comes_to_an_end(&mut second)?;
+        if cell.fault != Fault::Kill {
+            self.is_well(&mut first)?;
+            first.stop().map_err(|why| format!("the first: {why}"))?;
+        }
+        self.is_well(&mut second)?;
+        second.stop().map_err(|why| format!("the second: {why}"))?;
+        Ok(Met::Fault)
+    }
+
+    /// Waits until the first server is at its moment; the host that brought it there. None when all is over before.
+    fn sprung_in(&self, first: &mut Server, second: &Server) -> Result<Option<String>, String> {
+        let since = Instant::now();
+        loop {
+            // The other way round, it could spring between the two looks.
+            let over = !self.is_on(second)?;
+            if let Ok(host) = fs::read_to_string(self.flag()) {
+                return Ok(Some(host));
+            }
+            if over && since.elapsed() > BEAT {
+                return Ok(None);
+            }
+            if first.ended().is_some() || since.elapsed() > LIMIT {
+                return Err(format!("it did not come to that moment: {}", first.said()));
+            }
+            sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Whether the rollout is under way, says this server.
+    fn is_on(&self, server: &Server) -> Result<bool, String> {
+        let shared = self.shared.as_ref().unwrap();
+        let status = server.status(&self.site, &shared.token);
+        let status = status.ok_or_else(|| format!("no status: {}", server.said()))?;
+        Ok(status
+            .rollout
+            .is_some_and(|rollout| rollout.state.is_active()))
+    }
+
+    fn comes_to_an_end(&self, second: &mut Server) -> Result<(), String> {
+        let since = Instant::now();
+        while self.is_on(second)? {
+            if since.elapsed() > LIMIT {
+                let status = second.status(&self.site, &self.shared.as_ref().unwrap().token);
+                return Err(format!("no end: {status:#?} {}", second.said()));
+            }
+            sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// It is alive on the store, and still so when it has looked again.
+    fn is_well(&self, server: &mut Server) -> Result<(), String> {
+        server.wait("it is ready", |server| server.is_ready(&self.site))?;
+        sleep(BEAT);
+        server.wait("it is ready", |server| server.is_ready(&self.site))
+    }
+}
