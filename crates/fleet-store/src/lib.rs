@@ -40,6 +40,8 @@
 mod api;
 #[cfg(feature = "diesel")]
 mod clock;
+#[cfg(feature = "crash-points")]
+mod crash_points;
 #[cfg(feature = "diesel")]
 mod diesel_store;
 mod error;
@@ -57,6 +59,8 @@ pub use api::{
 pub use clock::ManualClock;
 #[cfg(feature = "diesel")]
 pub use clock::{Clock, LeaseMoment, SystemClock};
+#[cfg(feature = "crash-points")]
+pub use crash_points::{CallFault, CallMoment, CallWatch, watch_calls};
 #[cfg(feature = "diesel")]
 pub use diesel_store::{DieselStore, Mode, Password, StoreOptions};
 pub use error::{

@@ -3,6 +3,8 @@
 //! Only in builds with the feature `crash-points`, which no program that people get has. One moment of one step is armed
 //! for the life of the process; the first host that comes there springs it.
 
+mod calls;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
@@ -36,6 +38,12 @@ enum Moment {
     AfterReply,
     /// The result is durable.
     AfterOutcome,
+    /// A call of the store that nobody has seen yet.
+    Before,
+    /// Its rows are written, and not committed.
+    Open,
+    /// They are durable; whoever called does not know it yet.
+    After,
 }
 
 /// What then.
@@ -49,6 +57,8 @@ enum Fault {
 #[derive(Debug)]
 struct Armed {
     step: String,
+    /// Instead of a step.
+    call: Option<calls::Which>,
     moment: Moment,
     fault: Fault,
     flag: PathBuf,
@@ -56,7 +66,8 @@ struct Armed {
 }
 
 /// Arms `STEP:MOMENT:FAULT`. A step is one of [`StepId`]'s words, or `previous`, `turn` or `settled` for the three other
-/// things that an attempt puts on record. When it comes to it, `flag` appears with the host's name in it; with the faults
+/// things that an attempt puts on record, or `store.` with the name of a call of the store or of an event that it writes,
+/// perhaps with `#2` for the second one. When it comes to it, `flag` appears with the name of the host, or of the call, in it; with the faults
 /// `wait` and `stop` the process goes on there once the flag is gone again.
 ///
 /// # Errors
@@ -64,6 +75,9 @@ struct Armed {
 /// What is wrong with the words.
 pub fn arm(point: &str, flag: PathBuf) -> Result<(), String> {
     let armed = Armed::parse(point, flag).ok_or_else(|| format!("{point:?} is no crash point"))?;
+    if armed.call.is_some() && !calls::watch() {
+        return Err("the store is watched already".to_owned());
+    }
     ARMED
         .set(armed)
         .map_err(|_| "another one is armed".to_owned())?;
@@ -75,14 +89,27 @@ impl Armed {
     fn parse(point: &str, flag: PathBuf) -> Option<Self> {
         let mut words = point.split(':');
         let (step, moment, fault) = (words.next()?, words.next()?, words.next()?);
-        let known =
-            matches!(step, "previous" | "turn" | "settled") || step.parse::<StepId>().is_ok();
+        let call = match step.strip_prefix("store.") {
+            Some(which) => Some(calls::Which::parse(which)?),
+            None => None,
+        };
+        let known = call.is_some()
+            || matches!(step, "previous" | "turn" | "settled")
+            || step.parse::<StepId>().is_ok();
         if !known || words.next().is_some() {
+            return None;
+        }
+        let moments_of_calls = matches!(moment, "before" | "open" | "after");
+        if call.is_some() != moments_of_calls {
             return None;
         }
         Some(Self {
             step: step.to_owned(),
+            call,
             moment: match moment {
+                "before" => Moment::Before,
+                "open" => Moment::Open,
+                "after" => Moment::After,
                 "before-intent" => Moment::BeforeIntent,
                 "after-intent" => Moment::AfterIntent,
                 "after-send" => Moment::AfterSend,
@@ -101,10 +128,18 @@ impl Armed {
         })
     }
 
-    fn spring(&self, host: &str) {
+    /// The first time that it comes to that.
+    fn spring_once(&self, what: &str) {
+        if !self.sprung.swap(true, Ordering::SeqCst) {
+            // The store's own threads know no runtime; there this is a plain call.
+            tokio::task::block_in_place(|| self.spring(what));
+        }
+    }
+
+    fn spring(&self, what: &str) {
         // Complete or not there at all, for whoever looks for it.
         let draft = self.flag.with_extension("draft");
-        let raised = fs::write(&draft, host).and_then(|()| fs::rename(&draft, &self.flag));
+        let raised = fs::write(&draft, what).and_then(|()| fs::rename(&draft, &self.flag));
         raised.expect("a test arms a flag that can be raised");
         match self.fault {
             Fault::Kill => end(Signal::KILL),
@@ -129,9 +164,8 @@ fn end(signal: Signal) {
 /// A host has come to a moment of a step.
 fn reached(host: &str, step: &str, moment: Moment) {
     let Some(armed) = ARMED.get() else { return };
-    let here = armed.moment == moment && armed.step == step;
-    if here && !armed.sprung.swap(true, Ordering::SeqCst) {
-        tokio::task::block_in_place(|| armed.spring(host));
+    if armed.moment == moment && armed.step == step {
+        armed.spring_once(host);
     }
 }
 
@@ -226,12 +260,22 @@ mod tests {
             ("rollback_install", Moment::AfterSend, Fault::Stop)
         );
         assert!(parse("settled:after-reply:kill").is_some());
+        let call = parse("store.attempt_claim#2:before:kill")
+            .unwrap()
+            .call
+            .unwrap();
+        assert_eq!((call.name.as_str(), call.number), ("attempt_claim", 2));
+        assert!(parse("store.stage.finished:open:kill").is_some());
         for wrong in [
             "",
             "pull",
             "pull:after-send",
             "pull:after-send:cut",
             "pull:later:kill",
+            "pull:before:kill",
+            "store.:before:kill",
+            "store.attempt_claim#0:before:kill",
+            "store.attempt_claim:after-send:kill",
             "push:after-send:kill",
             "pull:after-send:kill:web-01",
         ] {

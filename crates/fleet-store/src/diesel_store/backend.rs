@@ -49,6 +49,10 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Whether the connection cannot be used any more.
     fn is_broken(error: &Error) -> bool;
 
+    /// The error by which it says this; none for what it never says.
+    #[cfg(feature = "crash-points")]
+    fn error_of(fault: crate::crash_points::CallFault) -> Option<Error>;
+
     /// The error in words.
     fn explain(&self, error: &Error) -> StoreError;
 

@@ -53,6 +53,8 @@ pub(crate) struct Call<F, T, E> {
     pub(crate) body: F,
     pub(crate) outcome: Option<Answer<T, E>>,
     pub(crate) answer: oneshot::Sender<Result<T, E>>,
+    #[cfg(feature = "crash-points")]
+    pub(crate) watched: Option<super::watched::Watched>,
 }
 
 impl<B, F, T, E> Job<B> for Call<F, T, E>
@@ -67,6 +69,13 @@ where
     }
 
     fn run(&mut self, conn: &mut B::Conn, work: &mut Work) -> Ran {
+        #[cfg(feature = "crash-points")]
+        let from = work.events.len();
+        #[cfg(feature = "crash-points")]
+        if let Some(error) = self.watched.as_mut().and_then(|w| w.error::<B>()) {
+            self.outcome = Some(Err(Failure::from(error)));
+            return Ran::Undo;
+        }
         let body = &mut self.body;
         // A fault in one body must not take the writer down with it; its transaction is undone.
         let outcome = catch_unwind(AssertUnwindSafe(|| body(conn, work)))
@@ -77,6 +86,10 @@ where
             Ran::Undo
         };
         self.outcome = Some(outcome);
+        #[cfg(feature = "crash-points")]
+        if let (Ran::Done, Some(watched)) = (ran, &mut self.watched) {
+            watched.open(work, from);
+        }
         ran
     }
 
@@ -89,6 +102,12 @@ where
 
     fn finish(self: Box<Self>, backend: &B) {
         let result = match self.outcome {
+            #[cfg(feature = "crash-points")]
+            Some(Ok(value)) => match self.watched.as_ref().and_then(|w| w.close()) {
+                None => Ok(value),
+                Some(error) => Err(E::from(error)),
+            },
+            #[cfg(not(feature = "crash-points"))]
             Some(Ok(value)) => Ok(value),
             Some(Err(Failure::Refused(error))) => Err(error),
             Some(Err(Failure::Trouble(trouble))) => Err(E::from(backend.explain_trouble(&trouble))),

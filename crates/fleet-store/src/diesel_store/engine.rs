@@ -8,6 +8,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::backend::{Access, Backend};
 use super::desk::{Call, Desk, Job, Rank};
+#[cfg(feature = "crash-points")]
+use super::watched::Watched;
 use super::work::{Answer, Inputs, Work};
 use crate::error::StoreError;
 
@@ -29,6 +31,8 @@ pub(crate) struct Threads<B: Backend> {
     writers: Option<mpsc::Sender<Boxed<B>>>,
     readers: Option<mpsc::Sender<Boxed<B>>>,
     joined: Vec<JoinHandle<()>>,
+    #[cfg(feature = "crash-points")]
+    inputs: Arc<Inputs>,
 }
 
 impl<B: Backend> Engine<B> {
@@ -49,6 +53,8 @@ impl<B: Backend> Engine<B> {
             writers: None,
             readers: None,
             joined: Vec::new(),
+            #[cfg(feature = "crash-points")]
+            inputs: Arc::clone(inputs),
         };
         let (to_writers, jobs) = mpsc::channel();
         let jobs = Arc::new(Mutex::new(jobs));
@@ -95,6 +101,14 @@ impl<B: Backend> Engine<B> {
         self.call(Access::Read, Rank::Host, body).await
     }
 
+    #[cfg(feature = "crash-points")]
+    fn watch(&self) -> Option<&Arc<dyn crate::crash_points::CallWatch>> {
+        match self {
+            Self::Inline(_) => None,
+            Self::Threads(threads) => threads.inputs.watch.as_ref(),
+        }
+    }
+
     async fn call<F, T, E>(&self, access: Access, rank: Rank, body: F) -> Result<T, E>
     where
         F: FnMut(&mut B::Conn, &mut Work) -> Answer<T, E> + Send + 'static,
@@ -107,6 +121,8 @@ impl<B: Backend> Engine<B> {
             body,
             outcome: None,
             answer,
+            #[cfg(feature = "crash-points")]
+            watched: self.watch().map(Watched::begin::<F>),
         });
         match self {
             Self::Inline(desk) => {

@@ -19,6 +19,8 @@ mod rows;
 mod schema;
 mod sqlite_file;
 mod store;
+#[cfg(feature = "crash-points")]
+mod watched;
 mod work;
 
 pub use options::{Mode, Password, StoreOptions};

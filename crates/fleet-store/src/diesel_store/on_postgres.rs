@@ -388,6 +388,28 @@ impl Backend for Postgres {
         )
     }
 
+    #[cfg(feature = "crash-points")]
+    fn error_of(fault: crate::crash_points::CallFault) -> Option<Error> {
+        use crate::crash_points::CallFault as F;
+        use DatabaseErrorKind as K;
+        let (kind, message) = match fault {
+            F::Busy => (K::Unknown, "canceling statement due to lock timeout"),
+            F::Io => (
+                K::Unknown,
+                "could not read block 1 in file: Input/output error",
+            ),
+            F::Full => (K::Unknown, "could not extend file: No space left on device"),
+            F::Lost => (K::UnableToSendCommand, "connection closed"),
+            F::Race => (K::SerializationFailure, "could not serialize access"),
+            F::Twice => (
+                K::UniqueViolation,
+                "duplicate key value violates unique constraint",
+            ),
+            F::LostAfter => return None,
+        };
+        super::watched::error(kind, message)
+    }
+
     fn explain(&self, error: &Error) -> StoreError {
         let Error::DatabaseError(kind, told) = error else {
             return StoreError::Database {

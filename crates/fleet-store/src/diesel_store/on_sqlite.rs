@@ -287,6 +287,20 @@ impl Backend for Sqlite {
         false
     }
 
+    #[cfg(feature = "crash-points")]
+    fn error_of(fault: crate::crash_points::CallFault) -> Option<Error> {
+        use crate::crash_points::CallFault as F;
+        use diesel::result::DatabaseErrorKind as K;
+        let (kind, message) = match fault {
+            F::Busy => (K::Unknown, "database is locked"),
+            F::Io => (K::Unknown, "disk I/O error"),
+            F::Full => (K::Unknown, "database or disk is full"),
+            F::Twice => (K::UniqueViolation, "UNIQUE constraint failed: attempts.id"),
+            F::Lost | F::LostAfter | F::Race => return None,
+        };
+        super::watched::error(kind, message)
+    }
+
     fn explain(&self, error: &Error) -> StoreError {
         let Error::DatabaseError(_, told) = error else {
             return StoreError::Database {

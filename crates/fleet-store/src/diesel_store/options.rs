@@ -28,6 +28,9 @@ pub struct StoreOptions {
     /// An SQLite file may grow to so many pages, to try out what a full disk does.
     #[cfg(feature = "testing")]
     pub max_pages: Option<u32>,
+    /// Who sees the calls, unless they run inline.
+    #[cfg(feature = "crash-points")]
+    pub watch: Option<Arc<dyn crate::crash_points::CallWatch>>,
 }
 
 impl Default for StoreOptions {
@@ -42,6 +45,8 @@ impl Default for StoreOptions {
             busy: Duration::from_secs(5),
             #[cfg(feature = "testing")]
             max_pages: None,
+            #[cfg(feature = "crash-points")]
+            watch: crate::crash_points::watch_of_all(),
         }
     }
 }

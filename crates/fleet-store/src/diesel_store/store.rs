@@ -165,6 +165,8 @@ fn inputs(options: &StoreOptions) -> Arc<Inputs> {
         clock: Arc::clone(&options.clock),
         processes: Arc::clone(&options.processes),
         times: options.lease_times,
+        #[cfg(feature = "crash-points")]
+        watch: options.watch.clone(),
     })
 }
 

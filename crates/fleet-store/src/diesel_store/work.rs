@@ -17,6 +17,8 @@ pub(crate) struct Inputs {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) processes: Arc<dyn Processes>,
     pub(crate) times: LeaseTimes,
+    #[cfg(feature = "crash-points")]
+    pub(crate) watch: Option<Arc<dyn crate::crash_points::CallWatch>>,
 }
 
 /// One transaction under way: its inputs, and the events that will be written with it. They are numbered last, right

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod again;
+#[cfg(feature = "crash-points")]
+mod calls;
 mod chaos;
 mod course;
 mod crash;

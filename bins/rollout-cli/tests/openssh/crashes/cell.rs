@@ -19,6 +19,19 @@ pub(super) enum Database {
     Postgres,
 }
 
+/// Where the rollout leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// All hosts to the target.
+    Forward,
+    /// All hosts to where they were, one after the other.
+    Back,
+    /// The first ones to where they were, and no others are touched.
+    Halts,
+    /// The first ones to the target, and no others are touched.
+    Aborts,
+}
+
 /// What happens to the process that works on the rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Fault {
@@ -60,6 +73,26 @@ const MOMENTS: [&str; 5] = [
     "after-reply",
     "after-outcome",
 ];
+/// The store's calls outside of attempts, and events by which others of them are known: what happens to a rollout as a
+/// whole, to a worker, and to a connection's slot.
+const CALLS: [&str; 14] = [
+    "store.rollout_create",
+    "store.rollout_resolve",
+    "store.attempt_claim",
+    "store.attempt_claim#2",
+    "store.slot_acquire",
+    "store.slot_release",
+    "store.worker_renew#3",
+    "store.worker_leave",
+    "store.stage.started#2",
+    "store.stage.finished",
+    "store.rollout.finished",
+    "store.rollout.halting",
+    "store.rollout.halted",
+    "store.rollout.aborted",
+];
+/// Nobody was asked yet; all is written and not committed; all is durable and nobody knows.
+const MOMENTS_OF_CALLS: [&str; 3] = ["before", "open", "after"];
 /// What else an attempt puts on record: what the host was like, that it turns back, how it ended.
 const RECORDS: [&str; 3] = ["previous", "turn", "settled"];
 
@@ -72,6 +105,10 @@ impl Cell {
             .iter()
             .flat_map(|record| [(*record, MOMENTS[3]), (*record, MOMENTS[4])]);
         let points: Vec<_> = of_steps.chain(of_records).collect();
+        let of_calls = CALLS
+            .iter()
+            .flat_map(|call| MOMENTS_OF_CALLS.map(|moment| (*call, moment)));
+        let points: Vec<_> = points.into_iter().chain(of_calls).collect();
         let mut cells = Vec::new();
         for database in DATABASES {
             for fault in FAULTS {
@@ -83,12 +120,44 @@ impl Cell {
                 }));
             }
         }
+        cells.retain(|cell| cell.is_possible());
         cells
     }
 
-    /// Whether the release must be a bad one, for its step to come.
-    pub(super) fn goes_back(self) -> bool {
-        self.step.starts_with("rollback_") || self.step == "turn"
+    /// Whether this is about the store and not about a step.
+    pub(super) fn is_of_store(self) -> bool {
+        self.step.starts_with("store.")
+    }
+
+    fn is_possible(self) -> bool {
+        if !self.is_of_store() {
+            return true;
+        }
+        // An event is known only once it is written.
+        let is_event = self.step.contains("stage.") || self.step.contains("rollout.");
+        match (self.fault, self.moment) {
+            (_, "before") if is_event => false,
+            // A server leaves when it is asked to end, which no rollout does.
+            _ if self.step == "store.worker_leave" && self.database == Database::Postgres => false,
+            (Fault::Kill, _) => true,
+            // There is no rollout for another process to work on.
+            (_, "before") if self.step == "store.rollout_create" => false,
+            // Whoever is stopped here holds locks, until it runs on or the database ends its transaction.
+            (_, "open") => false,
+            // There need not be a connection to a host.
+            (Fault::Ssh, _) => false,
+            _ => true,
+        }
+    }
+
+    pub(super) fn way(self) -> Way {
+        match self.step {
+            "store.rollout.halting" | "store.rollout.halted" => Way::Halts,
+            "store.rollout.aborted" => Way::Aborts,
+            "turn" => Way::Back,
+            step if step.starts_with("rollback_") => Way::Back,
+            _ => Way::Forward,
+        }
     }
 
     /// What the program is told.

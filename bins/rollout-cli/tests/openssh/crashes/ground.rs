@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use fleet_testkit::until;
-use fleet_types::EventKind;
 use fleet_types::view::Status;
+use fleet_types::{EventKind, RolloutId, RolloutState};
 use local_fleet::{InstallBehaviour, ReleaseSpec, ServiceBehaviour};
 
 use crate::program::{Over, Running};
 use crate::site::Site;
 use crate::tap::{Gauge, Tap};
 
-use super::cell::{Cell, Database, Fault};
+use super::cell::{Cell, Database, Fault, Way};
 use super::proof::{Before, Expected, violations};
 use super::two::{self, Met, Shared};
 
@@ -89,9 +89,8 @@ impl Ground {
         for _ in 0..TRIES {
             let target = self.release(cell);
             let before = Before::of(&self.site, self.commit.clone());
-            let good = if cell.goes_back() { 4 } else { 0 };
             let met = match cell.database {
-                Database::Sqlite => self.meet(cell, &target, good).map(|()| Met::Fault),
+                Database::Sqlite => self.meet(cell, &target).map(|()| Met::Fault),
                 Database::Postgres => self.meet_with_two(cell, &target),
             };
             let met = match met {
@@ -102,11 +101,21 @@ impl Ground {
             let expected = Expected {
                 rollout: status.rollout.unwrap().id,
                 target: &target,
-                goes_back: cell.goes_back(),
-                halts: cell.goes_back() && cell.database == Database::Sqlite,
+                way: cell.way(),
+                end: match (cell.way(), cell.database) {
+                    (Way::Forward, _) => RolloutState::Completed,
+                    (Way::Back, Database::Postgres) => RolloutState::CompletedWithFailures,
+                    (Way::Back | Way::Halts, _) => RolloutState::Halted,
+                    (Way::Aborts, _) => RolloutState::Aborted,
+                },
             };
-            let wrong = violations(&self.site, &before, &expected);
-            if !cell.goes_back() {
+            let mut wrong = violations(&self.site, &before, &expected);
+            if cell.way() == Way::Aborts {
+                // The others follow, so that all are on the same commit again.
+                let over = self.second(cell, &target).over();
+                wrong.extend(is_good("the one after it", &over, 0).err());
+            }
+            if matches!(cell.way(), Way::Forward | Way::Aborts) {
                 self.commit = target;
             }
             if met == Met::Fault || !wrong.is_empty() {
@@ -117,14 +126,28 @@ impl Ground {
     }
 
     /// Lets the program meet its fault, and sees that the rollout comes to its end; otherwise what is wrong.
-    fn meet(&self, cell: Cell, target: &str, good: i32) -> Result<(), String> {
+    fn meet(&self, cell: Cell, target: &str) -> Result<(), String> {
+        let good = match cell.way() {
+            Way::Forward => 0,
+            Way::Back | Way::Halts | Way::Aborts => 4,
+        };
+        let before = self.latest();
         let mut first = self.start(cell, target);
+        if cell.way() == Way::Aborts {
+            if !first.comes_to(EventKind::HostStarted) {
+                return Err(format!("nothing to abort: {:#?}", first.over()));
+            }
+            self.site.program.expect(0, &["abort"]);
+        }
         if cell.fault == Fault::Kill {
             let over = first.over();
             if over.signal != Some(KILLED) || fs::remove_file(self.flag()).is_err() {
                 return Err(format!("it did not come to that moment: {over:#?}"));
             }
-            return self.finish(target, good);
+            return match self.latest() == before {
+                true => is_good("the second", &self.second(cell, target).over(), good),
+                false => self.finish(cell, target, good),
+            };
         }
         let host = self.sprung(&mut first)?;
         match cell.fault {
@@ -146,14 +169,15 @@ impl Ground {
                 self.freeze(&first);
                 until("its lease has run out", || !self.is_attended());
                 if cell.fault == Fault::Sleep {
-                    self.finish(target, good)?;
+                    self.finish(cell, target, good)?;
                     self.thaw(&first);
                 } else if self.is_active() {
-                    let mut second = self.second(target);
+                    let mut second = self.second(cell, target);
                     let met = second.comes_to(EventKind::HostTakenOver);
                     self.thaw(&first);
                     let over = second.over();
-                    if !met {
+                    // Between hosts there is none to take over.
+                    if !met && !cell.is_of_store() {
                         return Err(format!("the second took nothing over: {over:#?}"));
                     }
                     is_good("the second", &over, good)?;
@@ -210,6 +234,10 @@ impl Ground {
         self.site.program.ask(&["status"])
     }
 
+    pub(super) fn latest(&self) -> Option<RolloutId> {
+        self.status().rollout.map(|rollout| rollout.id)
+    }
+
     fn is_attended(&self) -> bool {
         self.status().rollout.unwrap().attended
     }
@@ -223,9 +251,9 @@ impl Ground {
         let beat = Duration::from_millis(50);
         let spec = ReleaseSpec::good(cell.to_string())
             .install(InstallBehaviour::Slow(Duration::from_millis(300)));
-        self.site.release(match cell.goes_back() {
-            false => spec,
-            true => spec.service(ServiceBehaviour::CrashLoop {
+        self.site.release(match cell.way() {
+            Way::Forward | Way::Aborts => spec,
+            Way::Back | Way::Halts => spec.service(ServiceBehaviour::CrashLoop {
                 up: beat,
                 down: beat,
             }),
@@ -245,22 +273,36 @@ impl Ground {
         ];
         self.site
             .program
-            .start_with(&variables, &["update", "--to", target, "--all", "-y"])
+            .start_with(&variables, &arguments(cell, target))
     }
 
     /// Starts another process that finishes what is left.
-    fn second(&self, target: &str) -> Running {
-        let arguments = ["update", "--to", target, "--all", "-y"];
-        self.site.program.start(&arguments)
+    fn second(&self, cell: Cell, target: &str) -> Running {
+        self.site.program.start(&arguments(cell, target))
     }
 
     /// Has another process finish what is left, if anything is; what is wrong with its end.
-    fn finish(&self, target: &str, good: i32) -> Result<(), String> {
+    fn finish(&self, cell: Cell, target: &str, good: i32) -> Result<(), String> {
         match self.is_active() {
-            true => is_good("the second", &self.second(target).over(), good),
+            true => is_good("the second", &self.second(cell, target).over(), good),
             false => Ok(()),
         }
     }
+}
+
+/// What begins the rollout of a cell.
+fn arguments(cell: Cell, target: &str) -> Vec<&str> {
+    let mut arguments = vec!["update", "--all", "-y"];
+    if cell.step != "store.rollout_resolve" {
+        arguments.extend(["--to", target]);
+    }
+    if cell.is_of_store() {
+        arguments.extend(["--stages", "50,100"]);
+    }
+    if cell.way() == Way::Halts {
+        arguments.extend(["--max-failures", "0"]);
+    }
+    arguments
 }
 
 fn is_good(who: &str, over: &Over, good: i32) -> Result<(), String> {

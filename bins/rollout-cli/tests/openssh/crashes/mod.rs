@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fleet_testkit::is_left_out;
 
-use cell::{Cell, Database};
+use cell::{Cell, Database, Way};
 use ground::Ground;
 
 /// Into how many slices the cells are cut.
@@ -105,6 +105,7 @@ fn try_all(cells: Vec<Cell>, jobs: usize) -> Vec<Result> {
                     let next = left.lock().unwrap().pop();
                     let Some(cell) = next else { return };
                     let result = try_one(&mut grounds, cell);
+                    tell(&result);
                     results.lock().unwrap().push(result);
                 }
             });
@@ -133,6 +134,16 @@ fn try_one(grounds: &mut HashMap<Database, Ground>, cell: Cell) -> Result {
     }
 }
 
+/// One line, for whoever waits for hundreds of them.
+#[expect(clippy::print_stdout, reason = "progress is for whoever runs it")]
+fn tell(result: &Result) {
+    let took = result.took.as_secs_f64();
+    match result.wrong.as_slice() {
+        [] => println!("ok {} ({took:.1} s)", result.cell),
+        wrong => println!("VIOLATED {} ({took:.1} s): {wrong:#?}", result.cell),
+    }
+}
+
 /// The table: how many cells of each kind went well.
 #[expect(clippy::print_stdout, reason = "the table is for whoever runs it")]
 fn print(results: &[Result], took: Duration) {
@@ -141,10 +152,10 @@ fn print(results: &[Result], took: Duration) {
         let Cell {
             database, fault, ..
         } = result.cell;
-        let way = if result.cell.goes_back() {
-            "back"
-        } else {
-            "forward"
+        let way = match result.cell.way() {
+            _ if result.cell.is_of_store() => "rollout",
+            Way::Forward => "forward",
+            _ => "back",
         };
         let row = rows.entry(format!("| {database} | {fault} | {way} |"));
         let row = row.or_default();

@@ -10,6 +10,8 @@ use serde::Deserialize;
 use crate::program::Summary;
 use crate::site::{Machine, Site, Truth};
 
+use super::cell::Way;
+
 /// The hosts' log has hundredths of a second, and the clocks of log and record are read one after the other.
 const BLUR: i64 = 30;
 
@@ -47,14 +49,20 @@ impl Before {
     }
 }
 
+/// A host's part in the rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Done,
+    Skipped,
+}
+
 /// What went where it had to go.
 #[derive(Debug)]
 pub(super) struct Expected<'a> {
     pub(super) rollout: RolloutId,
     pub(super) target: &'a str,
-    pub(super) goes_back: bool,
-    /// Whether so many failures end it early.
-    pub(super) halts: bool,
+    pub(super) way: Way,
+    pub(super) end: RolloutState,
 }
 
 /// Everything that is wrong.
@@ -65,27 +73,30 @@ pub(super) fn violations(site: &Site, before: &Before, expected: &Expected<'_>) 
     if status.fleet.updating != 0 || status.fleet.needs_attention != 0 {
         wrong.push(format!("after the end: {:?}", status.fleet));
     }
-    let end = match expected.halts {
-        true => RolloutState::Halted,
-        false => RolloutState::Completed,
-    };
+    let end = expected.end;
     match &status.rollout {
         Some(rollout) if rollout.id == expected.rollout && rollout.state == end => {}
         other => wrong.push(format!("not {end:?}, but {other:?}")),
     }
     let watched = site.program.run(&["watch", &id, "--json"]);
     let (events, summary) = read(&watched.stdout);
-    let home = match expected.goes_back {
-        true => &before.commit,
-        false => expected.target,
-    };
+    let mut touched = 0;
     for (machine, from) in site.machines.iter().zip(&before.logs) {
         let name = machine.host.name();
+        let host = summary.host(name);
+        let part = match host.update_status {
+            Some(AttemptStatus::Skipped) => Part::Skipped,
+            _ => Part::Done,
+        };
+        touched += usize::from(part == Part::Done);
+        let home = match (expected.way, part) {
+            (Way::Forward, _) | (Way::Aborts, Part::Done) => expected.target,
+            _ => &before.commit,
+        };
         let truth = site.truth(machine);
         if truth != Truth::well_on(home) {
             wrong.push(format!("{name} is not well on {home}: {truth:?}"));
         }
-        let host = summary.host(name);
         wrong.extend(record(host, before, home, expected).map(|why| format!("{name}: {why}")));
         let changes = changes(&machine.host.log().unwrap()[*from..]);
         let finished: Vec<i64> = events
@@ -95,10 +106,15 @@ pub(super) fn violations(site: &Site, before: &Before, expected: &Expected<'_>) 
             .map(|event| event.at.0)
             .collect();
         let steps: Logs = site.program.ask(&["logs", &id, "--host", name]);
-        let found = order(&changes, &finished)
-            .into_iter()
-            .chain(unannounced(&changes, &steps.steps));
+        let found = match part {
+            Part::Done => order(&changes, &finished),
+            Part::Skipped => changes.iter().map(|c| format!("skipped: {c:?}")).collect(),
+        };
+        let found = found.into_iter().chain(unannounced(&changes, &steps.steps));
         wrong.extend(found.map(|why| format!("{name}: {why}")));
+    }
+    if touched == 0 {
+        wrong.push("no host was touched".to_owned());
     }
     wrong
 }
@@ -115,15 +131,16 @@ fn read(stdout: &str) -> (Vec<Event>, Summary) {
 
 /// What is wrong with a host's record.
 fn record(host: &Host, before: &Before, home: &str, expected: &Expected<'_>) -> Option<String> {
-    let status = match expected.goes_back {
-        true => AttemptStatus::RolledBack,
-        false => AttemptStatus::Success,
+    let right = match (expected.way, host.update_status) {
+        (Way::Forward | Way::Aborts, Some(AttemptStatus::Success)) => true,
+        (Way::Back | Way::Halts, Some(AttemptStatus::RolledBack)) => true,
+        (Way::Halts | Way::Aborts, Some(AttemptStatus::Skipped)) => true,
+        _ => false,
     };
-    let previous = expected.goes_back || host.previous_version.as_ref() == Some(&before.commit);
-    let right = host.update_status == Some(status)
-        && host.current_version.as_deref() == Some(home)
-        && previous
-        && !host.needs_attention;
+    let previous = host.update_status != Some(AttemptStatus::Success)
+        || host.previous_version.as_ref() == Some(&before.commit);
+    let right =
+        right && host.current_version.as_deref() == Some(home) && previous && !host.needs_attention;
     (!right).then(|| format!("on record: {host:?}"))
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use fleet_types::view::Status;
 use reqwest::{Client, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::Value;
 
 use crate::site::Site;
 
@@ -112,11 +112,10 @@ impl Server {
     }
 
     /// Asks for a rollout; why there is no answer, or a bad one.
-    pub(super) fn trigger(&self, site: &Site, token: &str, target: &str) -> Result<(), String> {
+    pub(super) fn trigger(&self, site: &Site, token: &str, body: &Value) -> Result<(), String> {
         let url = format!("http://{}/api/updates/trigger", self.address);
-        let body = json!({ "all": true, "to": target });
         site.block(async {
-            let sent = self.client.post(url).bearer_auth(token).json(&body);
+            let sent = self.client.post(url).bearer_auth(token).json(body);
             let answer = sent.send().await.map_err(|error| error.to_string())?;
             match answer.status() {
                 StatusCode::ACCEPTED => Ok(()),

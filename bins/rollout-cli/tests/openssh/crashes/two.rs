@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use fleet_testkit::Postgres;
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::cell::{Cell, Fault};
+use super::cell::{Cell, Fault, Way};
 use super::door::Door;
 use super::ground::Ground;
 use super::server::Server;
@@ -85,7 +85,12 @@ impl Ground {
         let mut first = Server::start(&self.site, "first", &through, &variables)?;
         let mut second = Server::start(&self.site, "second", &shared.url(), &[])?;
         let before = shared.takeovers();
-        let asked = first.trigger(&self.site, &shared.token, target);
+        let body = body(cell, target);
+        let latest = self.latest();
+        let asked = first.trigger(&self.site, &shared.token, &body);
+        if cell.way() == Way::Aborts {
+            self.abort(&second)?;
+        }
         // One that is killed or stopped early on owes no answer.
         if !matches!(cell.fault, Fault::Kill | Fault::Stop | Fault::Sleep) {
             asked?;
@@ -99,6 +104,9 @@ impl Ground {
             Fault::Kill => {
                 first.is_killed()?;
                 fs::remove_file(&flag).unwrap();
+                if self.latest() == latest {
+                    second.trigger(&self.site, &shared.token, &body)?;
+                }
             }
             Fault::Ssh => {
                 self.cut(&host);
@@ -135,6 +143,24 @@ impl Ground {
         self.is_well(&mut second)?;
         second.stop().map_err(|why| format!("the second: {why}"))?;
         Ok(Met::Fault)
+    }
+
+    /// Asks for an end of the rollout as soon as a host is under way.
+    fn abort(&self, server: &Server) -> Result<(), String> {
+        let shared = self.shared.as_ref().unwrap();
+        let since = Instant::now();
+        loop {
+            let status = server.status(&self.site, &shared.token);
+            let rollout = status.and_then(|status| status.rollout);
+            if rollout.is_some_and(|rollout| rollout.counts.updating > 0) {
+                self.site.program.expect(0, &["abort"]);
+                return Ok(());
+            }
+            if since.elapsed() > LIMIT {
+                return Err(format!("nothing to abort: {}", server.said()));
+            }
+            sleep(Duration::from_millis(10));
+        }
     }
 
     /// Waits until the first server is at its moment; the host that brought it there. None when all is over before.
@@ -184,4 +210,19 @@ impl Ground {
         sleep(BEAT);
         server.wait("it is ready", |server| server.is_ready(&self.site))
     }
+}
+
+/// What begins the rollout of a cell.
+fn body(cell: Cell, target: &str) -> Value {
+    let mut body = json!({ "all": true });
+    if cell.step != "store.rollout_resolve" {
+        body["to"] = target.into();
+    }
+    if cell.is_of_store() {
+        body["stages"] = json!([50, 100]);
+    }
+    if cell.way() == Way::Halts {
+        body["max_failure_percent"] = 0.into();
+    }
+    body
 }
