@@ -24,7 +24,7 @@ use ground::Ground;
 /// Into how many slices the cells are cut.
 const SLICES: usize = 8;
 /// Cells at once: most of the time of each is waiting.
-const JOBS: usize = 4;
+const JOBS: usize = 6;
 
 /// What came of a cell.
 #[derive(Debug)]

@@ -131,12 +131,12 @@ fn read(stdout: &str) -> (Vec<Event>, Summary) {
 
 /// What is wrong with a host's record.
 fn record(host: &Host, before: &Before, home: &str, expected: &Expected<'_>) -> Option<String> {
-    let right = match (expected.way, host.update_status) {
-        (Way::Forward | Way::Aborts, Some(AttemptStatus::Success)) => true,
-        (Way::Back | Way::Halts, Some(AttemptStatus::RolledBack)) => true,
-        (Way::Halts | Way::Aborts, Some(AttemptStatus::Skipped)) => true,
-        _ => false,
-    };
+    let right = matches!(
+        (expected.way, host.update_status),
+        (Way::Forward | Way::Aborts, Some(AttemptStatus::Success))
+            | (Way::Back | Way::Halts, Some(AttemptStatus::RolledBack))
+            | (Way::Halts | Way::Aborts, Some(AttemptStatus::Skipped))
+    );
     let previous = host.update_status != Some(AttemptStatus::Success)
         || host.previous_version.as_ref() == Some(&before.commit);
     let current = host.current_version.as_deref();

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::site::Site;
 
 /// For anything that it does.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// An answer that takes longer is none.
 const ANSWER: Duration = Duration::from_secs(5);
 

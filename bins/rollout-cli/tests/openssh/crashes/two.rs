@@ -21,7 +21,7 @@ pub(super) const MORE: &str =
 /// How long one server has no database: past its lease of 2 s.
 const OUTAGE: Duration = Duration::from_secs(4);
 /// For a rollout to be over, with a server that is stopped in the midst of it.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(240);
 /// A server looks this often whether it is alive on the store.
 const BEAT: Duration = Duration::from_millis(1200);
 
