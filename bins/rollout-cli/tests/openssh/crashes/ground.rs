@@ -30,6 +30,8 @@ const OUTAGE: Duration = Duration::from_secs(7);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// `SIGKILL`, as the one who waits sees it.
 const KILLED: i32 = 9;
+/// The exit code of one that was told that it cannot be.
+const REFUSED: i32 = 8;
 /// How often a cell is begun anew when the other server left nothing for the one that was to meet its fault.
 const TRIES: usize = 4;
 
@@ -186,7 +188,12 @@ impl Ground {
                 }
             }
         }
-        is_good("the first", &first.over(), good)
+        let over = first.over();
+        if cell.is_of_store() && over.code == Some(REFUSED) && self.is_active() {
+            // It had not begun to work when the database was away: it says so, and whoever comes next goes on.
+            return self.finish(cell, target, good);
+        }
+        is_good("the first", &over, good)
     }
 
     /// A process that is stopped in the midst of a write to SQLite holds the one lock there is, and whoever else comes

@@ -116,17 +116,24 @@ fn try_all(cells: Vec<Cell>, jobs: usize) -> Vec<Result> {
 
 /// Tries one. Where something went wrong, the next one does not begin.
 fn try_one(grounds: &mut HashMap<Database, Ground>, cell: Cell) -> Result {
-    let here = grounds.remove(&cell.database);
-    let mut here = here.unwrap_or_else(|| Ground::new(cell.database));
     let since = Instant::now();
-    let tried = catch_unwind(AssertUnwindSafe(|| here.try_cell(cell)));
-    let wrong = tried.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        vec![text.unwrap_or_else(|| "the test failed".to_owned())]
-    });
-    if wrong.is_empty() {
-        grounds.insert(cell.database, here);
-    }
+    let here = grounds.remove(&cell.database);
+    let tried = catch_unwind(AssertUnwindSafe(|| {
+        let mut here = here.unwrap_or_else(|| Ground::new(cell.database));
+        (here.try_cell(cell), here)
+    }));
+    let wrong = match tried {
+        Ok((wrong, here)) => {
+            if wrong.is_empty() {
+                grounds.insert(cell.database, here);
+            }
+            wrong
+        }
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            vec![text.unwrap_or_else(|| "the test failed".to_owned())]
+        }
+    };
     Result {
         cell,
         took: since.elapsed(),
