@@ -18,7 +18,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     // Mistakes are in no other build.
     if arguments
         .iter()
-        .any(|argument| argument.starts_with("--planted"))
+        .any(|argument| argument == "--planted" || argument == "--without")
     {
         command.args(["--features", "planted"]);
     }

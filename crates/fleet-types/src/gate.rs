@@ -27,7 +27,12 @@ impl StagePercents {
         self.0
             .iter()
             .map(|percent| {
-                let upto = (u64::from(hosts) * u64::from(*percent)).div_ceil(100);
+                let hundredths = u64::from(hosts) * u64::from(*percent);
+                let upto = if planted(Planted::StageSizeRounded) {
+                    (hundredths + 50) / 100
+                } else {
+                    hundredths.div_ceil(100)
+                };
                 let upto = u32::try_from(upto).expect("at most 100 % of a u32");
                 let size = upto - before;
                 before = upto;
@@ -137,6 +142,12 @@ impl GateCounts {
             u64::from(self.bad) * 100,
             threshold.get() * u64::from(denominator),
         );
+        let rounded = may.next_multiple_of(100);
+        let may = if planted(Planted::GateRoundsUp) {
+            rounded
+        } else {
+            may
+        };
         if bad > may || (planted(Planted::GateAtThreshold) && bad == may && bad > 0) {
             Verdict::Halt
         } else if settled >= self.size {

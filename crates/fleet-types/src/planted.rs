@@ -56,6 +56,34 @@ mistakes! {
     TakeoverGoesBack,
     /// A worker sends commands however old its lease is.
     NoFenceOfItsOwn,
+    /// A worker that is told that its lease is lost goes on.
+    LostLeaseGoesOn,
+    /// Whoever takes a host over works under the old epoch.
+    TakeoverKeepsEpoch,
+    /// Leases go by the clock that people set.
+    LeaseByWallClock,
+    /// A host that is not reached counts as updated.
+    UnreachableIsSuccess,
+    /// A host that was rolled back does not count for the gate.
+    RolledBackNotCounted,
+    /// The share of hosts that may fail is rounded up to whole hosts.
+    GateRoundsUp,
+    /// The size of a stage is rounded to the nearest number of hosts.
+    StageSizeRounded,
+    /// The end of a host is not told in the feed.
+    EndNotTold,
+    /// Slots are never given back.
+    SlotKept,
+    /// The way back leaves the files as they are.
+    RollbackWithoutCheckout,
+    /// The way back does not install.
+    RollbackWithoutInstall,
+    /// Whatever the way back comes to counts as proven.
+    RollbackNotProven,
+    /// A rollout that is over can be aborted.
+    AbortAfterEnd,
+    /// Hosts that had no turn stay open when a rollout ends early.
+    OpenHostsLeft,
 }
 
 #[cfg(feature = "planted")]

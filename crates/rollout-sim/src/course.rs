@@ -98,11 +98,7 @@ impl Course {
                 true => self.trouble(),
                 false => self.interfere(),
             };
-            *world
-                .coverage()
-                .happenings
-                .entry(what.to_owned())
-                .or_default() += 1;
+            *world.coverage().happenings.entry(what).or_default() += 1;
         }
         // What is under way comes to its end, or not.
         sleep(world.dice(|dice| dice.millis(120_000))).await;
@@ -334,10 +330,7 @@ impl Course {
         }
         let seconds = began.elapsed().as_secs();
         let mut coverage = world.coverage();
-        *coverage
-            .totals
-            .entry("seconds to settle".to_owned())
-            .or_default() += seconds;
+        *coverage.totals.entry("seconds to settle").or_default() += seconds;
     }
 
     /// Everything on record against everything that was seen.

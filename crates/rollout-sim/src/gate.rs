@@ -1,17 +1,40 @@
 //! One process: it can die, stand still, or lose the database, all of it at once.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fleet_store::StoreError;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::world::World;
+use crate::world::{World, held};
 
 /// No run needs so many calls and commands.
 const MOST_CALLS: u64 = 3_000_000;
+
+/// Where a process may die or stand still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    Before,
+    After,
+}
+
+impl At {
+    fn killed(self) -> &'static str {
+        match self {
+            Self::Before => "killed before",
+            Self::After => "killed after",
+        }
+    }
+
+    fn stands_still(self) -> &'static str {
+        match self {
+            Self::Before => "stands still before",
+            Self::After => "stands still after",
+        }
+    }
+}
 
 /// What happens to one process. Clones are the same process.
 #[derive(Clone, Debug)]
@@ -26,7 +49,9 @@ struct Shared {
     dead: AtomicBool,
     /// How often it stood still: what it left open then, it could not close in time.
     troubled: AtomicU64,
-    frozen: watch::Sender<Option<Instant>>,
+    /// Until when it stands still, and who waits for that: tokio's `watch` would wake them in an order of its own.
+    frozen: Mutex<Option<Instant>>,
+    thawed: Notify,
     /// The database does not answer until then.
     away: Mutex<Option<Instant>>,
     /// By this number its death can be known on its machine; 0 when it cannot.
@@ -41,7 +66,8 @@ impl Gate {
                 number,
                 dead: AtomicBool::new(false),
                 troubled: AtomicU64::new(0),
-                frozen: watch::Sender::new(None),
+                frozen: Mutex::new(None),
+                thawed: Notify::new(),
                 away: Mutex::new(None),
                 pid: AtomicU32::new(0),
             }),
@@ -87,7 +113,8 @@ impl Gate {
         self.world()
             .note(format_args!("p{} stands still for {time:?}", self.number()));
         self.shared.troubled.fetch_add(1, Ordering::Relaxed);
-        self.shared.frozen.send_replace(Some(Instant::now() + time));
+        *held(&self.shared.frozen) = Some(Instant::now() + time);
+        self.shared.thawed.notify_waiters();
     }
 
     /// Its database does not answer for so long.
@@ -96,35 +123,26 @@ impl Gate {
             "p{} has no database for {time:?}",
             self.number()
         ));
-        let mut away = self
-            .shared
-            .away
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *away = Some(Instant::now() + time);
+        *held(&self.shared.away) = Some(Instant::now() + time);
     }
 
     /// Whatever keeps it from working is over.
     pub(crate) fn recover(&self) {
-        self.shared.frozen.send_replace(None);
-        *self
-            .shared
-            .away
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+        *held(&self.shared.frozen) = None;
+        *held(&self.shared.away) = None;
+        self.shared.thawed.notify_waiters();
     }
 
     /// A dead process does nothing any more, and is told nothing; one that stands still nothing for now.
     pub(crate) async fn alive(&self) {
-        let mut frozen = self.shared.frozen.subscribe();
         loop {
-            let until = *frozen.borrow_and_update();
+            let until = *held(&self.shared.frozen);
             let Some(until) = until.filter(|until| *until > Instant::now()) else {
                 break;
             };
             tokio::select! {
                 biased;
-                _ = frozen.changed() => {}
+                () = self.shared.thawed.notified() => {}
                 () = tokio::time::sleep_until(until) => {}
             }
         }
@@ -134,15 +152,16 @@ impl Gate {
     }
 
     /// A point at which it may die or stand still; `at` says where, for the count.
-    pub(crate) async fn point(&self, at: &str, step: &str, state: &str) {
+    pub(crate) async fn point(&self, at: At, step: &'static str, state: &'static str) {
         let world = self.world();
+        world.coverage().total(step);
         if world.coverage().total("calls") > MOST_CALLS {
             // Time stands still while nobody waits for it.
             let text = format!("more than {MOST_CALLS} calls, the last for {step}");
             world.check(|checker| checker.violate("L4", text));
             std::future::pending::<()>().await;
         }
-        let rates = world.rates();
+        let rates = world.rates_at(step);
         let (dies, freezes) = world.dice(|dice| {
             let (dies, freezes) = (dice.chance(rates.death), dice.chance(rates.freeze));
             (
@@ -152,12 +171,10 @@ impl Gate {
         });
         if !self.is_dead() {
             if dies {
-                world.coverage().fault(&format!("killed {at}"), step, state);
+                world.coverage().fault(at.killed(), step, state);
                 self.kill();
             } else if let Some(time) = freezes {
-                world
-                    .coverage()
-                    .fault(&format!("stands still {at}"), step, state);
+                world.coverage().fault(at.stands_still(), step, state);
                 self.freeze(time);
             }
         }
@@ -165,29 +182,29 @@ impl Gate {
     }
 
     fn is_away(&self) -> bool {
-        let away = self
-            .shared
-            .away
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        away.is_some_and(|until| until > Instant::now())
+        held(&self.shared.away).is_some_and(|until| until > Instant::now())
     }
 
     /// A call of the store begins.
-    pub(crate) async fn call_begins(&self, call: &str) -> Result<(), StoreError> {
-        self.point("before", call, "store").await;
+    pub(crate) async fn call_begins(&self, call: &'static str) -> Result<(), StoreError> {
+        self.point(At::Before, call, "store").await;
         let rate = self.world().rates().store_before;
         self.reaches(rate, "store fails before", call)
     }
 
     /// It has taken effect.
-    pub(crate) async fn call_ends(&self, call: &str) -> Result<(), StoreError> {
-        self.point("after", call, "store").await;
+    pub(crate) async fn call_ends(&self, call: &'static str) -> Result<(), StoreError> {
+        self.point(At::After, call, "store").await;
         let rate = self.world().rates().store_after;
         self.reaches(rate, "store fails after", call)
     }
 
-    fn reaches(&self, rate: u64, fault: &str, call: &str) -> Result<(), StoreError> {
+    fn reaches(
+        &self,
+        rate: u64,
+        fault: &'static str,
+        call: &'static str,
+    ) -> Result<(), StoreError> {
         let world = self.world();
         let fails = world.dice(|dice| dice.chance(rate));
         if !fails && !self.is_away() {

@@ -35,7 +35,7 @@ pub(crate) async fn execute(
     world: &Arc<World>,
     endpoint: &Endpoint,
     command: &RemoteCommand,
-    from: u32,
+    (from, order): (u32, u64),
 ) -> Reply {
     let host = &endpoint.name;
     let lock = world.lock_of(host);
@@ -66,7 +66,7 @@ pub(crate) async fn execute(
         let last = host.received.last();
         last.is_some_and(|command| command.ran)
     });
-    world.check(|checker| checker.applied(host, command, from));
+    world.check(|checker| checker.applied(host, command, from, order));
     if first && ran {
         sleep(takes).await;
     }
@@ -101,7 +101,7 @@ fn plan(world: &World, host: &str, command: &RemoteCommand) -> (Duration, bool, 
     let (takes, first, fault) = world.dice(|dice| {
         let takes = dice.millis(world.schedule.slow);
         let first = dice.below(2) == 0;
-        let strikes = dice.chance(world.rates().host);
+        let strikes = dice.chance(world.rates_at(command.name()).host);
         let all = [
             SimWhat::Fails,
             SimWhat::FailsHalfway,
@@ -123,24 +123,34 @@ fn plan(world: &World, host: &str, command: &RemoteCommand) -> (Duration, bool, 
     let fits = match &what {
         SimWhat::Busy | SimWhat::Fenced(..) => guarded,
         SimWhat::FailsHalfway | SimWhat::TimesOut => changes(command.name()),
-        SimWhat::Fails => !command.name().starts_with("health_probe"),
+        // Looks end well whatever they find.
+        SimWhat::Fails => !matches!(command.name(), "health_probe" | "inspect"),
         _ => true,
     };
     if !fits {
         return (takes, first, None);
     }
     let state = world.check(|checker| checker.state_of(host));
-    let words = format!("{what:?}");
-    let words = words.split('(').next().unwrap_or_default();
-    world
-        .coverage()
-        .fault(&format!("host {words}"), command.name(), state);
+    world.coverage().fault(words(&what), command.name(), state);
     world.note(format_args!(
         "{host}: {} goes wrong: {what:?}",
         command.name()
     ));
     world.check(|checker| checker.disturb(host));
     (takes, first, Some(what))
+}
+
+fn words(what: &SimWhat) -> &'static str {
+    match what {
+        SimWhat::Fails => "host: fails",
+        SimWhat::FailsHalfway => "host: fails halfway",
+        SimWhat::TimesOut => "host: takes too long",
+        SimWhat::Crashes => "host: starts anew",
+        SimWhat::ShellBroken => "host: no shell",
+        SimWhat::Busy => "host: lock is taken",
+        SimWhat::Fenced(..) => "host: refuses the epoch",
+        _ => "host: something else",
+    }
 }
 
 async fn apply(

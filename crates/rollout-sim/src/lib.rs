@@ -22,5 +22,5 @@ mod trace;
 mod watch;
 mod world;
 
-pub use coverage::Coverage;
+pub use coverage::{Cell, Coverage};
 pub use run::{Options, Report, count_panics, run};

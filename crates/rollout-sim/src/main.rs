@@ -12,7 +12,7 @@ mod planted;
 
 use std::process::ExitCode;
 
-use rollout_sim::{Options, count_panics, run};
+use rollout_sim::{count_panics, run};
 
 use crate::arguments::{Arguments, USAGE};
 
@@ -24,6 +24,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(why) = arguments.misunderstood() {
+        eprintln!("rollout-sim: {why}");
+        return ExitCode::from(2);
+    }
     if !arguments.loud {
         std::panic::set_hook(Box::new(|_| {}));
     }
@@ -32,7 +36,7 @@ fn main() -> ExitCode {
         return planted(&arguments);
     }
     let good = match arguments.seed {
-        Some(seed) => one(seed, arguments.lines),
+        Some(seed) => one(seed, &arguments),
         None => many::all(&arguments),
     };
     if good {
@@ -56,9 +60,9 @@ fn planted(_: &Arguments) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn one(seed: u64, lines: usize) -> bool {
-    let report = run(seed, Options::default());
-    many::show_trace(&report, lines);
+fn one(seed: u64, arguments: &Arguments) -> bool {
+    let report = run(seed, arguments.options());
+    many::show_trace(&report, arguments.lines);
     println!("{} lines, sum {:016x}", report.lines, report.sum);
     match &report.violation {
         None => println!("seed {seed}: all holds"),

@@ -12,7 +12,7 @@ use ssh_exec::{
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use crate::gate::Gate;
+use crate::gate::{At, Gate};
 use crate::host;
 use crate::world::World;
 
@@ -36,7 +36,7 @@ impl SimTransport {
 impl Transport for SimTransport {
     async fn connect(&self, endpoint: &Endpoint) -> Result<Box<dyn Session>, ConnectError> {
         let host = &endpoint.name;
-        self.gate.point("before", "connect", "network").await;
+        self.gate.point(At::Before, "connect", "network").await;
         let world = self.world();
         let (delay, fails) = world.dice(|dice| {
             let delay = dice.millis(world.schedule.latency + 1);
@@ -57,7 +57,7 @@ impl Transport for SimTransport {
             });
         }
         let session = SimSession::open(&self.gate, endpoint);
-        self.gate.point("after", "connect", "network").await;
+        self.gate.point(At::After, "connect", "network").await;
         Ok(Box::new(session))
     }
 
@@ -77,6 +77,8 @@ impl Transport for SimTransport {
 enum Trouble {
     LostBefore,
     LostAfter,
+    /// While it is on its way: it arrives later, maybe after the next one.
+    LostMeanwhile,
     NoAnswer,
 }
 
@@ -85,6 +87,7 @@ impl Trouble {
         match self {
             Self::LostBefore => "lost before",
             Self::LostAfter => "lost after",
+            Self::LostMeanwhile => "lost meanwhile",
             Self::NoAnswer => "no answer",
         }
     }
@@ -122,10 +125,15 @@ impl SimSession {
     }
 
     /// The command goes on its way. The host does it whatever becomes of us.
-    fn send(&self, command: &RemoteCommand, delay: Duration) -> oneshot::Receiver<host::Reply> {
+    fn send(
+        &self,
+        command: &RemoteCommand,
+        delay: Duration,
+        order: u64,
+    ) -> oneshot::Receiver<host::Reply> {
         let (tell, told) = oneshot::channel();
         let (world, endpoint) = (Arc::clone(self.gate.world()), self.endpoint.clone());
-        let (command, from) = (command.clone(), self.gate.number());
+        let (command, from) = (command.clone(), (self.gate.number(), order));
         tokio::spawn(async move {
             sleep(delay).await;
             let _ = tell.send(host::execute(&world, &endpoint, &command, from).await);
@@ -155,13 +163,19 @@ impl Session for SimSession {
         let world = Arc::clone(self.gate.world());
         let (host, name) = (self.endpoint.name.clone(), command.name());
         let state = world.check(|checker| checker.state_of(&host));
-        self.gate.point("before", name, state).await;
-        let (there, back, trouble) = world.dice(|dice| {
+        self.gate.point(At::Before, name, state).await;
+        let (there, back, late, trouble) = world.dice(|dice| {
             let there = dice.millis(world.schedule.latency + 1);
             let back = dice.millis(world.schedule.latency + 1);
-            let all = [Trouble::LostBefore, Trouble::LostAfter, Trouble::NoAnswer];
-            let strikes = dice.chance(world.rates().network);
-            (there, back, dice.pick(&all).filter(|_| strikes))
+            let late = dice.millis(3000);
+            let all = [
+                Trouble::LostBefore,
+                Trouble::LostAfter,
+                Trouble::LostMeanwhile,
+                Trouble::NoAnswer,
+            ];
+            let strikes = dice.chance(world.rates_at(name).network);
+            (there, back, late, dice.pick(&all).filter(|_| strikes))
         });
         if let Some(trouble) = trouble {
             world.coverage().fault(trouble.words(), name, state);
@@ -176,12 +190,17 @@ impl Session for SimSession {
                 .unwrap_or_default(),
         ));
         world.coverage().total("commands");
-        world.check(|checker| checker.sent(&host, command, &self.gate));
+        let order = world.check(|checker| checker.sent(&host, command, &self.gate));
         if self.broken || world.is_dark(&host) || trouble == Some(Trouble::LostBefore) {
             sleep(there).await;
             return Err(self.lost(command));
         }
-        let answer = self.send(command, there);
+        if trouble == Some(Trouble::LostMeanwhile) {
+            drop(self.send(command, there + late, order));
+            sleep(there).await;
+            return Err(self.lost(command));
+        }
+        let answer = self.send(command, there, order);
         let answer = match timeout(command.deadline(), answer).await {
             Ok(Ok(answer)) if trouble == Some(Trouble::NoAnswer) => {
                 drop(answer);
@@ -207,7 +226,7 @@ impl Session for SimSession {
             Ok(host::Reply::Said(answer)) => answer,
             Ok(host::Reply::Nothing) | Err(Some(())) => Err(self.lost(command)),
         };
-        self.gate.point("after", name, state).await;
+        self.gate.point(At::After, name, state).await;
         answer
     }
 

@@ -17,6 +17,7 @@ struct Caught {
 
 /// Plants each mistake in turn and runs seeds until it is found. Says whether all were.
 pub(crate) fn all(arguments: &Arguments) -> bool {
+    println!("| mistake                  |  seeds | found by");
     let next = AtomicUsize::new(0);
     let caught = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -51,11 +52,12 @@ fn until_caught(mistake: Planted, arguments: &Arguments) -> Caught {
 }
 
 fn show(caught: &Caught) {
+    let name = format!("{:?}", caught.mistake);
     match &caught.after {
         Some((seeds, by)) => {
-            let by: String = by.chars().take(120).collect();
-            println!("{:?}: found after {seeds} seeds, {by}", caught.mistake);
+            let by: String = by.chars().take(100).collect();
+            println!("| {name:<24} | {seeds:>6} | {by}");
         }
-        None => println!("{:?}: NOT FOUND", caught.mistake),
+        None => println!("| {name:<24} |  never |"),
     }
 }

@@ -46,6 +46,8 @@ impl Process {
                 identity: Some(Identity::File("/keys/default".into())),
                 ..SshDefaults::default()
             },
+            poll: world.schedule.poll,
+            idle_poll: (world.schedule.poll * 5).min(Duration::from_secs(10)),
             ..OrchestratorSettings::default()
         };
         let orchestrator = Orchestrator::new(

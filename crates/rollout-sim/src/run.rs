@@ -44,6 +44,8 @@ pub struct Report {
     pub lines: u64,
     /// How every attempt of every rollout ended, in order.
     pub ends: Vec<String>,
+    /// Whether health checks were made, which go by the wall clock.
+    pub sweeps: bool,
     /// What it reached.
     pub coverage: Coverage,
 }
@@ -101,20 +103,23 @@ async fn simulate(seed: u64, options: Options) -> Report {
     if panics > 0 {
         world.check(|checker| checker.violate("D3", format!("{panics} panics")));
     }
-    report(seed, &world)
+    let report = report(seed, &world);
+    world.forget();
+    report
 }
 
 fn report(seed: u64, world: &Arc<World>) -> Report {
     let trace = world.trace();
     let mut coverage = world.coverage().clone();
-    *coverage.totals.entry("seeds".to_owned()).or_default() += 1;
-    *coverage.totals.entry("hosts".to_owned()).or_default() += world.schedule.hosts as u64;
+    *coverage.totals.entry("seeds").or_default() += 1;
+    *coverage.totals.entry("hosts").or_default() += world.schedule.hosts as u64;
     Report {
         seed,
         violation: world.violation(),
         trace: trace.lines(),
         sum: trace.sum(),
         lines: trace.count(),
+        sweeps: world.schedule.sweeps,
         ends: world.check(|checker| checker.ends_of_all()),
         coverage,
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use fleet_types::Policy;
 use update_engine::testing::SimRelease;
 
+use crate::coverage::PLACES;
 use crate::dice::Dice;
 
 /// How often things go wrong, in ten thousand.
@@ -26,6 +27,20 @@ pub(crate) struct Rates {
     pub(crate) host: u64,
 }
 
+impl Rates {
+    pub(crate) fn often(self) -> Self {
+        Self {
+            death: self.death * 10,
+            freeze: self.freeze * 10,
+            store_before: self.store_before * 3,
+            store_after: self.store_after * 3,
+            connect: self.connect,
+            network: self.network * 4,
+            host: self.host * 4,
+        }
+    }
+}
+
 /// The course of one seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Schedule {
@@ -35,8 +50,12 @@ pub(crate) struct Schedule {
     pub(crate) concurrency: u32,
     pub(crate) policy: Policy,
     pub(crate) processes: u64,
+    /// How often a worker looks around.
+    pub(crate) poll: Duration,
     pub(crate) sweeps: bool,
     pub(crate) rates: Rates,
+    /// Where it goes wrong more often than elsewhere, so that all places have their seeds.
+    pub(crate) focus: Option<&'static str>,
     /// Longest network delay of one message, in milliseconds.
     pub(crate) latency: u64,
     /// Longest time that a command takes, in milliseconds.
@@ -65,9 +84,10 @@ impl Schedule {
     pub(crate) fn of(dice: &mut Dice) -> Self {
         let hosts = match dice.below(1000) {
             0..10 => 0,
-            10..660 => dice.between(1, 6),
-            660..940 => dice.between(7, 12),
-            940..995 => dice.between(13, 40),
+            10..610 => dice.between(1, 4),
+            610..910 => dice.between(5, 8),
+            910..980 => dice.between(9, 12),
+            980..998 => dice.between(13, 40),
             _ => dice.between(41, 200),
         };
         // Some seeds have one kind of trouble alone, and so reach far into it; some have all.
@@ -85,6 +105,7 @@ impl Schedule {
             network: level(dice, 600),
             host: level(dice, 600),
         };
+        let focused = dice.below(3) > 0;
         let concurrency = u32::try_from(dice.between(1, 5)).unwrap_or(1);
         Self {
             hosts: usize::try_from(hosts).unwrap_or(0),
@@ -92,10 +113,12 @@ impl Schedule {
             concurrency,
             policy: policy(dice, concurrency),
             processes: dice.between(1, 3),
-            sweeps: dice.below(2) == 0,
+            poll: Duration::from_millis(poll(dice)),
+            sweeps: dice.below(3) == 0,
             rates,
+            focus: dice.pick(&PLACES).filter(|_| focused),
             latency: dice.pick(&[5, 200, 1500]).unwrap_or(5),
-            slow: dice.pick(&[10, 3000, 20_000]).unwrap_or(10),
+            slow: dice.pick(&[10, 10, 3000, 3000, 20_000]).unwrap_or(10),
             happenings: dice.below(40),
             apart: dice.pick(&[2000, 10_000, 40_000]).unwrap_or(2000),
             bad: dice.pick(&[0, 20, 60]).unwrap_or(0),
@@ -103,6 +126,14 @@ impl Schedule {
             people: dice.below(2) == 0,
             jumps: dice.below(3) == 0,
         }
+    }
+}
+
+/// Mostly slower than it is shipped: what polling finds is found all the same, and most of the time goes into looking.
+fn poll(dice: &mut Dice) -> u64 {
+    match dice.below(25) {
+        0 => 200,
+        _ => dice.pick(&[1000, 3000, 5000, 10_000]).unwrap_or(1000),
     }
 }
 

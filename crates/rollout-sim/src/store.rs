@@ -62,7 +62,9 @@ impl Inventory for SimStore {
         hosts: Vec<NewHost>,
         actor: &Actor,
     ) -> Result<Vec<HostRecord>, HostError> {
-        pass!(self.host_add(hosts, actor))
+        told!(self.host_add(hosts, actor), |answer| watch::entered(
+            &self.gate, answer
+        ))
     }
     async fn host_edit(
         &self,

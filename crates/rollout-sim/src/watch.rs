@@ -19,6 +19,13 @@ macro_rules! ask {
     };
 }
 
+pub(crate) async fn entered(gate: &Gate, answer: &Result<Vec<HostRecord>, HostError>) {
+    for host in answer.iter().flatten() {
+        gate.world()
+            .check(|checker| checker.entered(host.name.as_str(), host.id));
+    }
+}
+
 pub(crate) async fn created(
     gate: &Gate,
     worker: Option<WorkerId>,

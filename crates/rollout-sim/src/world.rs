@@ -46,7 +46,7 @@ impl fmt::Debug for World {
     }
 }
 
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -111,6 +111,11 @@ impl World {
         told
     }
 
+    /// Its books know processes, and these know the world: without this, none of them would ever be freed.
+    pub(crate) fn forget(&self) {
+        *held(&self.checker) = Checker::new(self.fleet.clone(), &self.schedule);
+    }
+
     pub(crate) fn violation(&self) -> Option<String> {
         held(&self.checker).violation().clone()
     }
@@ -120,6 +125,15 @@ impl World {
         match self.calm.load(Ordering::Relaxed) {
             true => Rates::default(),
             false => self.schedule.rates,
+        }
+    }
+
+    /// How often they go wrong around this step or call.
+    pub(crate) fn rates_at(&self, step: &str) -> Rates {
+        let rates = self.rates();
+        match self.schedule.focus {
+            Some(focus) if focus == step => rates.often(),
+            _ => rates,
         }
     }
 

@@ -228,6 +228,7 @@ impl<'a> Driver<'a> {
                 Err(error) => error,
             };
             if planted(Planted::NoMarker) && matches!(error, SessionError::Lost { .. }) {
+                self.link.close().await;
                 return Ok(CommandOutput::default());
             }
             self.may_have_run(step, &error);

@@ -44,6 +44,13 @@ macro_rules! one {
     };
 }
 
+/// The first so many rows.
+macro_rules! at_most {
+    ($conn:expr, $query:expr, $limit:expr) => {
+        $query.limit($limit).load($conn)
+    };
+}
+
 #[expect(
     clippy::duplicate_mod,
     reason = "the bodies are written once and compiled for each database"

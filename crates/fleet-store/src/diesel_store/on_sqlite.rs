@@ -8,6 +8,7 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel::sql_types::{BigInt, Text};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use fleet_types::{Planted, planted};
 
 use super::backend::{Access, Backend};
 use super::options::StoreOptions;
@@ -36,6 +37,16 @@ macro_rules! one {
     };
 }
 
+/// The first so many rows, for the same reason.
+macro_rules! at_most {
+    ($conn:expr, $query:expr, $limit:expr) => {{
+        let most = usize::try_from($limit).unwrap_or(0);
+        $query
+            .load_iter::<_, diesel::connection::DefaultLoadingMode>($conn)
+            .and_then(|rows| rows.take(most).collect::<QueryResult<Vec<_>>>())
+    }};
+}
+
 #[path = "queries/mod.rs"]
 pub(crate) mod queries;
 
@@ -56,7 +67,11 @@ pub(crate) struct Sqlite {
 
 /// The time that leases go by.
 pub(crate) fn lease_moment(_: &mut Conn, work: &mut Work) -> QueryResult<LeaseMoment> {
-    Ok(work.inputs.clock.lease_moment())
+    let mut moment = work.inputs.clock.lease_moment();
+    if planted(Planted::LeaseByWallClock) {
+        moment.at = work.now().0;
+    }
+    Ok(moment)
 }
 
 /// One prepared statement run for each is the fastest here.

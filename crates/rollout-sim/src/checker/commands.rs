@@ -42,8 +42,13 @@ impl Checker {
         self.sessions.remove(&number);
     }
 
-    /// A process sends a command.
-    pub(crate) fn sent(&mut self, host: &str, command: &RemoteCommand, gate: &Gate) {
+    /// A process sends a command: a number for its place in the order of all.
+    pub(crate) fn sent(&mut self, host: &str, command: &RemoteCommand, gate: &Gate) -> u64 {
+        self.may_be_sent(host, command, gate);
+        self.number()
+    }
+
+    fn may_be_sent(&mut self, host: &str, command: &RemoteCommand, gate: &Gate) {
         let name = command.name();
         if !changes(name) {
             return;
@@ -137,7 +142,7 @@ impl Checker {
     }
 
     /// A command took effect, or was refused by the host.
-    pub(crate) fn applied(&mut self, host: &str, command: &RemoteCommand, from: u32) {
+    pub(crate) fn applied(&mut self, host: &str, command: &RemoteCommand, from: u32, order: u64) {
         let Some(truth) = self.fleet.host(host) else {
             return;
         };
@@ -157,6 +162,12 @@ impl Checker {
             *highest = before.max(epoch);
             if epoch < before && guard.replace.is_none() {
                 self.violate("I7", format!("{what} under epoch {epoch} after {before}"));
+            }
+            let last = self.ran_last.entry(host.to_owned()).or_default();
+            let later = order < *last && guard.replace.is_none();
+            *last = order.max(*last);
+            if later && changes(command.name()) {
+                self.violate("I6", format!("{what} after one that was sent later"));
             }
         }
         if command.name() == "health_restart" {

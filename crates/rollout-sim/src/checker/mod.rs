@@ -73,6 +73,8 @@ pub(crate) struct Checker {
     logs: BTreeMap<String, Vec<Entry>>,
     disturbed: BTreeMap<String, u64>,
     underway: BTreeMap<u64, Underway>,
+    /// The last changing command that ran on each host, by the order in which they were sent.
+    ran_last: BTreeMap<String, u64>,
     /// The highest epoch that each host let in.
     let_in: BTreeMap<String, i64>,
     sessions: BTreeMap<u64, (Gate, u64)>,
@@ -100,6 +102,7 @@ impl Checker {
             logs: BTreeMap::new(),
             disturbed: BTreeMap::new(),
             underway: BTreeMap::new(),
+            ran_last: BTreeMap::new(),
             let_in: BTreeMap::new(),
             sessions: BTreeMap::new(),
             renewed: BTreeMap::new(),
@@ -142,6 +145,11 @@ impl Checker {
 
     pub(crate) fn lives_on(&mut self, host: &str, machine: &str) {
         self.machines.insert(host.to_owned(), machine.to_owned());
+    }
+
+    /// An entry of the inventory was made: one that comes back is another host.
+    pub(crate) fn entered(&mut self, name: &str, id: HostId) {
+        self.ids.insert(name.to_owned(), id);
     }
 
     /// For the count of what was reached.
@@ -298,6 +306,8 @@ impl Checker {
 
     /// An event was refused as one that cannot come now. Whoever lost the answer may say the same thing twice.
     pub(crate) fn illegal(&mut self, lease: &HostLease, event: &HostEvent, why: &str) {
+        // Who is no owner any more must be told so, whatever it says.
+        self.current(lease.host, lease.epoch, "an event was judged");
         let known = self.attempts.get(&(lease.rollout, lease.host));
         if known.and_then(|attempt| attempt.last.as_ref()) != Some(event) {
             self.violate("D4", format!("an event out of order: {why}"));

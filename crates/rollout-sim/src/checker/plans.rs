@@ -56,6 +56,7 @@ impl Checker {
     }
 
     pub(crate) fn frozen(&mut self, record: &RolloutRecord, attempts: &[AttemptRecord]) {
+        self.stages_have_their_sizes(&record.policy, attempts);
         let frozen = Frozen {
             policy: record.policy.clone(),
             target: record.target.clone(),
@@ -64,6 +65,24 @@ impl Checker {
             hosts: planned(attempts),
         };
         self.rollouts.insert(record.id, frozen);
+    }
+
+    /// Up to the end of each stage there are as many hosts as its percent takes, rounded up; stages without any are left
+    /// out.
+    fn stages_have_their_sizes(&mut self, policy: &Policy, attempts: &[AttemptRecord]) {
+        let all = attempts.len() as u64;
+        let percents = policy.stages.percents().iter();
+        let mut ends: Vec<u64> = percents
+            .map(|percent| (u64::from(*percent) * all).div_ceil(100))
+            .collect();
+        ends.dedup();
+        for (number, end) in (1..).zip(ends.into_iter().filter(|end| *end > 0)) {
+            let upto = attempts.iter().filter(|one| one.stage <= number).count() as u64;
+            if upto != end {
+                let text = format!("{upto} of {all} hosts up to stage {number}, and {end} are due");
+                self.violate("E1", text);
+            }
+        }
     }
 
     /// A rollout stands there. Says whether it moved.

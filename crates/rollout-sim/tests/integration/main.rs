@@ -31,3 +31,18 @@ fn another_seed_is_another_run() {
     let other = run(2, Options::default());
     assert_ne!(one.sum, other.sum);
 }
+
+#[test]
+fn a_seed_is_the_same_run_to_the_last_line() {
+    for seed in 100..112 {
+        let (one, again) = (run(seed, Options::default()), run(seed, Options::default()));
+        for (first, second) in one.trace.iter().zip(&again.trace) {
+            assert_eq!(first, second, "seed {seed}");
+        }
+        assert_eq!(
+            (one.sum, one.lines),
+            (again.sum, again.lines),
+            "seed {seed}"
+        );
+    }
+}

@@ -160,7 +160,9 @@ fn close(conn: &mut Conn, work: &mut Work, stage: &StageRow, state: StageState) 
 
 /// Halted or aborted: the hosts that had no turn get none.
 fn end(conn: &mut Conn, work: &mut Work, rollout: &RolloutRow, last: RolloutState) -> Answer<()> {
-    skip_pending(conn, work, &rollout.id)?;
+    if !planted(Planted::OpenHostsLeft) {
+        skip_pending(conn, work, &rollout.id)?;
+    }
     let stage = current_stage(conn, rollout)?;
     if stage.state == StageState::Running.as_str() {
         close(conn, work, &stage, StageState::Failed)?;

@@ -270,7 +270,8 @@ fn take_over(
         )
         .set((
             hosts::lease_worker.eq(worker.to_string()),
-            hosts::lease_epoch.eq(hosts::lease_epoch + 1),
+            hosts::lease_epoch
+                .eq(hosts::lease_epoch + i64::from(!planted(Planted::TakeoverKeepsEpoch))),
         ))
         .returning(HostRow::as_returning()),
     )

@@ -18,8 +18,6 @@ use crate::diesel_store::work::{Answer, Work, refuse, widen};
 use crate::error::TriggerError;
 use crate::records::{NewRollout, NewWorker, RequestKey};
 
-pub(crate) const ACTIVE: [&str; 4] = ["running", "paused", "halting", "aborting"];
-
 pub(crate) fn rollout_create(
     conn: &mut Conn,
     work: &mut Work,

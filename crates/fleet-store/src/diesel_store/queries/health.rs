@@ -57,7 +57,6 @@ pub(crate) fn health_due(
                 .or(hosts::lease_purpose.ne(UPDATE)),
         )
         .order((health_checks::next_at, hosts::name))
-        .limit(limit)
         .select((
             health_checks::next_at,
             HostRow::as_select(),
@@ -72,7 +71,7 @@ pub(crate) fn health_due(
             rows = rows.filter(health_checks::host.eq_any(ids));
         }
     }
-    let rows: Vec<(i64, HostRow, Option<LastAttempt>)> = rows.load(conn)?;
+    let rows: Vec<(i64, HostRow, Option<LastAttempt>)> = at_most!(conn, rows, limit)?;
     let mut taken = Vec::with_capacity(rows.len());
     for (was, row, last) in rows {
         // A look that somebody asked for takes no turn: who asks often must not keep the sweep, and its restarts, away.

@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use diesel::prelude::*;
 use fleet_types::{AttemptStatus, Event, EventKind, HostId, HostName, Invalid, Label, Reason};
 
-use super::create::ACTIVE;
 use super::{CHUNK, Conn, advance, audit, settle};
 use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{
@@ -169,13 +168,9 @@ fn find_with_attempt(
     conn: &mut Conn,
     name: &HostName,
 ) -> Answer<(HostRow, Option<AttemptRow>), HostError> {
-    let active: Option<String> = locked!(
-        rollouts::table
-            .filter(rollouts::state.eq_any(ACTIVE))
-            .select(rollouts::id)
-    )
-    .get_result(conn)
-    .optional()?;
+    let active: Option<String> = locked!(rollouts::table.filter(active!()).select(rollouts::id))
+        .get_result(conn)
+        .optional()?;
     let host = find(conn, name)?;
     let Some(active) = active else {
         return Ok((host, None));

@@ -15,6 +15,17 @@ macro_rules! fleet {
     };
 }
 
+/// A rollout that is not over. Spelled out, because SQLite would plan a query with a list anew each time.
+macro_rules! active {
+    () => {
+        rollouts::state
+            .eq("running")
+            .or(rollouts::state.eq("paused"))
+            .or(rollouts::state.eq("halting"))
+            .or(rollouts::state.eq("aborting"))
+    };
+}
+
 pub(crate) mod advance;
 pub(crate) mod audit;
 #[cfg(feature = "testing")]

@@ -6,7 +6,6 @@ use diesel::prelude::*;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::create::ACTIVE;
 use super::{Conn, allow_audit_ids, inventory, renumber_audit};
 use crate::diesel_store::moved_file::{Head, Reader, Writer};
 use crate::diesel_store::moved_rows::*;
@@ -59,7 +58,7 @@ macro_rules! numbered {
 /// Writes everything to a file, from one snapshot. Run again, it begins the file anew.
 pub(crate) fn export(conn: &mut Conn, _: &mut Work, path: &Path) -> Answer<Moved, MoveError> {
     let active: Option<String> = rollouts::table
-        .filter(rollouts::state.eq_any(ACTIVE))
+        .filter(active!())
         .select(rollouts::id)
         .first(conn)
         .optional()?;

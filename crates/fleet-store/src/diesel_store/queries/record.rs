@@ -371,7 +371,7 @@ impl Attempt {
         settle::settle_host(conn, &row, outcome, now.0)?;
         let stage = settle::count_outcome(conn, &row, outcome)?;
         let began = row.started_at.map(fleet_types::Timestamp);
-        work.tell(Event {
+        let told = Event {
             step: outcome.step.map(|step| step.to_string()),
             status: Some(outcome.status.to_string()),
             reason: Some(outcome.reason.to_string()),
@@ -380,7 +380,10 @@ impl Attempt {
             to: outcome.version.as_ref().map(ToString::to_string),
             duration_seconds: began.map(|began| now.since(began).as_secs_f64()),
             ..about(EventKind::HostFinished, &row, work)?
-        });
+        };
+        if !planted(Planted::EndNotTold) {
+            work.tell(told);
+        }
         widen(settle::halt_if_certain(conn, work, &stage))
     }
 }

@@ -82,8 +82,9 @@ pub(super) fn count_outcome(
                 stages::failed.eq(stages::failed
                     + one(outcome.status == AttemptStatus::Failed
                         && !planted(Planted::FailedNotCounted))),
-                stages::rolled_back
-                    .eq(stages::rolled_back + one(outcome.status == AttemptStatus::RolledBack)),
+                stages::rolled_back.eq(stages::rolled_back
+                    + one(outcome.status == AttemptStatus::RolledBack
+                        && !planted(Planted::RolledBackNotCounted))),
                 stages::skipped.eq(stages::skipped + one(outcome.status == AttemptStatus::Skipped)),
                 stages::blamed.eq(stages::blamed + one(blames_the_commit(outcome))),
             ))

@@ -1,7 +1,7 @@
 //! Pause, resume, abort.
 
 use diesel::prelude::*;
-use fleet_types::{Event, EventKind, RolloutId, RolloutState, Verb};
+use fleet_types::{Event, EventKind, Planted, RolloutId, RolloutState, Verb, planted};
 
 use super::{Conn, advance, audit};
 use crate::diesel_store::prepared::update;
@@ -33,6 +33,9 @@ fn effect(state: RolloutState, verb: Verb) -> Effect {
         | (Verb::Resume, S::Running)
         // A halting rollout is ending already, which is what an abort asks for.
         | (Verb::Abort, S::Aborting | S::Aborted | S::Halting) => Effect::Nothing,
+        (Verb::Abort, _) if planted(Planted::AbortAfterEnd) => {
+            Effect::Becomes(S::Aborting, EventKind::RolloutAborting)
+        }
         _ => Effect::Refused,
     }
 }

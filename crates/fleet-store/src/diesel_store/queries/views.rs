@@ -7,7 +7,6 @@ use diesel::prelude::*;
 use fleet_types::{AttemptStatus, HealthState, RolloutId, Seq, Timestamp, view};
 
 use super::claim::UPDATE;
-use super::create::ACTIVE;
 use super::{Conn, advance, health, open, workers};
 use crate::diesel_store::rows::{
     AttemptRow, HostRow, LastAttempt, RolloutRow, StepRow, count, word,
@@ -48,7 +47,7 @@ pub(crate) fn rollout_active(conn: &mut Conn, _: &mut Work) -> Answer<Option<Rol
 
 pub(super) fn active(conn: &mut Conn) -> QueryResult<Option<RolloutRow>> {
     rollouts::table
-        .filter(rollouts::state.eq_any(ACTIVE))
+        .filter(active!())
         .select(RolloutRow::as_select())
         .get_result(conn)
         .optional()
