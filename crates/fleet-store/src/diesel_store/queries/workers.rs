@@ -230,6 +230,7 @@ pub(crate) fn slot_acquire(
     }
     let number: i64 = diesel::insert_into(slots::table)
         .values((
+            slots::number.eq(fresh_number(work)),
             slots::worker.eq(worker),
             slots::since.eq(work.now().0),
             slots::of_check.eq(checks.is_some()),
@@ -240,6 +241,13 @@ pub(crate) fn slot_acquire(
         worker: word("slots", worker)?,
         number,
     }))
+}
+
+/// A number that no slot ever had: who gives a slot back once more, because the answer to the first time was lost, must not
+/// give back another one that was taken meanwhile.
+fn fresh_number(work: &Work) -> i64 {
+    let (_, low) = work.inputs.clock.fresh_id().as_u64_pair();
+    i64::try_from(low & i64::MAX.cast_unsigned()).unwrap_or(i64::MAX)
 }
 
 fn is_free(conn: &mut Conn, limit: i64, checks: Option<i64>) -> QueryResult<bool> {

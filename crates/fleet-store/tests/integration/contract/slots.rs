@@ -22,7 +22,16 @@ pub(crate) async fn at_most_so_many(place: &Place) {
     store.slot_release(first).await.unwrap();
     store.slot_release(first).await.unwrap();
     assert_eq!(store.slot_acquire(one, 2).await.unwrap(), None);
+    let last = store.slot_acquire(one, 3).await.unwrap().unwrap();
+    store.slot_release(last).await.unwrap();
     assert!(store.slot_acquire(one, 3).await.unwrap().is_some());
+    // The answer to the first time was lost.
+    store.slot_release(last).await.unwrap();
+    assert_eq!(
+        store.slot_acquire(one, 3).await.unwrap(),
+        None,
+        "one that is given back twice frees no other"
+    );
     let foreign = SlotId {
         worker: one,
         number: second.number,
