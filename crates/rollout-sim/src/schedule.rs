@@ -30,13 +30,13 @@ pub(crate) struct Rates {
 impl Rates {
     pub(crate) fn often(self) -> Self {
         Self {
-            death: self.death * 10,
-            freeze: self.freeze * 10,
-            store_before: self.store_before * 3,
-            store_after: self.store_after * 3,
+            death: self.death + 500,
+            freeze: self.freeze + 500,
+            store_before: self.store_before + 500,
+            store_after: self.store_after + 500,
             connect: self.connect,
-            network: self.network * 4,
-            host: self.host * 4,
+            network: self.network + 2000,
+            host: self.host + 2500,
         }
     }
 }
@@ -105,7 +105,7 @@ impl Schedule {
             network: level(dice, 600),
             host: level(dice, 600),
         };
-        let focused = dice.below(3) > 0;
+        let focus = focus(dice);
         let concurrency = u32::try_from(dice.between(1, 5)).unwrap_or(1);
         Self {
             hosts: usize::try_from(hosts).unwrap_or(0),
@@ -116,12 +116,16 @@ impl Schedule {
             poll: Duration::from_millis(poll(dice)),
             sweeps: dice.below(3) == 0,
             rates,
-            focus: dice.pick(&PLACES).filter(|_| focused),
+            focus,
             latency: dice.pick(&[5, 200, 1500]).unwrap_or(5),
             slow: dice.pick(&[10, 10, 3000, 3000, 20_000]).unwrap_or(10),
             happenings: dice.below(40),
             apart: dice.pick(&[2000, 10_000, 40_000]).unwrap_or(2000),
-            bad: dice.pick(&[0, 20, 60]).unwrap_or(0),
+            bad: match focus {
+                // It takes a bad release to get there.
+                Some(place) if place.starts_with("rollback") => 60,
+                _ => dice.pick(&[0, 20, 60]).unwrap_or(0),
+            },
             odd: dice.pick(&[0, 0, 10, 30, 50]).unwrap_or(0),
             people: dice.below(2) == 0,
             jumps: dice.below(3) == 0,
@@ -134,6 +138,15 @@ fn poll(dice: &mut Dice) -> u64 {
     match dice.below(25) {
         0 => 200,
         _ => dice.pick(&[1000, 3000, 5000, 10_000]).unwrap_or(1000),
+    }
+}
+
+/// Where a seed dwells, if anywhere: mostly on a step of an update.
+fn focus(dice: &mut Dice) -> Option<&'static str> {
+    match dice.below(8) {
+        0 | 1 => None,
+        2..6 => dice.pick(&PLACES[..9]),
+        _ => dice.pick(&PLACES),
     }
 }
 

@@ -21,8 +21,9 @@ macro_rules! ask {
 
 pub(crate) async fn entered(gate: &Gate, answer: &Result<Vec<HostRecord>, HostError>) {
     for host in answer.iter().flatten() {
+        let machine = host.spec.address.as_str();
         gate.world()
-            .check(|checker| checker.entered(host.name.as_str(), host.id));
+            .check(|checker| checker.entered(host.name.as_str(), host.id, machine));
     }
 }
 

@@ -131,10 +131,8 @@ impl World {
     /// How often they go wrong around this step or call.
     pub(crate) fn rates_at(&self, step: &str) -> Rates {
         let rates = self.rates();
-        match self.schedule.focus {
-            Some(focus) if focus == step => rates.often(),
-            _ => rates,
-        }
+        let dwells = self.schedule.focus == Some(step) && !self.calm.load(Ordering::Relaxed);
+        if dwells { rates.often() } else { rates }
     }
 
     /// Faults stop, and what they left behind in the network and on the hosts' locks is over.

@@ -148,8 +148,9 @@ impl Checker {
     }
 
     /// An entry of the inventory was made: one that comes back is another host.
-    pub(crate) fn entered(&mut self, name: &str, id: HostId) {
+    pub(crate) fn entered(&mut self, name: &str, id: HostId, machine: &str) {
         self.ids.insert(name.to_owned(), id);
+        self.lives_on(name, machine);
     }
 
     /// For the count of what was reached.
