@@ -9,7 +9,7 @@ use rollout_sim::{Coverage, Options, Report, run};
 use crate::arguments::Arguments;
 
 /// From so many seeds on, every fault must have met every step in every state.
-const LARGE: u64 = 2000;
+const LARGE: u64 = 10_000;
 
 /// So many failing seeds are shown with their traces; after them it is not gone on.
 const ENOUGH: usize = 5;
