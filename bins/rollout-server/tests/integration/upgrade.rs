@@ -26,7 +26,7 @@ async fn servers_go_on_while_a_newer_version_adds_to_the_schema_and_an_older_one
     let site = Site::with_hosts(Base::Postgres, 16, release).await;
     let postgres = Postgres::shared();
     let (_, database) = site.database_url().rsplit_once('/').unwrap();
-    let mut servers = vec![site.serve().await, site.serve().await];
+    let mut servers = [site.serve().await, site.serve().await];
     let mut stream = servers[0].events(Some(0)).await;
     servers[0].trigger().await;
     let mut finished = 0;
