@@ -111,6 +111,7 @@ fn api_settings(settings: &Settings) -> ApiSettings {
         app: settings.app.clone(),
         ssh_user: settings.ssh.user.clone(),
         ssh_port: settings.ssh.port,
+        health_every: Some(settings.health.every),
         shown: settings.entries().to_vec(),
         ..ApiSettings::default()
     }

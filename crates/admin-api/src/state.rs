@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use fleet_store::{AdminStore, SessionTimes};
-use fleet_types::{HostId, Policy, UserName, view};
+use fleet_types::{HostId, Policy, Timestamp, UserName, view};
 use rollout_orchestrator::{Orchestrator, SlotTransport};
 use rollout_settings::{AppDefaults, Entry, Subnet};
 use tokio_util::sync::CancellationToken;
@@ -204,8 +204,19 @@ pub struct ApiSettings {
     pub ssh_user: Option<UserName>,
     /// The SSH port of hosts that name none.
     pub ssh_port: u16,
+    /// How often each host is looked at, where a health checker runs.
+    pub health_every: Option<Duration>,
     /// Every setting in force, as the settings page shows them to admins.
     pub shown: Vec<Entry>,
+}
+
+impl ApiSettings {
+    /// What was seen before this is old: three looks are missing.
+    pub(crate) fn stale_before(&self, now: Timestamp) -> Option<Timestamp> {
+        let late = self.health_every?.saturating_mul(3).as_millis();
+        let late = i64::try_from(late).unwrap_or(i64::MAX);
+        Some(Timestamp(now.0.saturating_sub(late)))
+    }
 }
 
 impl Default for ApiSettings {
@@ -228,6 +239,7 @@ impl Default for ApiSettings {
             app: AppDefaults::default(),
             ssh_user: None,
             ssh_port: 22,
+            health_every: None,
             shown: Vec::new(),
         }
     }

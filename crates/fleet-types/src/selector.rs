@@ -10,10 +10,14 @@ pub struct Selector {
     text: String,
 }
 
+/// What a word of a selection says about a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Wanted {
+pub enum Wanted {
+    /// Its name matches this glob, whose characters are those of names, `*` and `?`.
     Glob(String),
+    /// It has a label with this key.
     Key(String),
+    /// It has this label.
     Pair(Label),
 }
 
@@ -66,6 +70,18 @@ impl std::fmt::Display for Selector {
 }
 
 impl Selector {
+    /// Whether the hosts it hits are left out.
+    #[must_use]
+    pub fn is_negated(&self) -> bool {
+        self.negated
+    }
+
+    /// What it says about a host, for whoever looks for hosts elsewhere than here.
+    #[must_use]
+    pub fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
     fn hits(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
         match &self.wanted {
             Wanted::Glob(glob) => glob_matches(glob.as_bytes(), name.as_bytes()),

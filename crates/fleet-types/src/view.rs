@@ -233,6 +233,9 @@ pub struct Host {
     /// When it last looked; null if it never did.
     #[serde(default)]
     pub checked_at: Option<Timestamp>,
+    /// Since when it is in that health; null when that is not known.
+    #[serde(default)]
+    pub health_since: Option<Timestamp>,
     /// What it saw, for people.
     #[serde(default)]
     pub health_message: Option<String>,

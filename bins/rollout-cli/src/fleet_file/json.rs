@@ -70,6 +70,8 @@ struct HostIn {
     _health: IgnoredAny,
     #[serde(default, rename = "checked_at")]
     _checked_at: IgnoredAny,
+    #[serde(default, rename = "health_since")]
+    _health_since: IgnoredAny,
     #[serde(default, rename = "health_message")]
     _health_message: IgnoredAny,
     #[serde(default, rename = "attempt")]
@@ -202,7 +204,7 @@ mod tests {
     fn what_list_shows_can_be_imported() {
         let text = r#"{"hosts":[{"name":"a","address":"h","port":22,"user":"u","labels":{"k":"v"},"owner":null,
             "current_version":null,"previous_version":null,"target_version":null,"update_status":null,
-            "needs_attention":false,"last_update_at":null,"health":"unknown","checked_at":null,"health_message":null,"attempt":null}]}"#;
+            "needs_attention":false,"last_update_at":null,"health":"unknown","checked_at":null,"health_since":null,"health_message":null,"attempt":null}]}"#;
         let entries = read_json(text).unwrap();
         assert_eq!(entries[0].entry.owner, Said::Nothing);
         assert_eq!(entries[0].entry.repo, Said::No);

@@ -6,8 +6,10 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Extension, Json, Router};
-use fleet_store::HostQuery;
-use fleet_types::{AttemptStatus, HealthState, Right, Role, Timestamp, view};
+use fleet_store::{HostQuery, RolloutQuery};
+use fleet_types::{
+    AttemptStatus, HealthState, Right, Role, RolloutKind, RolloutState, Timestamp, view,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -53,10 +55,37 @@ pub(crate) struct InstanceView {
     /// `running`, `updating`, `down` or `unknown`.
     pub(crate) state: &'static str,
     pub(crate) updated_at: Option<Timestamp>,
+    /// Whether it is on the newest version of the fleet; null where one of the two is not known.
+    pub(crate) up_to_date: Option<bool>,
+    /// When it was last looked at.
+    pub(crate) seen_at: Option<Timestamp>,
 }
 
-impl From<view::Host> for InstanceView {
-    fn from(host: view::Host) -> Self {
+/// Rollouts among which the newest version is looked for.
+const LATEST: u32 = 20;
+
+/// The newest version of the fleet: what the latest rollout goes or went to that was neither halted nor aborted, and takes
+/// nothing back.
+pub(crate) async fn newest(api: &AdminApi) -> Result<Option<String>, Problem> {
+    let good = RolloutQuery {
+        state: vec![
+            RolloutState::Running,
+            RolloutState::Paused,
+            RolloutState::Completed,
+            RolloutState::CompletedWithFailures,
+        ],
+        limit: LATEST,
+        ..RolloutQuery::default()
+    };
+    let latest = api.store().rollouts_matching(good).await?;
+    let forward = latest
+        .into_iter()
+        .find(|rollout| rollout.kind != RolloutKind::Rollback);
+    Ok(forward.and_then(|rollout| rollout.target).map(String::from))
+}
+
+impl InstanceView {
+    pub(crate) fn of(host: view::Host, newest: Option<&str>) -> Self {
         let state = match (host.update_status, host.health) {
             (Some(AttemptStatus::Updating), _) => "updating",
             (_, HealthState::Active) => "running",
@@ -64,6 +93,12 @@ impl From<view::Host> for InstanceView {
             _ => "unknown",
         };
         Self {
+            up_to_date: host
+                .current_version
+                .as_deref()
+                .zip(newest)
+                .map(|(now, newest)| now == newest),
+            seen_at: host.checked_at,
             name: host.name,
             version: host.current_version,
             state,
@@ -144,9 +179,13 @@ pub(crate) async fn instances(
         limit: params.limit(100, 1000)?,
         ..HostQuery::default()
     };
+    let newest = newest(&api).await?;
     let page = api.store().host_page(query).await?;
+    let instances = page.items.into_iter();
     Ok(Json(InstancesBody {
-        instances: page.items.into_iter().map(InstanceView::from).collect(),
+        instances: instances
+            .map(|host| InstanceView::of(host, newest.as_deref()))
+            .collect(),
         next: page.next,
     }))
 }

@@ -5,9 +5,12 @@ use std::str::FromStr;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use fleet_types::printable;
+use fleet_types::{Selection, Selector, printable};
 
 use crate::problem::Problem;
+
+/// Words of a selection by which a list is filtered.
+const MOST_WORDS: usize = 50;
 
 /// Names and values of a query.
 #[derive(Debug, Default)]
@@ -62,6 +65,24 @@ impl Params {
             .filter(|text| !text.is_empty())
             .map(|text| parse(name, text))
             .collect()
+    }
+
+    /// The hosts that `on` means, in the words of the command line; none when nothing is said.
+    pub(crate) fn selection(&self) -> Result<Option<Selection>, Problem> {
+        let given = self.0.iter().filter(|(key, _)| key == "on");
+        let words: Vec<Selector> = given
+            .flat_map(|(_, value)| value.split(|c: char| c == ',' || c.is_whitespace()))
+            .filter(|word| !word.is_empty())
+            .map(|word| parse("on", word))
+            .collect::<Result<_, _>>()?;
+        if words.len() > MOST_WORDS {
+            return Err(Problem::field(
+                "invalid",
+                "on",
+                format!("may be {MOST_WORDS} words at most"),
+            ));
+        }
+        Ok((!words.is_empty()).then_some(Selection::On(words)))
     }
 
     /// Whether a parameter says yes.

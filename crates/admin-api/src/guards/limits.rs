@@ -46,7 +46,8 @@ fn on_top(path: Option<&str>, look: Duration) -> Duration {
             "/api/hosts/{name}/scan"
             | "/api/hosts/{name}/check"
             | "/api/hosts/{name}/health"
-            | "/admin/hosts/{name}/keys",
+            | "/admin/hosts/{name}/keys"
+            | "/admin/updates/hosts/{name}/check",
         ) => look,
         _ => Duration::ZERO,
     }

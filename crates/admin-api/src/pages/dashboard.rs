@@ -7,7 +7,7 @@ use axum::response::Response;
 use fleet_store::HostQuery;
 use fleet_types::Timestamp;
 
-use crate::api::me::InstanceView;
+use crate::api::me::{InstanceView, newest};
 use crate::api::params::Params;
 use crate::identity::Caller;
 use crate::pages::hosts::query;
@@ -29,7 +29,9 @@ struct Row {
     sign: &'static str,
     word: &'static str,
     version: String,
+    current: &'static str,
     at: Option<Timestamp>,
+    seen: Option<Timestamp>,
 }
 
 impl From<InstanceView> for Row {
@@ -45,7 +47,13 @@ impl From<InstanceView> for Row {
             sign,
             word,
             version: show::short_or(instance.version.as_ref(), "not known"),
+            current: match instance.up_to_date {
+                Some(true) => "yes",
+                Some(false) => "no",
+                None => "not known",
+            },
             at: instance.updated_at,
+            seen: instance.seen_at,
         }
     }
 }
@@ -62,7 +70,11 @@ pub(crate) async fn show(
         ..HostQuery::default()
     };
     let found = api.store().host_page(asked).await?;
-    let rows = found.items.into_iter().map(InstanceView::from);
+    let newest = newest(&api).await?;
+    let rows = found
+        .items
+        .into_iter()
+        .map(|host| InstanceView::of(host, newest.as_deref()));
     html(&Dashboard {
         page: Page::load(&api, &caller, Nav::Dashboard, "Your instances").await?,
         rows: rows.map(Row::from).collect(),

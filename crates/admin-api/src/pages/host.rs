@@ -5,9 +5,10 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use fleet_store::{PastAttempt, StepRecord};
-use fleet_types::{RolloutId, Timestamp, printable, view};
+use fleet_types::{RolloutId, StepId, Timestamp, printable, view};
 
 use crate::api::hosts::{host_name, pinned_key, record};
+use crate::api::now;
 use crate::api::params::Params;
 use crate::api::updates::find;
 use crate::identity::Caller;
@@ -28,6 +29,8 @@ struct HostPage {
     host: view::Host,
     health_state: &'static str,
     health_message: Option<String>,
+    /// Whether the last look is older than it should be.
+    stale: bool,
     version: String,
     previous: String,
     attention: String,
@@ -54,7 +57,6 @@ struct AttemptShown {
 struct StepRow {
     name: String,
     state: &'static str,
-    failed: bool,
     at: Timestamp,
     took: String,
     result: String,
@@ -62,6 +64,11 @@ struct StepRow {
     cut: String,
     stdout: String,
     stderr: String,
+    open: bool,
+    /// Where the whole is, as plain text.
+    whole: String,
+    earlier: Option<String>,
+    later: Option<String>,
 }
 
 struct PastRow {
@@ -123,10 +130,20 @@ pub(crate) async fn show(
         || "See below how its last update ended.".to_owned(),
         printable,
     );
+    let shown = Output {
+        host: known.name.to_string(),
+        rollout: host.attempt.as_ref().map(|attempt| attempt.rollout),
+    };
+    let back: usize = params.parsed("earlier")?.unwrap_or(0);
     let app = &known.spec.app;
     html(&HostPage {
         page,
         health_state: show::health_state(host.health),
+        stale: api
+            .settings()
+            .stale_before(now())
+            .zip(host.checked_at)
+            .is_some_and(|(before, at)| at < before),
         health_message: host.health_message.as_deref().map(printable),
         version: show::short_or(host.current_version.as_ref(), "version not known"),
         previous: show::short_or(host.previous_version.as_ref(), "–"),
@@ -153,7 +170,10 @@ pub(crate) async fn show(
             .attempt
             .as_ref()
             .map(|attempt| attempt_shown(attempt, &host)),
-        steps: steps.into_iter().map(StepRow::from).collect(),
+        steps: steps
+            .into_iter()
+            .map(|step| StepRow::of(step, &shown, back))
+            .collect(),
         history: past.into_iter().map(PastRow::from).collect(),
         older,
         host,
@@ -177,22 +197,58 @@ fn attempt_shown(attempt: &view::Attempt, host: &view::Host) -> AttemptShown {
     }
 }
 
-/// The last lines, and how many were left out.
-fn tail(text: &str) -> (String, usize) {
-    let all = text.lines().count();
-    let skip = all.saturating_sub(LINES);
-    let mut start = 0;
-    for _ in 0..skip {
-        start += text
-            .get(start..)
-            .and_then(|rest| rest.find('\n'))
-            .map_or(0, |at| at + 1);
-    }
-    (printable(text.get(start..).unwrap_or(text)), skip)
+/// Whose output is shown, of which rollout.
+struct Output {
+    host: String,
+    rollout: Option<RolloutId>,
 }
 
-impl From<StepRecord> for StepRow {
-    fn from(step: StepRecord) -> Self {
+impl Output {
+    fn whole(&self, step: StepId) -> String {
+        let rollout = self.rollout.map(|id| id.to_string()).unwrap_or_default();
+        format!(
+            "/admin/updates/rollouts/{rollout}/hosts/{}/output?step={step}",
+            self.host
+        )
+    }
+
+    /// This page with other lines of every step.
+    fn at(&self, back: usize) -> String {
+        let rollout = self.rollout.map(|id| id.to_string()).unwrap_or_default();
+        format!(
+            "/admin/updates/hosts/{}?rollout={rollout}&earlier={back}#attempt",
+            self.host
+        )
+    }
+}
+
+/// Some lines of an output: the last ones, or those so many times as many further back; the first ones where there are
+/// no earlier ones.
+struct Lines {
+    text: String,
+    before: usize,
+    after: usize,
+}
+
+fn lines(text: &str, back: usize) -> Lines {
+    let all = text.lines().count();
+    let most = all.saturating_sub(1) / LINES;
+    let after = back.min(most) * LINES;
+    let before = all.saturating_sub(after + LINES);
+    let some: Vec<&str> = text
+        .split_inclusive('\n')
+        .skip(before)
+        .take(all - before - after)
+        .collect();
+    Lines {
+        text: printable(&some.concat()),
+        before,
+        after,
+    }
+}
+
+impl StepRow {
+    fn of(step: StepRecord, output: &Output, back: usize) -> Self {
         let name = show::words(step.step.as_str());
         let (state, result) = match (&step.failed, step.finished_at) {
             (Some((reason, message)), _) => (
@@ -203,13 +259,24 @@ impl From<StepRecord> for StepRow {
             (None, None) => ("updating", "under way, or its end was not seen".to_owned()),
         };
         let kept = step.output.stdout.len() + step.output.stderr.len();
-        let (stdout, left_out) = tail(&step.output.stdout);
-        let (stderr, more) = tail(&step.output.stderr);
-        let cut = step.output.total_bytes > kept as u64;
+        let stdout = lines(&step.output.stdout, back);
+        let stderr = lines(&step.output.stderr, back);
+        let (before, after) = (stdout.before + stderr.before, stdout.after + stderr.after);
+        // No further back than there are lines.
+        let back = stdout.after.max(stderr.after) / LINES;
+        let mut cut = String::new();
+        if step.output.total_bytes > kept as u64 {
+            cut.push_str(", only the end was kept");
+        }
+        if before > 0 {
+            cut.push_str(&format!(", {before} earlier lines not shown"));
+        }
+        if after > 0 {
+            cut.push_str(&format!(", {after} later lines not shown"));
+        }
         Self {
             name,
             state,
-            failed: step.failed.is_some(),
             at: step.started_at,
             took: step.finished_at.map_or_else(String::new, |end| {
                 show::duration(end.since(step.started_at).as_secs_f64())
@@ -219,13 +286,13 @@ impl From<StepRecord> for StepRow {
                 .output
                 .exit
                 .map_or_else(String::new, |exit| format!("exit code {exit}")),
-            cut: match (cut, left_out + more) {
-                (false, 0) => String::new(),
-                (true, 0) => ", only the end was kept".to_owned(),
-                (_, lines) => format!(", {lines} earlier lines not shown"),
-            },
-            stdout,
-            stderr,
+            cut,
+            open: step.failed.is_some() || after > 0,
+            whole: output.whole(step.step),
+            earlier: (before > 0).then(|| output.at(back + 1)),
+            later: (after > 0).then(|| output.at(back.saturating_sub(1))),
+            stdout: stdout.text,
+            stderr: stderr.text,
         }
     }
 }
@@ -263,14 +330,31 @@ pub(crate) async fn clear(
 
 #[cfg(test)]
 mod tests {
-    use super::tail;
+    use super::lines;
 
     #[test]
-    fn only_the_end_is_shown() {
-        let text: String = (1..=502).map(|n| format!("line {n}\n")).collect();
-        let (shown, left_out) = tail(&text);
-        assert_eq!((shown.lines().count(), left_out), (500, 2));
-        assert!(shown.starts_with("line 3\n"), "{shown:.20}");
-        assert_eq!(tail("ä\u{1b}[31m"), ("ä\\x1b[31m".to_owned(), 0));
+    fn every_line_is_on_one_page() {
+        let text: String = (1..=1203).map(|n| format!("line {n}\n")).collect();
+        let mut whole = String::new();
+        for (back, before, after) in [(2, 0, 1000), (1, 203, 500), (0, 703, 0)] {
+            let shown = lines(&text, back);
+            assert_eq!((shown.before, shown.after), (before, after), "{back}");
+            whole.push_str(&shown.text);
+        }
+        assert_eq!(whole, text);
+    }
+
+    #[test]
+    fn there_is_nothing_before_the_first_line() {
+        for (text, shown) in [("", ""), ("one", "one"), ("ä\u{1b}[31m", "ä\\x1b[31m")] {
+            for back in [0, 1, usize::MAX] {
+                let some = lines(text, back);
+                assert_eq!((some.text.as_str(), some.before, some.after), (shown, 0, 0));
+            }
+        }
+        let exactly: String = (1..=1000).map(|n| format!("{n}\n")).collect();
+        let some = lines(&exactly, 7);
+        assert_eq!((some.before, some.after), (0, 500));
+        assert!(some.text.starts_with("1\n"));
     }
 }

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use fleet_store::HostQuery;
+use fleet_store::{HostOrder, HostQuery};
 use fleet_types::{AttemptStatus, HealthState, RolloutId, Timestamp, printable, view};
 
 use crate::api::params::Params;
@@ -17,15 +17,25 @@ use crate::problem::Problem;
 use crate::state::AdminApi;
 
 const PAGE: u32 = 100;
-const FILTERS: [&str; 8] = [
+const FILTERS: [&str; 11] = [
     "rollout",
     "stage",
     "search",
+    "on",
     "status",
     "health",
     "version",
     "owner",
     "needs_attention",
+    "sort",
+    "desc",
+];
+/// What the list can be sorted by, and the column that says so.
+const SORTS: [(&str, HostOrder, &str); 4] = [
+    ("name", HostOrder::Name, "Host"),
+    ("state", HostOrder::State, "Health"),
+    ("version", HostOrder::Version, "Version"),
+    ("updated", HostOrder::LastUpdate, "Last update"),
 ];
 
 #[derive(Template)]
@@ -43,6 +53,15 @@ struct Hosts {
     next: Option<String>,
     /// The same hosts as a spreadsheet.
     csv: String,
+    heads: Vec<Head>,
+}
+
+/// A column by which the list can be sorted.
+struct Head {
+    text: &'static str,
+    /// None for the hosts of a rollout, which are in plan order.
+    href: Option<String>,
+    sorted: Option<&'static str>,
 }
 
 struct Row {
@@ -52,6 +71,8 @@ struct Row {
     health: HealthState,
     health_state: &'static str,
     version: String,
+    checked: Option<Timestamp>,
+    stale: bool,
     state: Option<&'static str>,
     word: String,
     at: Option<Timestamp>,
@@ -96,7 +117,7 @@ pub(crate) fn labels(labels: &std::collections::BTreeMap<String, String>) -> Str
 }
 
 impl Row {
-    fn of(host: view::Host, rollout: Option<RolloutId>) -> Self {
+    fn of(host: view::Host, rollout: Option<RolloutId>, stale_before: Option<Timestamp>) -> Self {
         let state = match (&host.attempt, rollout) {
             (Some(attempt), Some(_)) => Some(show::attempt_state(attempt, host.needs_attention)),
             _ => host
@@ -108,6 +129,10 @@ impl Row {
             href: format!("/admin/updates/hosts/{}{within}", host.name),
             needs_attention: host.needs_attention,
             health: host.health,
+            checked: host.checked_at,
+            stale: stale_before
+                .zip(host.checked_at)
+                .is_some_and(|(before, at)| at < before),
             health_state: show::health_state(host.health),
             version: show::short_or(host.current_version.as_ref(), "not known"),
             word: state.map_or_else(String::new, show::words),
@@ -131,6 +156,8 @@ pub(crate) async fn show(
         Some(id) => Some(find::rollout(&api, id).await?),
         None => None,
     };
+    let order = order(&params)?;
+    let descending = params.flag("desc")?;
     let wanted = HostQuery {
         rollout,
         status: params.all("status")?,
@@ -139,6 +166,9 @@ pub(crate) async fn show(
         needs_attention: params.flag("needs_attention")?,
         owner: text("owner"),
         search: text("search"),
+        on: params.selection()?,
+        order,
+        descending,
         stage: params.parsed("stage")?,
         after: text("cursor"),
         limit: PAGE,
@@ -149,6 +179,7 @@ pub(crate) async fn show(
         .collect();
     let page = Page::load(&api, &caller, Nav::Hosts, "Hosts").await?;
     let page = page.listen(&api, None).await?;
+    let stale_before = api.settings().stale_before(page.now);
     let found = api.store().host_page(wanted).await?;
     html(&Hosts {
         page,
@@ -161,16 +192,63 @@ pub(crate) async fn show(
         rows: found
             .items
             .into_iter()
-            .map(|host| Row::of(host, rollout))
+            .map(|host| Row::of(host, rollout, stale_before))
             .collect(),
         total: found.total,
-        filtered: kept.iter().any(|(name, _)| name != "rollout"),
+        filtered: kept
+            .iter()
+            .any(|given| given.0 != "rollout" && !sorts(given)),
         next: found
             .next
             .map(|next| query("/admin/updates/hosts", &kept, "cursor", &next)),
-        csv: asked("/api/hosts.csv", kept.iter()),
+        csv: asked("/api/hosts.csv", kept.iter().filter(|given| !sorts(given))),
+        heads: heads(&kept, order, descending, rollout.is_some()),
         form: Typed::of(kept),
     })
+}
+
+/// Whether this says in which order hosts come, not which.
+fn sorts(given: &(String, String)) -> bool {
+    given.0 == "sort" || given.0 == "desc"
+}
+
+fn order(params: &Params) -> Result<HostOrder, Problem> {
+    let Some(wanted) = params.text("sort") else {
+        return Ok(HostOrder::Name);
+    };
+    let known = SORTS.iter().find(|(word, ..)| *word == wanted);
+    known
+        .map(|(_, order, _)| *order)
+        .ok_or_else(|| Problem::field("invalid", "sort", "must be name, state, version or updated"))
+}
+
+/// The heads of the columns: a link sorts by it, and turns it round where the list is sorted by it already.
+fn heads(
+    kept: &[(String, String)],
+    order: HostOrder,
+    descending: bool,
+    planned: bool,
+) -> Vec<Head> {
+    let filters: Vec<(String, String)> =
+        kept.iter().filter(|given| !sorts(given)).cloned().collect();
+    let head = |(word, of, text): &(&'static str, HostOrder, &'static str)| {
+        let here = *of == order && !planned;
+        let turn = here && !descending;
+        let mut href = query("/admin/updates/hosts", &filters, "sort", word);
+        if turn {
+            href.push_str("&desc=true");
+        }
+        Head {
+            text,
+            href: (!planned).then_some(href),
+            sorted: here.then_some(if descending {
+                "descending"
+            } else {
+                "ascending"
+            }),
+        }
+    };
+    SORTS.iter().map(head).collect()
 }
 
 fn statuses() -> Vec<(String, String)> {

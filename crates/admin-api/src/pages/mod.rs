@@ -2,6 +2,7 @@
 
 mod account;
 mod assets;
+mod attention;
 mod audit;
 mod dashboard;
 mod error;
@@ -12,7 +13,9 @@ mod inventory;
 mod keys;
 mod layout;
 mod login;
+mod look;
 mod matrix;
+mod output;
 mod overview;
 mod rollout;
 mod rollout_shown;
@@ -62,9 +65,14 @@ pub(crate) fn routes() -> Router<AdminApi> {
             "/admin/updates/rollouts/{id}/rollback",
             get(start::show_rollback).post(start::rollback),
         )
+        .route(
+            "/admin/updates/rollouts/{id}/hosts/{name}/output",
+            get(output::show),
+        )
         .route("/admin/updates/hosts", get(hosts::show))
         .route("/admin/updates/hosts/{name}", get(host::show))
         .route("/admin/updates/hosts/{name}/clear", post(host::clear))
+        .route("/admin/updates/hosts/{name}/check", post(look::check))
         .route("/admin/hosts/new", get(inventory::new).post(inventory::add))
         .route(
             "/admin/hosts/import",

@@ -4,10 +4,10 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use fleet_store::HostQuery;
-use fleet_types::{Policy, Right, Role, RolloutState, Timestamp, printable, view};
+use fleet_types::{Policy, Right, Role, RolloutState, Timestamp, view};
 
 use crate::identity::Caller;
+use crate::pages::attention::Attention;
 use crate::pages::form::Typed;
 use crate::pages::layout::{Nav, Page, go, html};
 use crate::pages::rollout_shown::{RolloutShown, target};
@@ -15,7 +15,6 @@ use crate::pages::show::{self, Bar, Piece};
 use crate::problem::Problem;
 use crate::state::AdminApi;
 
-const ATTENTION_SHOWN: u32 = 8;
 const CLASSES: [(&str, Option<&str>); 5] = [
     ("v0", None),
     ("v1", Some("p-hatch")),
@@ -36,12 +35,21 @@ struct Overview {
     chips: Vec<Chip>,
     version_bar: Bar,
     versions: Vec<VersionRow>,
-    attention: Vec<Attention>,
+    attention: Attention,
+    fresh: Option<Fresh>,
     rollout: Option<RolloutShown>,
     role: Role,
     form: Typed,
     defaults: Defaults,
     open: bool,
+}
+
+/// How fresh is what is shown of the fleet's health.
+struct Fresh {
+    last: Timestamp,
+    /// Hosts not looked at for longer than they should be, and how long that is.
+    older: u32,
+    than: String,
 }
 
 struct Chip {
@@ -57,14 +65,7 @@ struct VersionRow {
     name: String,
     href: Option<String>,
     hosts: u32,
-    share: u64,
-}
-
-struct Attention {
-    name: String,
-    state: &'static str,
-    what: String,
-    at: Option<Timestamp>,
+    share: String,
 }
 
 /// What a rollout does when nothing is said.
@@ -118,7 +119,8 @@ pub(crate) async fn show(
     let page = Page::load(&api, &caller, Nav::Overview, "Overview").await?;
     let page = page.listen(&api, None).await?;
     let status = api.store().status().await?;
-    let attention = attention(&api, &status.fleet).await?;
+    let attention = Attention::load(&api, &status).await?;
+    let fresh = fresh(&api, page.now).await?;
     let (truth, sub, tone) = truth(&status);
     let rollout = match status.rollout {
         Some(rollout) => Some(RolloutShown::load(&api, rollout).await?),
@@ -133,6 +135,7 @@ pub(crate) async fn show(
         version_bar: version_bar(&status.fleet),
         versions: versions(&status.fleet),
         attention,
+        fresh,
         rollout,
         role: caller.role,
         form: Typed::default(),
@@ -141,6 +144,17 @@ pub(crate) async fn show(
         fleet: status.fleet,
         page,
     })
+}
+
+async fn fresh(api: &AdminApi, now: Timestamp) -> Result<Option<Fresh>, Problem> {
+    let stale_before = api.settings().stale_before(now);
+    let before = stale_before.unwrap_or(Timestamp(0));
+    let known = api.store().health_freshness(before).await?;
+    Ok(known.last.map(|last| Fresh {
+        last,
+        older: known.older,
+        than: show::duration(now.since(before).as_secs_f64()),
+    }))
 }
 
 /// One sentence: what runs, whether it is fine, what to do.
@@ -285,44 +299,8 @@ fn versions(fleet: &view::Fleet) -> Vec<VersionRow> {
             name: show::short_or(version.version.as_ref(), "not looked at yet"),
             href: known.map(|text| format!("/admin/updates/hosts?version={text}")),
             hosts: version.hosts,
-            share: u64::from(version.hosts) * 100 / u64::from(fleet.hosts.max(1)),
+            share: show::share(version.hosts, fleet.hosts),
         }
     };
     fleet.versions.iter().enumerate().map(row).collect()
-}
-
-async fn attention(api: &AdminApi, fleet: &view::Fleet) -> Result<Vec<Attention>, Problem> {
-    if fleet.needs_attention == 0 {
-        return Ok(Vec::new());
-    }
-    let query = HostQuery {
-        needs_attention: true,
-        limit: ATTENTION_SHOWN,
-        ..HostQuery::default()
-    };
-    let hosts = api.store().host_page(query).await?;
-    Ok(hosts.items.into_iter().map(Attention::from).collect())
-}
-
-impl From<view::Host> for Attention {
-    fn from(host: view::Host) -> Self {
-        let attempt = host.attempt.as_ref();
-        let what = attempt.map_or_else(
-            || show::words(host.health.as_str()),
-            |attempt| {
-                let message = attempt.message.as_deref().or(attempt.reason.as_deref());
-                match (attempt.step.as_deref(), message) {
-                    (Some(step), Some(text)) => format!("{}: {text}", show::words(step)),
-                    (None, Some(text)) => text.to_owned(),
-                    (_, None) => show::words(attempt.status.as_str()),
-                }
-            },
-        );
-        Self {
-            name: host.name,
-            state: "attention",
-            what: printable(&what),
-            at: host.last_update_at,
-        }
-    }
 }

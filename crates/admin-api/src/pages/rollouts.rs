@@ -4,11 +4,13 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use fleet_store::RolloutRecord;
-use fleet_types::{RolloutId, RolloutKind, Timestamp, printable};
+use fleet_store::{RolloutQuery, RolloutRecord};
+use fleet_types::{RolloutId, RolloutKind, RolloutState, Timestamp, printable};
 
 use crate::api::params::Params;
 use crate::identity::Caller;
+use crate::pages::form::Typed;
+use crate::pages::hosts::query;
 use crate::pages::layout::{Nav, Page, html};
 use crate::pages::rollout_shown::state_word;
 use crate::pages::show;
@@ -21,6 +23,8 @@ const PAGE: u32 = 50;
 #[template(path = "rollouts.html")]
 struct Rollouts {
     page: Page,
+    form: Typed,
+    states: Vec<(String, &'static str)>,
     rows: Vec<Row>,
     next: Option<String>,
 }
@@ -74,18 +78,33 @@ pub(crate) async fn show(
     Extension(caller): Extension<Caller>,
     params: Params,
 ) -> Result<Response, Problem> {
-    let before: Option<RolloutId> = params.parsed("before")?;
+    let text = |name| params.text(name).map(str::to_owned);
+    let asked = RolloutQuery {
+        state: params.all("state")?,
+        started_by: text("by"),
+        before: params.parsed("before")?,
+        limit: PAGE + 1,
+    };
+    let kept: Vec<(String, String)> = ["state", "by"]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), text(name)?)))
+        .collect();
     let page = Page::load(&api, &caller, Nav::Rollouts, "Rollouts").await?;
     let page = page.listen(&api, None).await?;
-    let mut records = api.store().rollout_list(before, PAGE + 1).await?;
+    let mut records = api.store().rollouts_matching(asked).await?;
     let more = records.len() > PAGE as usize;
     records.truncate(PAGE as usize);
-    let next = records
-        .last()
-        .filter(|_| more)
-        .map(|last| format!("/admin/updates/rollouts?before={}", last.id));
+    let next = records.last().filter(|_| more).map(|last| {
+        let last = last.id.to_string();
+        query("/admin/updates/rollouts", &kept, "before", &last)
+    });
     html(&Rollouts {
         page,
+        states: RolloutState::ALL
+            .iter()
+            .map(|state| (state.to_string(), state_word(*state)))
+            .collect(),
+        form: Typed::of(kept),
         rows: records.into_iter().map(Row::from).collect(),
         next,
     })

@@ -31,6 +31,14 @@ pub(crate) fn plural(count: u32, what: &str) -> String {
     format!("{count} {what}{tail}")
 }
 
+/// A part of a whole in percent: neither none nor all where it is some.
+pub(crate) fn share(part: u32, whole: u32) -> String {
+    match u64::from(part) * 100 / u64::from(whole.max(1)) {
+        0 if part > 0 => "<1 %".to_owned(),
+        percent => format!("{percent} %"),
+    }
+}
+
 /// `1st`, `2nd`, `3rd`, `4th`, `11th`.
 pub(crate) fn ordinal(number: u32) -> String {
     let tail = match (number % 10, number % 100) {
@@ -260,6 +268,20 @@ mod tests {
             (f64::INFINITY, "0 s"),
         ] {
             assert_eq!(duration(seconds), text, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_few_of_many_are_not_none() {
+        for (part, whole, text) in [
+            (0, 0, "0 %"),
+            (0, 5020, "0 %"),
+            (19, 5020, "<1 %"),
+            (51, 5020, "1 %"),
+            (5019, 5020, "99 %"),
+            (u32::MAX, u32::MAX, "100 %"),
+        ] {
+            assert_eq!(share(part, whole), text, "{part} of {whole}");
         }
     }
 

@@ -234,7 +234,8 @@ async fn an_owner_sees_their_own_instances_and_no_more_of_them() {
     let acme = world.token_as("acme", Role::Owner).await;
     let body = world.get("/api/me/instances", &acme).await.expect(200);
     let expected = serde_json::json!({
-        "instances": [{ "name": "acme-1", "version": null, "state": "unknown", "updated_at": null }], "next": null,
+        "instances": [{ "name": "acme-1", "version": null, "state": "unknown", "updated_at": null,
+            "up_to_date": null, "seen_at": null }], "next": null,
     });
     assert_eq!(body, expected);
     let me = world.get("/api/me", &acme).await.expect(200);

@@ -3,15 +3,17 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use fleet_types::{Event, HostName, RolloutId, Seq, view};
+use fleet_types::{Event, HostName, RolloutId, Seq, Timestamp, view};
 
 use crate::error::{StoreError, TriggerError};
-use crate::records::{HostQuery, Page, PastAttempt, RequestKey};
+use crate::records::{
+    Freshness, HostQuery, Page, PastAttempt, RequestKey, RolloutQuery, RolloutRecord,
+};
 
 /// Lists in pages.
 #[async_trait]
 pub trait Lists: fmt::Debug + Send + Sync {
-    /// Hosts by name, or those of one rollout in plan order, that match; at most `query.limit`, and where to go on.
+    /// Hosts in the order asked for, or those of one rollout in plan order, that match; at most `query.limit`, and where to go on.
     async fn host_page(&self, query: HostQuery) -> Result<Page<view::Host>, StoreError>;
     /// One host with its part in `rollout`, or in its last one.
     async fn host_view(
@@ -39,6 +41,14 @@ pub trait Lists: fmt::Debug + Send + Sync {
         before: Option<Seq>,
         limit: u32,
     ) -> Result<Vec<Event>, StoreError>;
+    /// Rollouts that match, the latest first.
+    async fn rollouts_matching(
+        &self,
+        query: RolloutQuery,
+    ) -> Result<Vec<RolloutRecord>, StoreError>;
+    /// How many hosts were last looked at before this, and when the last look of all was. Hosts never looked at are no
+    /// older ones.
+    async fn health_freshness(&self, before: Timestamp) -> Result<Freshness, StoreError>;
     /// The rollout that a request was carried out as, if it was. Refused when its key stands for another request.
     async fn request_rollout(
         &self,

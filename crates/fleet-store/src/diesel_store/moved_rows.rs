@@ -158,6 +158,7 @@ moved! {
         next_at: i64,
         checked_at: Option<i64>,
         message: Option<String>,
+        since: Option<i64>,
     }
     health_restarts: HealthRestartMoved { host: String, epoch: i64, at: i64, }
 }

@@ -51,12 +51,33 @@ macro_rules! at_most {
     };
 }
 
+/// Whether a text matches a glob with `*` and `?` whose other characters are plain ones.
+macro_rules! globbed {
+    ($column:expr, $glob:expr) => {
+        $column.like(super::super::as_like(&$glob))
+    };
+}
+
 #[expect(
     clippy::duplicate_mod,
     reason = "the bodies are written once and compiled for each database"
 )]
 #[path = "queries/mod.rs"]
 pub(crate) mod queries;
+
+/// A glob as a pattern of `LIKE`.
+fn as_like(glob: &str) -> String {
+    let mut like = String::with_capacity(glob.len());
+    for c in glob.chars() {
+        match c {
+            '*' => like.push('%'),
+            '?' => like.push('_'),
+            '%' | '_' | '\\' => like.extend(['\\', c]),
+            c => like.push(c),
+        }
+    }
+    like
+}
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
 

@@ -47,8 +47,20 @@ macro_rules! at_most {
     }};
 }
 
+/// Whether a text matches a glob with `*` and `?` whose other characters are plain ones.
+macro_rules! globbed {
+    ($column:expr, $glob:expr) => {
+        super::super::glob($glob, $column)
+    };
+}
+
 #[path = "queries/mod.rs"]
 pub(crate) mod queries;
+
+diesel::define_sql_function! {
+    /// `text GLOB pattern`, which unlike `LIKE` tells small letters from capital ones.
+    fn glob(pattern: Text, text: Text) -> Bool;
+}
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
 

@@ -243,6 +243,7 @@ diesel::table! {
         next_at -> BigInt,
         checked_at -> Nullable<BigInt>,
         message -> Nullable<Text>,
+        since -> Nullable<BigInt>,
     }
 }
 

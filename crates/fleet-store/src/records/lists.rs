@@ -1,6 +1,8 @@
 //! Pages.
 
-use fleet_types::{AttemptStatus, HealthState, RolloutId, Timestamp, view};
+use fleet_types::{
+    AttemptStatus, HealthState, RolloutId, RolloutState, Selection, Timestamp, view,
+};
 
 /// Which hosts, and how many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,12 +21,54 @@ pub struct HostQuery {
     pub owner: Option<String>,
     /// Only those whose name contains this.
     pub search: Option<String>,
+    /// Only those that are meant.
+    pub on: Option<Selection>,
     /// Only those of this stage of the rollout.
     pub stage: Option<u32>,
+    /// Of the fleet: what comes first. The hosts of a rollout come in plan order.
+    pub order: HostOrder,
+    /// The other way round.
+    pub descending: bool,
     /// Go on behind this cursor, as an earlier page gave it.
     pub after: Option<String>,
     /// At most this many; 1 to 1000.
     pub limit: u32,
+}
+
+/// What hosts are listed by; those that are alike come by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostOrder {
+    /// Name.
+    #[default]
+    Name,
+    /// How much it waits for a person: who needs one, then by health, the worst first.
+    State,
+    /// Version, those not looked at first.
+    Version,
+    /// When the last update ended, those never updated first.
+    LastUpdate,
+}
+
+/// Which rollouts, and how many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RolloutQuery {
+    /// Only those in one of these states. Empty: all.
+    pub state: Vec<RolloutState>,
+    /// Only those that this person or program started.
+    pub started_by: Option<String>,
+    /// Only those before this one.
+    pub before: Option<RolloutId>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// How fresh is what is known of the fleet's health.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Freshness {
+    /// When a host was looked at last.
+    pub last: Option<Timestamp>,
+    /// Hosts whose last look is older than was asked about.
+    pub older: u32,
 }
 
 /// A part of a list.

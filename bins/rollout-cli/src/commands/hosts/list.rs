@@ -44,13 +44,22 @@ pub(crate) async fn run(
             format!("{}@{}:{}", host.user, host.address, host.port),
             words::version(host.current_version.as_deref()).to_owned(),
             last_update(host),
-            words::health(host.health).to_owned(),
+            health(host),
             labels_text(&host.labels),
             host.owner.clone().unwrap_or_default(),
         ]);
     }
     out.data(&table.to_string())?;
     Ok(Exit::Done)
+}
+
+/// `active 40 s ago`: what the health checker saw last, and when.
+pub(crate) fn health(host: &fleet_types::view::Host) -> String {
+    let word = words::health(host.health);
+    match host.checked_at {
+        Some(at) => format!("{word} {}", words::ago(at)),
+        None => word.to_owned(),
+    }
 }
 
 /// `✓ updated 3 min ago`, with a note when a person must look.

@@ -1,7 +1,7 @@
 use fleet_types::HostName;
 use fleet_types::view::{Host, HostEntry};
 
-use super::list::last_update;
+use super::list::{health, last_update};
 use crate::display::words;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -45,7 +45,7 @@ fn lines(shown: &ShownHost) -> Vec<(&'static str, String)> {
     }
     lines.push(("version", or_dash(host.current_version.as_deref())));
     lines.push(("before that", or_dash(host.previous_version.as_deref())));
-    lines.push(("health", words::health(host.health).to_owned()));
+    lines.push(("health", health(host)));
     lines.push(("last update", last_update(host)));
     lines.extend(attempt(host).map(|text| ("", text)));
     for key in &shown.host_keys {

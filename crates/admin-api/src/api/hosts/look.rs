@@ -56,6 +56,16 @@ pub(crate) async fn check(
     _: Fields,
 ) -> Result<Json<CheckBody>, Problem> {
     let host = record(&api, &name).await?;
+    let check = check_and_note(api, caller, host).await?;
+    Ok(Json(CheckBody { check }))
+}
+
+/// Looks whether a host could be updated as it is, and puts that on record.
+pub(crate) async fn check_and_note(
+    api: AdminApi,
+    caller: Caller,
+    host: HostRecord,
+) -> Result<view::HostCheck, Problem> {
     let transport = transport(&api)?;
     in_task(async move {
         let defaults = &api.orchestrator().settings().ssh;
@@ -73,7 +83,7 @@ pub(crate) async fn check(
             detail,
         )
         .await?;
-        Ok(Json(CheckBody { check }))
+        Ok(check)
     })
     .await
 }
@@ -103,20 +113,30 @@ pub(crate) async fn health(
     let fix = fields.optional("fix").unwrap_or(false);
     fields.check()?;
     let host = record(&api, &name).await?;
+    let health = look_in_time(api, caller, host, fix).await?;
+    Ok(Json(HealthCheckBody { health }))
+}
+
+/// Looks at the service of a host for as long as a look is waited for. None when a rollout is working on the host.
+pub(crate) async fn look_in_time(
+    api: AdminApi,
+    caller: Caller,
+    host: HostRecord,
+    fix: bool,
+) -> Result<Option<view::HealthCheck>, Problem> {
     transport(&api)?;
     let (limit, name) = (api.settings().look_limit, host.name.clone());
     let looking = in_task(look_and_note(api, caller, host, fix));
-    let health = match timeout(limit, looking).await {
-        Ok(checked) => checked?,
+    match timeout(limit, looking).await {
+        Ok(checked) => checked,
         // The look goes on, and is put on record when it ends.
-        Err(_) => Some(view::HealthCheck {
+        Err(_) => Ok(Some(view::HealthCheck {
             name: name.to_string(),
             health: HealthState::Unknown,
             message: format!("{}; the look goes on", no_answer(limit)),
             done: view::CheckDone::LeftAlone,
-        }),
-    };
-    Ok(Json(HealthCheckBody { health }))
+        })),
+    }
 }
 
 async fn look_and_note(

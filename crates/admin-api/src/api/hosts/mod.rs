@@ -151,6 +151,7 @@ fn asked(params: &Params) -> Result<HostQuery, Problem> {
         needs_attention: params.flag("needs_attention")?,
         owner: text("owner"),
         search: text("search"),
+        on: params.selection()?,
         ..HostQuery::default()
     })
 }
@@ -159,7 +160,8 @@ fn asked(params: &Params) -> Result<HostQuery, Problem> {
 #[utoipa::path(get, path = "/api/hosts", tag = "hosts",
     params(("status" = Option<String>, Query, description = "Of the last attempt; several with commas."), ("health" = Option<String>, Query),
         ("version" = Option<String>, Query), ("needs_attention" = Option<bool>, Query), ("owner" = Option<String>, Query),
-        ("search" = Option<String>, Query, description = "A part of the name."), ("cursor" = Option<String>, Query),
+        ("search" = Option<String>, Query, description = "A part of the name."),
+        ("on" = Option<String>, Query, description = "Names, globs, `@label` or `@key=value`, each with `!` in front to leave it out; several with commas."), ("cursor" = Option<String>, Query),
         ("limit" = Option<u32>, Query, description = "1 to 1000; 100.")),
     responses((status = 200, body = HostsBody)))]
 pub(crate) async fn list(

@@ -1,7 +1,7 @@
 //! Lists in pages.
 
 use async_trait::async_trait;
-use fleet_types::{Event, HostName, RolloutId, Seq, view};
+use fleet_types::{Event, HostName, RolloutId, Seq, Timestamp, view};
 
 use super::run;
 use crate::api::Lists;
@@ -9,7 +9,9 @@ use crate::diesel_store::store::{DieselStore, Engines};
 use crate::diesel_store::work::Work;
 use crate::diesel_store::{on_postgres, on_sqlite};
 use crate::error::{StoreError, TriggerError};
-use crate::records::{HostQuery, Page, PastAttempt, RequestKey};
+use crate::records::{
+    Freshness, HostQuery, Page, PastAttempt, RequestKey, RolloutQuery, RolloutRecord,
+};
 
 #[async_trait]
 impl Lists for DieselStore {
@@ -77,6 +79,21 @@ impl Lists for DieselStore {
             &rollout,
             before,
             i64::from(limit)
+        ))
+    }
+
+    async fn rollouts_matching(
+        &self,
+        query: RolloutQuery,
+    ) -> Result<Vec<RolloutRecord>, StoreError> {
+        run!(self, read, |conn, work, q| q::views::rollouts_matching(
+            conn, work, &query
+        ))
+    }
+
+    async fn health_freshness(&self, before: Timestamp) -> Result<Freshness, StoreError> {
+        run!(self, read, |conn, work, q| q::health::freshness(
+            conn, work, before.0
         ))
     }
 

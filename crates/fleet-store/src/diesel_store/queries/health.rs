@@ -5,19 +5,20 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use fleet_types::{
-    Epoch, Event, EventKind, HostId, Planted, Timestamp, WorkerId, planted, printable,
+    Epoch, Event, EventKind, HealthState, HostId, Planted, Timestamp, WorkerId, planted, printable,
 };
 
 use super::claim::UPDATE;
 use super::record::raised;
 use super::settle::nobody;
 use super::{CHUNK, Conn, Db, workers};
-use crate::diesel_store::rows::{HostRow, LastAttempt};
+use crate::diesel_store::rows::{HostRow, LastAttempt, count};
 use crate::diesel_store::schema::{attempts, health_checks, health_restarts, hosts};
 use crate::diesel_store::work::{Answer, Work, millis, refuse, widen};
 use crate::error::LeaseError;
 use crate::records::{
-    Due, FenceSeen, HealthLease, HealthSeen, RestartLimit, RestartSent, RestartTurn, Turns,
+    Due, FenceSeen, Freshness, HealthLease, HealthSeen, RestartLimit, RestartSent, RestartTurn,
+    Turns,
 };
 
 /// What a host is leased for when its service is restarted outside of a rollout.
@@ -183,6 +184,9 @@ fn write(conn: &mut Conn, work: &mut Work, row: &HostRow, seen: &HealthSeen) -> 
     }
     diesel::update(hosts::table.find(&row.id))
         .set(hosts::health.eq(seen.health.as_str()))
+        .execute(conn)?;
+    diesel::update(health_checks::table.find(&row.id))
+        .set(health_checks::since.eq(work.now().0))
         .execute(conn)?;
     work.tell(Event {
         host: Some(row.name.clone()),
@@ -358,6 +362,13 @@ pub(crate) fn health_settle(
 
 /// An update proved the service active, which is as good as a look.
 pub(super) fn proven_active(conn: &mut Conn, host: &str, now: i64) -> QueryResult<()> {
+    let was_not = hosts::table
+        .find(host)
+        .filter(hosts::health.ne(HealthState::Active.as_str()))
+        .select(hosts::id);
+    diesel::update(health_checks::table.filter(health_checks::host.eq_any(was_not)))
+        .set(health_checks::since.eq(now))
+        .execute(conn)?;
     diesel::update(health_checks::table.find(host))
         .set((
             health_checks::checked_at.eq(now),
@@ -367,25 +378,48 @@ pub(super) fn proven_active(conn: &mut Conn, host: &str, now: i64) -> QueryResul
     Ok(())
 }
 
-/// When a host was last looked at, and what was seen.
-type Finding = (Option<i64>, Option<String>);
+/// When a host was last looked at, since when it is as it is, and what was seen.
+type Finding = (Option<i64>, Option<i64>, Option<String>);
 
 /// What the checker saw of these hosts last, by their ids.
 pub(crate) fn findings(conn: &mut Conn, ids: &[&str]) -> QueryResult<HashMap<String, Finding>> {
     let mut found = HashMap::with_capacity(ids.len());
     for some in ids.chunks(CHUNK) {
-        let rows: Vec<(String, Option<i64>, Option<String>)> = health_checks::table
+        let rows: Vec<(String, Option<i64>, Option<i64>, Option<String>)> = health_checks::table
             .filter(health_checks::host.eq_any(some.to_vec()))
             .select((
                 health_checks::host,
                 health_checks::checked_at,
+                health_checks::since,
                 health_checks::message,
             ))
             .load(conn)?;
         found.extend(
             rows.into_iter()
-                .map(|(host, at, message)| (host, (at, message))),
+                .map(|(host, at, since, message)| (host, (at, since, message))),
         );
     }
     Ok(found)
+}
+
+/// When the last look of all was, and how many hosts were last looked at before this.
+pub(crate) fn freshness(conn: &mut Conn, _: &mut Work, before: i64) -> Answer<Freshness> {
+    macro_rules! looked_at {
+        () => {
+            health_checks::table
+                .inner_join(hosts::table.on(hosts::id.eq(health_checks::host)))
+                .filter(hosts::removed_at.is_null())
+        };
+    }
+    let last: Option<i64> = looked_at!()
+        .select(diesel::dsl::max(health_checks::checked_at))
+        .get_result(conn)?;
+    let older: i64 = looked_at!()
+        .filter(health_checks::checked_at.lt(before))
+        .count()
+        .get_result(conn)?;
+    Ok(Freshness {
+        last: last.map(Timestamp),
+        older: count("health_checks", older)?,
+    })
 }

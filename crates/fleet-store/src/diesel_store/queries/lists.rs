@@ -1,16 +1,16 @@
 //! Lists in pages: as many rows are read as are asked for, and the rest is counted.
 
-use diesel::dsl::count_star;
+use diesel::dsl::{count_star, not, sql};
 use diesel::prelude::*;
 use diesel::sql_types::Text;
-use fleet_types::{AttemptStatus, view};
+use fleet_types::{AttemptStatus, Selection, Selector, Wanted, view};
 
 use super::views::{of_fleet, of_rollout};
 use super::{Conn, Db};
 use crate::diesel_store::rows::{AttemptRow, HostRow, count, word, word_opt};
 use crate::diesel_store::schema::{attempts, hosts, rollouts};
 use crate::diesel_store::work::{Answer, Work};
-use crate::records::{HostQuery, Page, PastAttempt};
+use crate::records::{HostOrder, HostQuery, Page, PastAttempt};
 
 /// At most this many entries in one page, whatever is asked for.
 const LARGEST_PAGE: u32 = 1000;
@@ -43,6 +43,27 @@ impl Search {
     }
 }
 
+/// The hosts that one of the words hits. Labels are kept as JSON without spaces, and hold no quotation marks.
+macro_rules! hit {
+    ($words:expr, $negated:expr) => {{
+        let mut hit = hosts::table
+            .filter(hosts::id.eq(""))
+            .select(hosts::id)
+            .into_boxed::<Db>();
+        for word in $words.iter().filter(|word| word.is_negated() == $negated) {
+            hit = match word.wanted() {
+                Wanted::Glob(glob) => hit.or_filter(globbed!(hosts::name, glob.clone())),
+                Wanted::Key(key) => hit.or_filter(globbed!(hosts::labels, format!("*\"{key}\":*"))),
+                Wanted::Pair(label) => {
+                    let (key, value) = (&label.key, &label.value);
+                    hit.or_filter(globbed!(hosts::labels, format!("*\"{key}\":\"{value}\"*")))
+                }
+            };
+        }
+        hit
+    }};
+}
+
 /// The filters that every list of hosts has.
 macro_rules! matching {
     ($rows:ident, $query:expr) => {
@@ -61,6 +82,17 @@ macro_rules! matching {
                 $rows = $rows.filter(lower(hosts::name).like(like).escape('\\'));
             }
             Search::Nothing => $rows = $rows.filter(hosts::id.eq("")),
+        }
+        if let Some(Selection::On(words)) = &$query.on {
+            if words.is_empty() {
+                $rows = $rows.filter(hosts::id.eq(""));
+            }
+            if words.iter().any(|word| !word.is_negated()) {
+                $rows = $rows.filter(hosts::id.eq_any(hit!(words, false)));
+            }
+            if words.iter().any(Selector::is_negated) {
+                $rows = $rows.filter(not(hosts::id.eq_any(hit!(words, true))));
+            }
         }
     };
 }
@@ -90,7 +122,41 @@ pub(crate) fn host_page(
     }
 }
 
-/// The fleet by name; the cursor is the last name.
+/// What the fleet is listed by besides the name: as SQL that both databases know, and the same of a row that was read.
+fn sort_key(order: HostOrder) -> Option<(&'static str, fn(&HostRow) -> String)> {
+    Some(match order {
+        HostOrder::Name => return None,
+        HostOrder::State => (
+            "(CASE WHEN hosts.needs_attention THEN '0' WHEN hosts.health = 'unhealthy' THEN '1' \
+             WHEN hosts.health = 'inactive' THEN '2' WHEN hosts.health = 'unreachable' THEN '3' \
+             WHEN hosts.health = 'unknown' THEN '4' ELSE '5' END)",
+            |row| {
+                let rank = match row.health.as_str() {
+                    _ if row.needs_attention => "0",
+                    "unhealthy" => "1",
+                    "inactive" => "2",
+                    "unreachable" => "3",
+                    "unknown" => "4",
+                    _ => "5",
+                };
+                rank.to_owned()
+            },
+        ),
+        HostOrder::Version => ("coalesce(hosts.current_version, '')", |row| {
+            row.current_version.clone().unwrap_or_default()
+        }),
+        // As texts of one length, so that one kind of cursor does for all.
+        HostOrder::LastUpdate => (
+            "coalesce(CAST(1000000000000000 + hosts.last_update_at AS TEXT), '')",
+            |row| {
+                let padded = |at: i64| at.saturating_add(1_000_000_000_000_000).to_string();
+                row.last_update_at.map_or_else(String::new, padded)
+            },
+        ),
+    })
+}
+
+/// The fleet by name, or by something else and then by name; the cursor is what the last host was listed by.
 fn fleet_page(
     conn: &mut Conn,
     work: &mut Work,
@@ -113,18 +179,45 @@ fn fleet_page(
     }
     let total: i64 = chosen!(count_star()).get_result(conn)?;
     let mut rows = chosen!((HostRow::as_select(), Option::<AttemptRow>::as_select()));
-    if let Some(after) = &query.after {
-        rows = rows.filter(hosts::name.gt(after.clone()));
+    let key = sort_key(query.order);
+    match (key, &query.after) {
+        (_, None) => {}
+        (None, Some(name)) if query.descending => {
+            rows = rows.filter(hosts::name.lt(name.clone()));
+        }
+        (None, Some(name)) => rows = rows.filter(hosts::name.gt(name.clone())),
+        (Some((key, _)), Some(after)) => {
+            // A name has no slash. Of a cursor that was never given out, the whole is taken for the name.
+            let (at, name) = after.rsplit_once('/').unwrap_or(("", after));
+            let same = sql::<Text>(key).eq(at.to_owned());
+            rows = if query.descending {
+                let behind = same.and(hosts::name.lt(name.to_owned()));
+                rows.filter(sql::<Text>(key).lt(at.to_owned()).or(behind))
+            } else {
+                let behind = same.and(hosts::name.gt(name.to_owned()));
+                rows.filter(sql::<Text>(key).gt(at.to_owned()).or(behind))
+            };
+        }
     }
-    let mut found: Vec<(HostRow, Option<AttemptRow>)> = rows
-        .order(hosts::name)
-        .limit(i64::from(limit) + 1)
-        .load(conn)?;
+    if let Some((key, _)) = key {
+        rows = if query.descending {
+            rows.order(sql::<Text>(key).desc())
+        } else {
+            rows.order(sql::<Text>(key).asc())
+        };
+    }
+    rows = if query.descending {
+        rows.then_order_by(hosts::name.desc())
+    } else {
+        rows.then_order_by(hosts::name.asc())
+    };
+    let mut found: Vec<(HostRow, Option<AttemptRow>)> =
+        rows.limit(i64::from(limit) + 1).load(conn)?;
     let more = cut(&mut found, limit);
-    let next = found
-        .last()
-        .filter(|_| more)
-        .map(|(host, _)| host.name.clone());
+    let next = found.last().filter(|_| more).map(|(host, _)| match key {
+        Some((_, of)) => format!("{}/{}", of(host), host.name),
+        None => host.name.clone(),
+    });
     let items = of_fleet(conn, work, &found)?;
     let total = count("hosts", total)?;
     Ok(Page { items, next, total })

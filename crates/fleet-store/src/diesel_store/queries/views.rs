@@ -7,13 +7,13 @@ use diesel::prelude::*;
 use fleet_types::{AttemptStatus, HealthState, RolloutId, Seq, Timestamp, view};
 
 use super::claim::UPDATE;
-use super::{Conn, advance, health, open, workers};
+use super::{Conn, Db, advance, health, open, workers};
 use crate::diesel_store::rows::{
     AttemptRow, HostRow, LastAttempt, RolloutRow, StepRow, count, word,
 };
 use crate::diesel_store::schema::{attempt_specs, attempts, hosts, rollouts, steps};
 use crate::diesel_store::work::{Answer, Work};
-use crate::records::{AttemptRecord, HostRecord, RolloutRecord, StepRecord};
+use crate::records::{AttemptRecord, HostRecord, RolloutQuery, RolloutRecord, StepRecord};
 
 /// Hosts in flight that a rollout shows by name.
 const IN_FLIGHT: i64 = 50;
@@ -65,6 +65,47 @@ fn latest(conn: &mut Conn) -> QueryResult<Option<RolloutRow>> {
             .select(RolloutRow::as_select())
     )
     .optional()
+}
+
+/// The filters stand in the query only where they are asked for.
+pub(crate) fn rollouts_matching(
+    conn: &mut Conn,
+    _: &mut Work,
+    query: &RolloutQuery,
+) -> Answer<Vec<RolloutRecord>> {
+    // No text in the store has one, and PostgreSQL refuses to compare with it.
+    if query
+        .started_by
+        .as_deref()
+        .is_some_and(|name| name.contains('\0'))
+    {
+        return Ok(Vec::new());
+    }
+    let mut rows = rollouts::table
+        .order(rollouts::number.desc())
+        .limit(i64::from(query.limit))
+        .select(RolloutRow::as_select())
+        .into_boxed::<Db>();
+    if !query.state.is_empty() {
+        let states: Vec<&str> = query.state.iter().map(|state| state.as_str()).collect();
+        rows = rows.filter(rollouts::state.eq_any(states));
+    }
+    if let Some(name) = &query.started_by {
+        rows = rows.filter(rollouts::started_by.eq(name.clone()));
+    }
+    if let Some(before) = query.before {
+        let number: Option<i64> = rollouts::table
+            .find(before.to_string())
+            .select(rollouts::number)
+            .get_result(conn)
+            .optional()?;
+        rows = rows.filter(rollouts::number.lt(number.unwrap_or(0)));
+    }
+    let rows: Vec<RolloutRow> = rows.load(conn)?;
+    Ok(rows
+        .iter()
+        .map(RolloutRow::record)
+        .collect::<Result<_, _>>()?)
 }
 
 pub(crate) fn rollout_list(
@@ -370,8 +411,9 @@ fn with_findings<'a>(
     let mut findings = health::findings(conn, &ids)?;
     let views = hosts.map(|(host, attempt)| {
         let mut view = host_view(host, attempt, work.now())?;
-        if let Some((at, message)) = findings.remove(&host.id) {
+        if let Some((at, since, message)) = findings.remove(&host.id) {
             view.checked_at = at.map(Timestamp);
+            view.health_since = since.map(Timestamp);
             view.health_message = message;
         }
         Ok(view)
@@ -400,6 +442,7 @@ fn host_view(host: &HostRow, attempt: Option<&AttemptRow>, now: Timestamp) -> An
         last_update_at: record.last_update_at,
         health: record.health,
         checked_at: None,
+        health_since: None,
         health_message: None,
         attempt: attempt.map(|attempt| attempt.view(now)).transpose()?,
     })

@@ -80,7 +80,9 @@ cases! {
         remove_in_each_state removal_can_decide_the_gate keys_and_attention;
     feed: of_one_rollout_only waits_for_own_events;
     slots: at_most_so_many checks_are_counted_by_themselves dead_ones_count_for_a_grace leaving_frees_them;
-    lists: pages_hold_each_host_once filters_choose one_host_and_its_history cells_are_in_plan_order;
+    lists: pages_hold_each_host_once filters_choose one_host_and_its_history cells_are_in_plan_order
+        selections_choose_in_the_words_of_the_command_line the_fleet_in_any_order_has_each_host_once
+        how_fresh_the_health_is rollouts_are_found_by_result_and_by_who_began_them;
     people: setup_needs_a_password setup_is_over_once_there_is_an_admin use_is_noted_to_the_minute
         sessions_are_those_of_one_person;
     tries: a_network_is_one_source clocks_that_are_set_back_keep_nobody_out what_is_no_account_is_counted_as_one
