@@ -38,9 +38,18 @@ pub trait Inventory: fmt::Debug + Send + Sync {
         host: NewHost,
         actor: &Actor,
     ) -> Result<HostRecord, HostError>;
+    /// The same for a host that was looked at: refused as stale when what people set of it is not as `seen` any more.
+    async fn host_edit_seen(
+        &self,
+        seen: &HostRecord,
+        host: NewHost,
+        actor: &Actor,
+    ) -> Result<HostRecord, HostError>;
     /// Takes a host out of the fleet: its history stays, its pending attempt becomes `skipped (removed)`. Refused while it
     /// is in `updating`.
     async fn host_remove(&self, name: &HostName, actor: &Actor) -> Result<(), HostError>;
+    /// The same for a host that was looked at: refused as stale when what people set of it is not as `seen` any more.
+    async fn host_remove_seen(&self, seen: &HostRecord, actor: &Actor) -> Result<(), HostError>;
     /// Every host of the fleet, by name.
     async fn host_list(&self) -> Result<Vec<HostRecord>, StoreError>;
     /// One host.

@@ -155,6 +155,12 @@ pub enum HostError {
         /// By which rollout.
         rollout: RolloutId,
     },
+    /// Somebody changed it meanwhile.
+    #[error("{name} was changed by somebody since it was looked at")]
+    Stale {
+        /// The host.
+        name: String,
+    },
     /// A value is not allowed.
     #[error(transparent)]
     Invalid(#[from] Invalid),

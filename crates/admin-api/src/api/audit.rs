@@ -8,7 +8,7 @@ use fleet_types::{Timestamp, view};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::params::Params;
+use crate::api::params::{Link, Params};
 use crate::problem::Problem;
 use crate::state::AdminApi;
 
@@ -42,11 +42,11 @@ impl std::str::FromStr for Moment {
 #[utoipa::path(get, path = "/api/audit", tag = "access",
     params(("actor" = Option<String>, Query), ("action" = Option<String>, Query), ("since" = Option<String>, Query, description = "A moment, RFC 3339."),
         ("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "1 to 1000; 100.")),
-    responses((status = 200, body = AuditBody)))]
+    responses((status = 200, body = AuditBody, headers(("Link" = String, description = "The next page, as `rel=\"next\"`.")))))]
 pub(crate) async fn list(
     State(api): State<AdminApi>,
     params: Params,
-) -> Result<Json<AuditBody>, Problem> {
+) -> Result<(Link, Json<AuditBody>), Problem> {
     let limit = params.limit(100, 1000)?;
     let query = AuditQuery {
         before: params.parsed("cursor")?.map(AuditId),
@@ -60,8 +60,7 @@ pub(crate) async fn list(
     let more = rows.len() > wanted;
     rows.truncate(wanted);
     let next = rows.last().filter(|_| more).map(|row| row.id.0.to_string());
-    Ok(Json(AuditBody {
-        entries: rows.into_iter().map(view::AuditEntry::from).collect(),
-        next,
-    }))
+    let entries = rows.into_iter().map(view::AuditEntry::from).collect();
+    let link = params.link(next.as_deref());
+    Ok((link, Json(AuditBody { entries, next })))
 }

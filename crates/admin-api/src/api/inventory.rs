@@ -8,7 +8,7 @@ use rollout_settings::HostDefaults;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::api::params::Params;
+use crate::api::params::{Link, Params};
 use crate::problem::Problem;
 use crate::state::AdminApi;
 
@@ -31,11 +31,11 @@ pub(crate) struct InventoryBody {
 /// else.
 #[utoipa::path(get, path = "/api/inventory", tag = "hosts",
     params(("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "1 to 1000; 100.")),
-    responses((status = 200, body = InventoryBody)))]
+    responses((status = 200, body = InventoryBody, headers(("Link" = String, description = "The next page, as `rel=\"next\"`.")))))]
 pub(crate) async fn list(
     State(api): State<AdminApi>,
     params: Params,
-) -> Result<Json<InventoryBody>, Problem> {
+) -> Result<(Link, Json<InventoryBody>), Problem> {
     let limit = usize::try_from(params.limit(100, 1000)?).unwrap_or(usize::MAX);
     let after = params.text("cursor").unwrap_or_default();
     let mut fleet = api.store().host_list().await?;
@@ -48,7 +48,8 @@ pub(crate) async fn list(
         .filter(|_| more)
         .map(|host| host.name.to_string());
     let settings = api.settings();
-    Ok(Json(InventoryBody {
+    let link = params.link(next.as_deref());
+    let body = InventoryBody {
         hosts: fleet.into_iter().map(view::EnrolledHost::from).collect(),
         defaults: HostDefaults {
             port: settings.ssh_port,
@@ -56,5 +57,6 @@ pub(crate) async fn list(
             app: settings.app.clone(),
         },
         next,
-    }))
+    };
+    Ok((link, Json(body)))
 }

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use crate::api::body::Fields;
 use crate::api::openapi::ProblemBody;
-use crate::api::params::Params;
+use crate::api::params::{Link, Params};
 use crate::identity::{Caller, CallerKind};
 use crate::problem::Problem;
 use crate::sign_in::SignInError;
@@ -167,12 +167,12 @@ pub(crate) async fn set_password(
 /// The instances whose owner is the caller.
 #[utoipa::path(get, path = "/api/me/instances", tag = "me",
     params(("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "1 to 1000; 100.")),
-    responses((status = 200, body = InstancesBody)))]
+    responses((status = 200, body = InstancesBody, headers(("Link" = String, description = "The next page, as `rel=\"next\"`.")))))]
 pub(crate) async fn instances(
     State(api): State<AdminApi>,
     Extension(caller): Extension<Caller>,
     params: Params,
-) -> Result<Json<InstancesBody>, Problem> {
+) -> Result<(Link, Json<InstancesBody>), Problem> {
     let query = HostQuery {
         owner: Some(caller.name),
         after: params.text("cursor").map(str::to_owned),
@@ -181,11 +181,11 @@ pub(crate) async fn instances(
     };
     let newest = newest(&api).await?;
     let page = api.store().host_page(query).await?;
+    let link = params.link(page.next.as_deref());
+    let next = page.next;
     let instances = page.items.into_iter();
-    Ok(Json(InstancesBody {
-        instances: instances
-            .map(|host| InstanceView::of(host, newest.as_deref()))
-            .collect(),
-        next: page.next,
-    }))
+    let instances = instances
+        .map(|host| InstanceView::of(host, newest.as_deref()))
+        .collect();
+    Ok((link, Json(InstancesBody { instances, next })))
 }

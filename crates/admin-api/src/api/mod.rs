@@ -8,6 +8,7 @@ pub(crate) mod inventory;
 pub(crate) mod me;
 pub(crate) mod openapi;
 pub(crate) mod params;
+pub(crate) mod tags;
 pub(crate) mod tokens;
 pub(crate) mod updates;
 pub(crate) mod users;

@@ -4,10 +4,15 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::StatusCode;
+use axum::http::header::{HeaderName, LINK};
 use axum::http::request::Parts;
 use fleet_types::{Selection, Selector, printable};
 
 use crate::problem::Problem;
+use crate::rights::percent;
+
+/// The header that leads from one page of a list to the next; none at the end.
+pub(crate) type Link = Option<[(HeaderName, String); 1]>;
 
 /// Words of a selection by which a list is filtered.
 const MOST_WORDS: usize = 50;
@@ -92,6 +97,19 @@ impl Params {
             Some("true" | "1" | "yes") => Ok(true),
             Some(_) => Err(Problem::field("invalid", name, "must be true or false")),
         }
+    }
+
+    /// Where the next page is. Told by its query alone, so that it leads to the same place by whatever address the list
+    /// was asked for: behind a proxy, or in a router inside another.
+    pub(crate) fn link(&self, next: Option<&str>) -> Link {
+        let next = next?;
+        let kept = self.0.iter().filter(|(name, _)| name != "cursor");
+        let kept = kept.map(|(name, value)| (name.as_str(), value.as_str()));
+        let pairs = kept.chain([("cursor", next)]);
+        let pairs: Vec<String> = pairs
+            .map(|(name, value)| format!("{}={}", percent(name), percent(value)))
+            .collect();
+        Some([(LINK, format!("<?{}>; rel=\"next\"", pairs.join("&")))])
     }
 
     /// How many entries are wanted.

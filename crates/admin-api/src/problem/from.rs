@@ -85,6 +85,11 @@ impl From<HostError> for Problem {
             HostError::Updating { rollout, .. } => {
                 conflict("host_updating", &error).with("rollout", rollout.to_string())
             }
+            HostError::Stale { .. } => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "stale",
+                printable(&error.to_string()),
+            ),
             HostError::Invalid(invalid) => invalid.clone().into(),
             HostError::Store(store) => store.clone().into(),
             _ => internal(&error),

@@ -233,6 +233,96 @@ async fn an_import_is_all_or_nothing() {
 }
 
 #[tokio::test]
+async fn what_somebody_changed_meanwhile_is_not_overwritten() {
+    let world = World::new(2).await;
+    let (admin, viewer) = (
+        world.token(Role::Admin).await,
+        world.token(Role::Viewer).await,
+    );
+    let path = "/api/hosts/web-001";
+    let tag = async || world.get(path, &admin).await.header("etag").to_owned();
+    let change = async |method, tag: &str| {
+        let call = Call::new(method, path).token(&admin);
+        let call = call.header("if-match", tag);
+        world.send(call.json(&json!({ "owner": "acme" }))).await
+    };
+    let first = tag().await;
+    assert_eq!(world.get(path, &viewer).await.header("etag"), "");
+    let changed = change("PUT", &first).await;
+    changed.expect(200);
+    let second = tag().await;
+    assert_eq!(changed.header("etag"), second);
+    let other = put(&world, path, &admin, json!({ "owner": "zoe" })).await;
+    assert_eq!(other.expect(200)["entry"]["owner"], "zoe");
+    for known in [
+        first.as_str(),
+        second.as_str(),
+        &format!("{first}, {second}"),
+        "x",
+    ] {
+        for method in ["PUT", "DELETE"] {
+            change(method, known).await.problem(412, "stale");
+        }
+    }
+    let found = world.get(path, &admin).await.expect(200);
+    assert_eq!(found["entry"]["owner"], "zoe");
+    let third = tag().await;
+    for known in [format!("{first}, W/{}", tag().await), "*".to_owned()] {
+        change("PUT", &known).await.expect(200);
+    }
+    change("DELETE", &third).await.problem(412, "stale");
+    change("DELETE", &tag().await).await.expect(204);
+    change("DELETE", "*").await.problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn each_page_of_a_list_leads_to_the_next() {
+    let world = World::new(3).await;
+    let admin = world.token(Role::Admin).await;
+    let begun = json!({ "all": true, "stages": [100] });
+    let begun = world.post("/api/updates/trigger", &admin, begun).await;
+    begun.expect(202);
+    let id = begun.header("location").rsplit('/').next().unwrap();
+    for list in [
+        "/api/hosts?search=web%2D&limit=1",
+        "/api/inventory?limit=1",
+        &format!("/api/updates/rollouts/{id}/hosts?status=pending&status=updating&limit=1"),
+    ] {
+        let (path, query) = list.split_once('?').unwrap();
+        let mut asked = query.to_owned();
+        let mut names = Vec::new();
+        for left in (0..3).rev() {
+            let answer = world.get(&format!("{path}?{asked}"), &admin).await;
+            let page = answer.expect(200);
+            let host = &page["hosts"][0];
+            let name = host.get("name").or_else(|| host["entry"].get("name"));
+            names.push(name.unwrap().as_str().unwrap().to_owned());
+            let link = answer.header("link");
+            if left == 0 {
+                assert_eq!((link, &page["next"]), ("", &Value::Null), "{list}");
+                break;
+            }
+            let next = link.strip_prefix("<?").unwrap();
+            asked = next.strip_suffix(">; rel=\"next\"").unwrap().to_owned();
+            let cursor = format!("&cursor={}", page["next"].as_str().unwrap());
+            assert!(asked.ends_with(&cursor), "{asked}");
+            assert_eq!(asked.matches("cursor").count(), 1, "{asked}");
+        }
+        assert_eq!(names, ["web-001", "web-002", "web-003"], "{list}");
+    }
+    for list in [
+        "/api/audit?limit=1",
+        "/api/updates/rollouts?limit=1",
+        "/api/me/instances",
+    ] {
+        let answer = world.get(list, &admin).await;
+        let next = answer.expect(200)["next"].as_str().map(str::to_owned);
+        let link = next.map(|next| format!("<?limit=1&cursor={next}>; rel=\"next\""));
+        assert_eq!(answer.header("link"), link.unwrap_or_default(), "{list}");
+    }
+}
+
+#[tokio::test]
 async fn the_fleet_in_pages() {
     let world = World::new(25).await;
     let token = world.token(Role::Viewer).await;

@@ -82,14 +82,33 @@ impl Inventory for DieselStore {
     ) -> Result<HostRecord, HostError> {
         let (name, actor) = (name.clone(), actor.clone());
         run!(self, write Rollout, |conn, work, q| q::inventory::host_edit(
-            conn, work, &name, &host, &actor
+            conn, work, &name, None, &host, &actor
+        ))
+    }
+
+    async fn host_edit_seen(
+        &self,
+        seen: &HostRecord,
+        host: NewHost,
+        actor: &Actor,
+    ) -> Result<HostRecord, HostError> {
+        let (seen, actor) = (seen.clone(), actor.clone());
+        run!(self, write Rollout, |conn, work, q| q::inventory::host_edit(
+            conn, work, &seen.name, Some(&seen), &host, &actor
         ))
     }
 
     async fn host_remove(&self, name: &HostName, actor: &Actor) -> Result<(), HostError> {
         let (name, actor) = (name.clone(), actor.clone());
         run!(self, write Rollout, |conn, work, q| q::inventory::host_remove(
-            conn, work, &name, &actor
+            conn, work, &name, None, &actor
+        ))
+    }
+
+    async fn host_remove_seen(&self, seen: &HostRecord, actor: &Actor) -> Result<(), HostError> {
+        let (seen, actor) = (seen.clone(), actor.clone());
+        run!(self, write Rollout, |conn, work, q| q::inventory::host_remove(
+            conn, work, &seen.name, Some(&seen), &actor
         ))
     }
 

@@ -62,8 +62,19 @@ impl Inventory for ProcessStore {
     ) -> Result<HostRecord, HostError> {
         pass!(self.host_edit(name, host, actor))
     }
+    async fn host_edit_seen(
+        &self,
+        seen: &HostRecord,
+        host: NewHost,
+        actor: &Actor,
+    ) -> Result<HostRecord, HostError> {
+        pass!(self.host_edit_seen(seen, host, actor))
+    }
     async fn host_remove(&self, name: &HostName, actor: &Actor) -> Result<(), HostError> {
         pass!(self.host_remove(name, actor))
+    }
+    async fn host_remove_seen(&self, seen: &HostRecord, actor: &Actor) -> Result<(), HostError> {
+        pass!(self.host_remove_seen(seen, actor))
     }
     async fn host_list(&self) -> Result<Vec<HostRecord>, StoreError> {
         pass!(self.host_list())

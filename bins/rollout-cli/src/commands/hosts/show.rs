@@ -2,7 +2,6 @@ use fleet_types::HostName;
 use fleet_types::view::{Host, HostEntry};
 
 use super::list::{health, last_update};
-use crate::display::words;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet::{Fleet, ShownHost, known_host};

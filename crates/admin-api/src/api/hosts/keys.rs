@@ -18,7 +18,7 @@ use tracing::Instrument;
 use utoipa::ToSchema;
 
 use crate::api::body::Fields;
-use crate::api::hosts::{HostBody, body, host_name, record};
+use crate::api::hosts::{HostBody, Tagged, body, host_name, record};
 use crate::api::openapi::ProblemBody;
 use crate::identity::Caller;
 use crate::problem::{Problem, log_cause};
@@ -105,7 +105,7 @@ pub(crate) async fn pin(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     mut fields: Fields,
-) -> Result<Json<HostBody>, Problem> {
+) -> Result<Tagged, Problem> {
     let lines: Vec<String> = fields.required("keys").unwrap_or_default();
     if lines.is_empty() || lines.len() > KEYS_MOST {
         fields.wrong("keys", format!("has 1 to {KEYS_MOST} keys"));
@@ -125,7 +125,7 @@ pub(crate) async fn pin(
         .host_pin(&host_name(&name)?, keys, &caller.actor())
         .await?;
     let record = record(&api, &name).await?;
-    Ok(Json(body(&api, &caller, record).await?))
+    body(&api, &caller, record).await
 }
 
 /// Asks a host for its keys and pins nothing. Compare the fingerprints with what the host's console says, then pin them.

@@ -6,8 +6,8 @@ pub(crate) mod keys;
 pub(crate) mod look;
 
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::http::header::LOCATION;
+use axum::http::header::{ETAG, HeaderName, LOCATION};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Extension, Json, Router};
@@ -21,7 +21,8 @@ pub(crate) use keys::{__path_pin, __path_scan, ScanBody, pin, pinned_key, scan};
 
 use crate::api::body::Fields;
 use crate::api::openapi::ProblemBody;
-use crate::api::params::Params;
+use crate::api::params::{Link, Params};
+use crate::api::tags;
 use crate::identity::Caller;
 use crate::problem::Problem;
 use crate::state::AdminApi;
@@ -127,9 +128,14 @@ pub(crate) async fn record(api: &AdminApi, text: &str) -> Result<HostRecord, Pro
     found.ok_or_else(|| Problem::not_found(format!("there is no host {name}")))
 }
 
-async fn body(api: &AdminApi, caller: &Caller, record: HostRecord) -> Result<HostBody, Problem> {
+/// A host with its tag, for those who may change it.
+pub(crate) type Tagged = (Option<[(HeaderName, String); 1]>, Json<HostBody>);
+
+async fn body(api: &AdminApi, caller: &Caller, record: HostRecord) -> Result<Tagged, Problem> {
     let host = api.store().host_view(&record.name, None).await?;
-    Ok(HostBody {
+    let may_change = caller.role == Role::Admin;
+    let tag = may_change.then(|| [(ETAG, tags::of_host(&record))]);
+    let body = HostBody {
         host: host
             .ok_or_else(|| Problem::not_found(format!("there is no host {}", record.name)))?,
         host_keys: record
@@ -137,8 +143,9 @@ async fn body(api: &AdminApi, caller: &Caller, record: HostRecord) -> Result<Hos
             .iter()
             .map(|line| pinned_key(line))
             .collect(),
-        entry: (caller.role == Role::Admin).then(|| view::EnrolledHost::from(record).entry),
-    })
+        entry: may_change.then(|| view::EnrolledHost::from(record).entry),
+    };
+    Ok((tag, Json(body)))
 }
 
 /// Which hosts are asked for.
@@ -163,17 +170,18 @@ fn asked(params: &Params) -> Result<HostQuery, Problem> {
         ("search" = Option<String>, Query, description = "A part of the name."),
         ("on" = Option<String>, Query, description = "Names, globs, `@label` or `@key=value`, each with `!` in front to leave it out; several with commas."), ("cursor" = Option<String>, Query),
         ("limit" = Option<u32>, Query, description = "1 to 1000; 100.")),
-    responses((status = 200, body = HostsBody)))]
+    responses((status = 200, body = HostsBody, headers(("Link" = String, description = "The next page, as `rel=\"next\"`.")))))]
 pub(crate) async fn list(
     State(api): State<AdminApi>,
     params: Params,
-) -> Result<Json<HostsBody>, Problem> {
+) -> Result<(Link, Json<HostsBody>), Problem> {
     let query = HostQuery {
         after: params.text("cursor").map(str::to_owned),
         limit: params.limit(100, 1000)?,
         ..asked(&params)?
     };
-    Ok(Json(api.store().host_page(query).await?.into()))
+    let page = api.store().host_page(query).await?;
+    Ok((params.link(page.next.as_deref()), Json(page.into())))
 }
 
 /// Adds a host.
@@ -197,12 +205,8 @@ pub(crate) async fn add(
         return Err(Problem::field("invalid", "name", "is missing"));
     };
     let place = [(LOCATION, format!("/api/hosts/{}", record.name))];
-    Ok((
-        StatusCode::CREATED,
-        place,
-        Json(body(&api, &caller, record).await?),
-    )
-        .into_response())
+    let added = body(&api, &caller, record).await?;
+    Ok((StatusCode::CREATED, place, added).into_response())
 }
 
 /// Adds all of these hosts, or none when one of them is refused.
@@ -232,50 +236,63 @@ pub(crate) async fn import(
 
 /// One host.
 #[utoipa::path(get, path = "/api/hosts/{name}", tag = "hosts", params(("name" = String, Path)),
-    responses((status = 200, body = HostBody), (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 200, body = HostBody, headers(("ETag" = String, description = "For those who may change it: another one whenever somebody changed it."))), (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn show(
     State(api): State<AdminApi>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-) -> Result<Json<HostBody>, Problem> {
+) -> Result<Tagged, Problem> {
     let record = record(&api, &name).await?;
-    Ok(Json(body(&api, &caller, record).await?))
+    body(&api, &caller, record).await
 }
 
 /// Changes a host. What is not said stays; null means the default, or none.
-#[utoipa::path(put, path = "/api/hosts/{name}", tag = "hosts", params(("name" = String, Path)), request_body = EntryBody,
+#[utoipa::path(put, path = "/api/hosts/{name}", tag = "hosts", request_body = EntryBody,
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if this is its `ETag` still.")),
     responses((status = 200, body = HostBody), (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`host_updating`, `duplicate_name`, `duplicate_repository`", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 409, description = "`host_updating`, `duplicate_name`, `duplicate_repository`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 412, description = "`stale`: somebody changed it.", body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn edit(
     State(api): State<AdminApi>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
+    headers: HeaderMap,
     mut fields: Fields,
-) -> Result<Json<HostBody>, Problem> {
+) -> Result<Tagged, Problem> {
     let known = record(&api, &name).await?;
+    let only_as_seen = tags::only_as_seen(&headers, &known)?;
     let host = entry::read(&mut fields, Some(&known), api.settings());
     fields.check()?;
     let host = host.ok_or_else(|| Problem::field("invalid", "name", "is missing"))?;
     entry::judge(&host)?;
-    let record = api
-        .store()
-        .host_edit(&known.name, host, &caller.actor())
-        .await?;
-    Ok(Json(body(&api, &caller, record).await?))
+    let (store, actor) = (api.store(), caller.actor());
+    let record = if only_as_seen {
+        store.host_edit_seen(&known, host, &actor).await?
+    } else {
+        store.host_edit(&known.name, host, &actor).await?
+    };
+    body(&api, &caller, record).await
 }
 
 /// Takes a host out of the fleet. Its history stays.
-#[utoipa::path(delete, path = "/api/hosts/{name}", tag = "hosts", params(("name" = String, Path)),
+#[utoipa::path(delete, path = "/api/hosts/{name}", tag = "hosts",
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if this is its `ETag` still.")),
     responses((status = 204, description = "It is gone."), (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`host_updating`", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 409, description = "`host_updating`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 412, description = "`stale`: somebody changed it.", body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn remove(
     State(api): State<AdminApi>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    api.store()
-        .host_remove(&host_name(&name)?, &caller.actor())
-        .await?;
+    let known = record(&api, &name).await?;
+    let (store, actor) = (api.store(), caller.actor());
+    if tags::only_as_seen(&headers, &known)? {
+        store.host_remove_seen(&known, &actor).await?;
+    } else {
+        store.host_remove(&known.name, &actor).await?;
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -287,23 +304,23 @@ pub(crate) async fn clear(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     _: Fields,
-) -> Result<Json<HostBody>, Problem> {
+) -> Result<Tagged, Problem> {
     api.store()
         .host_clear_attention(&host_name(&name)?, &caller.actor())
         .await?;
     let record = record(&api, &name).await?;
-    Ok(Json(body(&api, &caller, record).await?))
+    body(&api, &caller, record).await
 }
 
 /// A host's part in each rollout, the latest first.
 #[utoipa::path(get, path = "/api/hosts/{name}/history", tag = "hosts",
     params(("name" = String, Path), ("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "1 to 200; 50.")),
-    responses((status = 200, body = HistoryBody), (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 200, body = HistoryBody, headers(("Link" = String, description = "The next page, as `rel=\"next\"`."))), (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn history(
     State(api): State<AdminApi>,
     Path(name): Path<String>,
     params: Params,
-) -> Result<Json<HistoryBody>, Problem> {
+) -> Result<(Link, Json<HistoryBody>), Problem> {
     let limit = params.limit(50, 200)?;
     let before: Option<RolloutId> = params.parsed("cursor")?;
     let known = record(&api, &name).await?;
@@ -318,8 +335,7 @@ pub(crate) async fn history(
         .last()
         .filter(|_| more)
         .map(|past| past.attempt.rollout.to_string());
-    Ok(Json(HistoryBody {
-        attempts: past.into_iter().map(PastAttemptView::from).collect(),
-        next,
-    }))
+    let attempts = past.into_iter().map(PastAttemptView::from).collect();
+    let link = params.link(next.as_deref());
+    Ok((link, Json(HistoryBody { attempts, next })))
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::api::hosts::{HostsBody, host_name};
 use crate::api::openapi::ProblemBody;
-use crate::api::params::Params;
+use crate::api::params::{Link, Params};
 use crate::api::updates::find;
 use crate::problem::Problem;
 use crate::state::AdminApi;
@@ -57,12 +57,12 @@ pub(crate) struct OutputBody {
         ("status" = Option<String>, Query, description = "Only those with this status; several with commas."),
         ("needs_attention" = Option<bool>, Query), ("stage" = Option<u32>, Query), ("search" = Option<String>, Query),
         ("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "1 to 1000; 100.")),
-    responses((status = 200, body = HostsBody), (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 200, body = HostsBody, headers(("Link" = String, description = "The next page, as `rel=\"next\"`."))), (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn list(
     State(api): State<AdminApi>,
     Path(id): Path<String>,
     params: Params,
-) -> Result<Json<HostsBody>, Problem> {
+) -> Result<(Link, Json<HostsBody>), Problem> {
     let rollout = find::rollout(&api, &id).await?;
     let query = HostQuery {
         rollout: Some(rollout),
@@ -74,7 +74,8 @@ pub(crate) async fn list(
         limit: params.limit(100, 1000)?,
         ..HostQuery::default()
     };
-    Ok(Json(api.store().host_page(query).await?.into()))
+    let page = api.store().host_page(query).await?;
+    Ok((params.link(page.next.as_deref()), Json(page.into())))
 }
 
 /// One host of a rollout, with its steps.

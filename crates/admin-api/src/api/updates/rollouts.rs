@@ -6,7 +6,7 @@ use fleet_types::{RolloutId, view};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::api::params::Params;
+use crate::api::params::{Link, Params};
 use crate::api::updates::{RolloutBody, find, rollout_view};
 use crate::problem::Problem;
 use crate::state::AdminApi;
@@ -22,11 +22,11 @@ pub(crate) struct RolloutsBody {
 /// The newest first.
 #[utoipa::path(get, path = "/api/updates/rollouts", tag = "updates",
     params(("cursor" = Option<String>, Query, description = "`next` of the page before."), ("limit" = Option<u32>, Query, description = "1 to 100; 20.")),
-    responses((status = 200, body = RolloutsBody)))]
+    responses((status = 200, body = RolloutsBody, headers(("Link" = String, description = "The next page, as `rel=\"next\"`.")))))]
 pub(crate) async fn list(
     State(api): State<AdminApi>,
     params: Params,
-) -> Result<Json<RolloutsBody>, Problem> {
+) -> Result<(Link, Json<RolloutsBody>), Problem> {
     let limit = params.limit(20, 100)?;
     let before: Option<RolloutId> = params.parsed("cursor")?;
     let mut records = api.store().rollout_list(before, limit + 1).await?;
@@ -41,7 +41,8 @@ pub(crate) async fn list(
     for record in records {
         rollouts.extend(api.store().rollout_view(record.id).await?);
     }
-    Ok(Json(RolloutsBody { rollouts, next }))
+    let link = params.link(next.as_deref());
+    Ok((link, Json(RolloutsBody { rollouts, next })))
 }
 
 /// One rollout, by its id or by what is shown of it.

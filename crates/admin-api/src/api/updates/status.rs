@@ -12,6 +12,7 @@ use fleet_types::{Seq, view};
 use tokio::time::Instant;
 
 use crate::api::params::Params;
+use crate::api::tags::named;
 use crate::api::updates::trigger::digest;
 use crate::api::{LONGEST_WAIT, too_many_streams, unauthenticated};
 use crate::identity::Caller;
@@ -74,25 +75,12 @@ fn tag(seq: Seq, body: &str) -> String {
 
 /// Whether `If-None-Match` names this answer, weak or strong.
 fn knows(headers: &HeaderMap, tag: &str) -> bool {
-    known(headers).any(|known| known == tag || known == "*")
-}
-
-/// The tags in `If-None-Match`.
-fn known(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| text.split(','))
-        .map(|tag| {
-            let tag = tag.trim();
-            tag.strip_prefix("W/").unwrap_or(tag)
-        })
+    named(headers, IF_NONE_MATCH).any(|known| known == tag || known == "*")
 }
 
 /// The `seq` of the first tag in `If-None-Match`.
 fn last_known(headers: &HeaderMap) -> Option<Seq> {
-    let inside = known(headers)
+    let inside = named(headers, IF_NONE_MATCH)
         .next()?
         .strip_prefix('"')?
         .strip_suffix('"')?;

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
-use fleet_types::{AttemptStatus, Event, EventKind, HostId, HostName, Invalid, Label, Reason};
+use fleet_types::{
+    AttemptStatus, Event, EventKind, HostId, HostName, Invalid, Label, Reason, view,
+};
 
 use super::{CHUNK, Conn, advance, audit, settle};
 use crate::diesel_store::prepared::{update, update_returning};
@@ -191,15 +193,29 @@ fn find_with_attempt(
     Ok((host, attempt))
 }
 
+/// Refuses a change to an entry that is not as it was seen, as far as people set it.
+fn refuse_stale(host: &HostRow, seen: Option<&HostRecord>) -> Answer<(), HostError> {
+    let Some(seen) = seen else { return Ok(()) };
+    let found = host.record(None)?;
+    let entry = |record: &HostRecord| view::EnrolledHost::from(record.clone());
+    if found.id == seen.id && entry(&found) == entry(seen) {
+        return Ok(());
+    }
+    let name = found.name.to_string();
+    refuse(HostError::Stale { name })
+}
+
 pub(crate) fn host_edit(
     conn: &mut Conn,
     work: &mut Work,
     name: &HostName,
+    seen: Option<&HostRecord>,
     new: &NewHost,
     actor: &Actor,
 ) -> Answer<HostRecord, HostError> {
     check(new)?;
     let (host, _) = find_with_attempt(conn, name)?;
+    refuse_stale(&host, seen)?;
     Taken::load(conn, Some(&host.id))?.take(new)?;
     // Pinned keys stay: another machine at a new address shows other keys, and is refused until they are pinned anew.
     let row: HostRow = update_returning!(
@@ -239,9 +255,11 @@ pub(crate) fn host_remove(
     conn: &mut Conn,
     work: &mut Work,
     name: &HostName,
+    seen: Option<&HostRecord>,
     actor: &Actor,
 ) -> Answer<(), HostError> {
     let (host, attempt) = find_with_attempt(conn, name)?;
+    refuse_stale(&host, seen)?;
     update!(
         conn,
         diesel::update(hosts::table.find(&host.id))

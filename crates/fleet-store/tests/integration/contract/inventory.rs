@@ -1,5 +1,7 @@
 use fleet_store::*;
-use fleet_types::{AttemptStatus, EventKind, HostName, Outcome, Reason, RolloutState, Seq};
+use fleet_types::{
+    AttemptStatus, EventKind, HealthState, HostName, Outcome, Reason, RolloutState, Seq,
+};
 
 use crate::fleet::*;
 use crate::place::{Place, assert_consistent};
@@ -127,6 +129,46 @@ pub(crate) async fn edit_in_each_state(place: &Place) {
             (Some("h001"), None)
         ]
     );
+    assert_consistent(&store).await;
+}
+
+pub(crate) async fn what_changed_since_it_was_seen_stays(place: &Place) {
+    let store = place.store().await;
+    let seen = add_hosts(&store, 2).await;
+    let by = actor();
+    let stale = |error: HostError| assert!(matches!(error, HostError::Stale { .. }), "{error}");
+    let mut owned = host("h001");
+    owned.owner = Some("acme".to_owned());
+    let edited = store.host_edit_seen(&seen[0], owned, &by).await.unwrap();
+    let edit = async |seen: &HostRecord| store.host_edit_seen(seen, host("h001"), &by).await;
+    stale(edit(&seen[0]).await.unwrap_err());
+    stale(store.host_remove_seen(&seen[0], &by).await.unwrap_err());
+    let found = store.host_get(&seen[0].name).await.unwrap().unwrap();
+    assert_eq!(found, edited);
+    // What a program saw or does is no change of it.
+    let id = start(&store, one_stage(&seen[1..])).await.0;
+    let mut other = seen[1].clone();
+    other.health = HealthState::Active;
+    store.host_remove_seen(&other, &by).await.unwrap();
+    assert!(store.rollout_get(id).await.unwrap().is_some());
+    // Pinned keys are.
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9Yq1wU2lqEw2yB0oT1r0m9nXk3n3m1g0l8m1e6bQ2q";
+    store
+        .host_pin(&edited.name, vec![key.to_owned()], &by)
+        .await
+        .unwrap();
+    stale(edit(&edited).await.unwrap_err());
+    // Another host by that name is another one.
+    let pinned = store.host_get(&edited.name).await.unwrap().unwrap();
+    store.host_remove_seen(&pinned, &by).await.unwrap();
+    let mut again = host("h001");
+    again.owner.clone_from(&pinned.owner);
+    store.host_add(vec![again], &by).await.unwrap();
+    store
+        .host_pin(&edited.name, vec![key.to_owned()], &by)
+        .await
+        .unwrap();
+    stale(edit(&pinned).await.unwrap_err());
     assert_consistent(&store).await;
 }
 

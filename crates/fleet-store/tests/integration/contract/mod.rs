@@ -76,7 +76,7 @@ cases! {
         illegal_events_change_nothing;
     verbs: every_verb_in_every_state pause_lets_hosts_finish_and_opens_no_stage abort_skips_the_rest
         first_resolution_stands unresolvable_ends_it known_bad_branch_ends_it;
-    inventory: duplicates_are_refused_and_nothing_is_added bad_values_are_refused edit_in_each_state
+    inventory: duplicates_are_refused_and_nothing_is_added bad_values_are_refused edit_in_each_state what_changed_since_it_was_seen_stays
         remove_in_each_state removal_can_decide_the_gate keys_and_attention;
     feed: of_one_rollout_only waits_for_own_events;
     slots: at_most_so_many checks_are_counted_by_themselves dead_ones_count_for_a_grace leaving_frees_them;
