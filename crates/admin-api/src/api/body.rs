@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
-use crate::guards::too_large;
+use crate::guards::{body_most, too_large};
 use crate::problem::{FieldError, Problem};
 use crate::state::AdminApi;
 
@@ -39,9 +39,10 @@ impl FromRequest<AdminApi> for Fields {
     async fn from_request(request: Request, api: &AdminApi) -> Result<Self, Problem> {
         let json = is_json(request.headers());
         let typed = request.headers().contains_key(CONTENT_TYPE);
+        let most = body_most(&request, api);
         let bytes = in_time(api, Bytes::from_request(request, api))
             .await?
-            .map_err(|rejection| refused(&rejection, api.settings().body_limit))?;
+            .map_err(|rejection| refused(&rejection, most))?;
         if bytes.is_empty() && (json || !typed) {
             return Ok(Self::default()); // a verb with nothing to say
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_LENGTH;
 use axum::middleware::Next;
@@ -15,12 +15,21 @@ use crate::state::AdminApi;
 /// Longest path and query.
 const URI_MOST: usize = 4096;
 
+/// Largest body that brings a whole fleet: ten thousand hosts, as a form encodes them.
+const FLEET_MOST: usize = 1024 * 1024;
+
 /// Refuses bodies that say to be too large, URIs that are too long or hold a token, and ends handlers that take too long.
 /// Bodies that do not say how large they are are counted as they are read.
-pub(crate) async fn limit(State(api): State<AdminApi>, request: Request, next: Next) -> Response {
-    if let Some(problem) = refusal(&request, api.settings().body_limit) {
+pub(crate) async fn limit(
+    State(api): State<AdminApi>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let most = body_most(&request, &api);
+    if let Some(problem) = refusal(&request, most) {
         return problem.into_response();
     }
+    DefaultBodyLimit::max(most).apply(&mut request);
     let path = request
         .extensions()
         .get::<MatchedPath>()
@@ -35,6 +44,17 @@ pub(crate) async fn limit(State(api): State<AdminApi>, request: Request, next: N
         )
         .after(5)
         .into_response(),
+    }
+}
+
+/// The largest body that this request may have. It is read by the handler only, when its caller is known to be allowed.
+pub(crate) fn body_most(request: &Request, api: &AdminApi) -> usize {
+    let usual = api.settings().body_limit;
+    match request.extensions().get::<MatchedPath>() {
+        Some(path) if ["/api/hosts/import", "/admin/hosts/import"].contains(&path.as_str()) => {
+            usual.max(FLEET_MOST)
+        }
+        _ => usual,
     }
 }
 

@@ -9,12 +9,11 @@ mod outermost;
 mod triggers;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use tower_http::compression::CompressionLayer;
 
 pub(crate) use denials::{Denials, Denied};
-pub(crate) use limits::too_large;
+pub(crate) use limits::{body_most, too_large};
 pub(crate) use triggers::Triggers;
 
 use crate::rights;
@@ -27,7 +26,6 @@ pub(crate) fn around(routes: Router<AdminApi>, api: &AdminApi) -> Router<AdminAp
         .layer(from_fn_with_state(api.clone(), cross_site::refuse))
         // Event streams are left as they are.
         .layer(CompressionLayer::new())
-        .layer(DefaultBodyLimit::max(api.settings().body_limit))
         .layer(from_fn_with_state(api.clone(), limits::limit))
         .layer(from_fn_with_state(api.clone(), host_name::check))
         .layer(from_fn_with_state(api.clone(), address::find))

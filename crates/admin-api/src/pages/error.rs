@@ -42,7 +42,11 @@ pub(crate) fn error_page(
     let caller = parts.extensions.get::<Caller>().cloned();
     let back = match &caller {
         Some(caller) => Some((home(api, caller.role), "To the first page")),
-        None => api.sign_in_address().map(|address| (address, "Sign in")),
+        None if problem.status == StatusCode::UNAUTHORIZED => {
+            api.sign_in_address().map(|address| (address, "Sign in"))
+        }
+        // Who was refused before anybody asked who they are may be signed in all the same: this leads them on.
+        None => Some(("/admin", "To the first page")),
     };
     let mut page = Page::bare(title);
     page.caller = caller;

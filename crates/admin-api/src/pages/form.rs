@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
 use crate::api::body::{Fields, in_time};
-use crate::guards::too_large;
+use crate::guards::{body_most, too_large};
 use crate::problem::Problem;
 use crate::state::AdminApi;
 
@@ -18,11 +18,12 @@ impl FromRequest<AdminApi> for Typed {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &AdminApi) -> Result<Self, Problem> {
+        let most = body_most(&request, api);
         let reading = Form::<Vec<(String, String)>>::from_request(request, api);
         let form = in_time(api, reading).await?;
         match form {
             Ok(Form(pairs)) => Ok(Self(pairs)),
-            Err(rejection) => Err(refused(&rejection, api.settings().body_limit)),
+            Err(rejection) => Err(refused(&rejection, most)),
         }
     }
 }

@@ -8,6 +8,7 @@ mod embedding;
 mod events;
 mod guards;
 mod hosts;
+mod imports;
 mod lists;
 mod looks;
 mod nonsense;

@@ -79,6 +79,11 @@ fn sound(path: &str, text: &str) {
         "{path}"
     );
     assert_eq!(text.matches("<h1").count(), 1, "{path}");
+    // What scrolls sideways does so by keyboard as well, and has a name.
+    for part in text.split("scroll\"").skip(1) {
+        let named = part.starts_with(" tabindex=\"0\" role=\"region\" aria-label=\"");
+        assert!(named, "{path}: {}", part.get(..80).unwrap_or(part));
+    }
     for part in text.split("<form ").skip(1) {
         let tag = part.split('>').next().unwrap();
         let attribute = |name: &str| {
