@@ -215,13 +215,13 @@ pub(crate) async fn enforce(State(api): State<AdminApi>, request: Request, next:
     if !caller.role.may(right) {
         let why = format!("needs the right {right}");
         note_caller(&api, &caller, &parts, why).await;
-        return Problem::new(
-            StatusCode::FORBIDDEN,
-            "forbidden",
-            format!("the role {} may not do this", caller.role),
-        )
-        .with("needs", right.as_str())
-        .into_response();
+        let refusal = format!("the role {} may not do this", caller.role);
+        let mut response = Problem::new(StatusCode::FORBIDDEN, "forbidden", refusal)
+            .with("needs", right.as_str())
+            .into_response();
+        // The page that says so is theirs.
+        response.extensions_mut().insert(caller);
+        return response;
     }
     parts.extensions.insert(caller.clone());
     let asked = parts.clone();

@@ -138,6 +138,13 @@ impl Browser {
         self.page.cdp().send_raw(command, arguments).await.unwrap();
     }
 
+    /// Runs this script in every page from now on, before any of its own.
+    pub(crate) async fn before_every_page(&self, script: &str) {
+        let arguments = json!({ "source": script });
+        self.command("Page.addScriptToEvaluateOnNewDocument", arguments)
+            .await;
+    }
+
     pub(crate) async fn go(&self, url: &str) {
         self.page.goto(url).await.unwrap();
     }
@@ -178,6 +185,15 @@ impl Browser {
     /// Presses one key, wherever the focus is.
     pub(crate) async fn press(&self, key: Key) {
         let keys = self.page.action_chain().key_down(key.clone()).key_up(key);
+        keys.perform().await.unwrap();
+    }
+
+    /// Presses the tabulator so many times.
+    pub(crate) async fn tab(&self, times: u64) {
+        let mut keys = self.page.action_chain();
+        for _ in 0..times {
+            keys = keys.key_down(Key::Tab).key_up(Key::Tab);
+        }
         keys.perform().await.unwrap();
     }
 

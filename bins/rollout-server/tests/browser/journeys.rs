@@ -22,7 +22,7 @@ pub(crate) async fn sign_in(browser: &Browser, site: &Site, name: &str) {
 }
 
 /// Fills the form for the whole fleet, and confirms what the plan says.
-async fn start(browser: &Browser, hosts: usize, settle: &str) {
+pub(crate) async fn start(browser: &Browser, hosts: usize, settle: &str) {
     browser.click("#update-form input[value=all]").await;
     if !settle.is_empty() {
         browser.click("#more-settings summary").await;
@@ -40,14 +40,14 @@ async fn start(browser: &Browser, hosts: usize, settle: &str) {
 }
 
 /// Leaves something in the page that is gone once it is loaded again.
-async fn mark(browser: &Browser) {
+pub(crate) async fn mark(browser: &Browser) {
     if browser.look.javascript {
         let script = "document.documentElement.dataset.marked = 'yes'";
         browser.page.execute(script, vec![]).await.unwrap();
     }
 }
 
-async fn was_never_reloaded(browser: &Browser) {
+pub(crate) async fn was_never_reloaded(browser: &Browser) {
     if browser.look.javascript {
         assert!(
             browser.has("html[data-marked=yes]").await,
@@ -172,31 +172,6 @@ async fn a_failed_hosts_log(driver: &Driver, look: Look) {
     site.stop().await;
 }
 
-/// Two people watch; the server is killed and comes back; both see the end without loading anything again.
-async fn the_server_dies_meanwhile(driver: &Driver) {
-    let mut site = Site::start(10, ReleaseSpec::good("Second")).await;
-    let (otto, vera) = (
-        driver.open(Look::DESKTOP).await,
-        driver.open(Look::PHONE).await,
-    );
-    sign_in(&otto, &site, "otto").await;
-    sign_in(&vera, &site, "vera").await;
-    start(&otto, 10, "2").await;
-    let rollout = otto.page.current_url().await.unwrap();
-    vera.go(rollout.as_str()).await;
-    mark(&otto).await;
-    mark(&vera).await;
-    otto.find("[data-stage='1'][data-at=passed]").await;
-    site.crash_and_restart();
-    for browser in [&otto, &vera] {
-        browser.shows("Completed").await;
-        was_never_reloaded(browser).await;
-    }
-    otto.close().await;
-    vera.close().await;
-    site.stop().await;
-}
-
 /// The list of hosts keeps up by itself, and a filter holds while it does.
 async fn the_list_of_hosts_is_live(driver: &Driver) {
     let site = Site::start(4, ReleaseSpec::good("Second")).await;
@@ -240,13 +215,6 @@ macro_rules! journeys {
 
 mod in_a_browser {
     use crate::chrome::{Driver, Look};
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn the_server_dies_meanwhile() {
-        if !fleet_testkit::is_left_out("chromium") {
-            super::the_server_dies_meanwhile(&Driver::start()).await;
-        }
-    }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_list_of_hosts_is_live() {

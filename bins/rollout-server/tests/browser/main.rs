@@ -2,7 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod account;
+mod api;
 mod chrome;
 mod dialogs;
+mod hostile;
 mod journeys;
 mod site;
+mod streams;
+mod walk;

@@ -187,9 +187,13 @@ impl Site {
         panic!("the server ended:\n{said}");
     }
 
-    /// Kills the server at once and starts it again at the same address.
-    pub(crate) fn crash_and_restart(&mut self) {
+    /// Kills the server at once.
+    pub(crate) fn crash(&mut self) {
         self.end_server(Signal::KILL);
+    }
+
+    /// Starts it again at the same address.
+    pub(crate) fn restart(&mut self) {
         self.run_server(false);
     }
 
@@ -204,6 +208,12 @@ impl Site {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
+    }
+
+    /// Ends the server at once, whatever is under way, and the fleet.
+    pub(crate) async fn end(mut self) {
+        self.crash();
+        self.fleet.stop().await;
     }
 
     /// Ends the server as an init system does, and the fleet.

@@ -32,6 +32,7 @@ mod full_disk;
 mod health;
 mod limits;
 mod log;
+mod log_lines;
 mod manager;
 mod nemesis;
 mod readiness;

@@ -139,6 +139,17 @@ async fn who_is_signed_in_is_not_asked_to_sign_in() {
         assert!(!text.contains("Sign in"), "{what}: {text}");
         assert!(text.contains("To the first page"), "{what}: {text}");
     }
+    // Who may not do something still has their own page.
+    let viewer = world.session("vera", Role::Viewer).await;
+    let refused = world
+        .send(ask("GET", "/admin/users").header("cookie", &viewer))
+        .await;
+    assert_eq!(refused.status, 403);
+    assert!(
+        refused.text().contains("vera (viewer)"),
+        "{}",
+        refused.text()
+    );
     // The way on is right for those who are signed in, and for those who are not.
     let there = world.send(ask("GET", "/admin")).await;
     assert_eq!(there.header("location"), "/admin/updates");

@@ -1,6 +1,7 @@
 //! The same program on a fleet that a server keeps.
 
 mod follows;
+mod hostile;
 mod hosts;
 mod logins;
 mod lost_answers;
