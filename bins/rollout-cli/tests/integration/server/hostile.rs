@@ -6,8 +6,7 @@ use serde_json::Value;
 use super::Served;
 use crate::support::{Ran, Site};
 
-const SETTINGS: &str =
-    "[rollout]\nsettle = 0.2\nmax_failure_percent = 100\n[health]\nevery = 3600\n";
+const SETTINGS: &str = "[rollout]\nsettle = 0.2\nmax_failures = 100\n[health]\nevery = 3600\n";
 
 /// Markup, colours, a link for terminals, a title, writing from right to left, and what is no text at all.
 const SAID: &[u8] = b"error: <script>alert(1)</script> \x1b[31mred\n\
@@ -89,7 +88,7 @@ fn what_hosts_print_is_text_in_a_terminal() {
         "-m",
         "\u{1b}[31m\u{202e}why",
     ];
-    let ran = site.place.expect(3, &update);
+    let ran = site.place.expect(5, &update);
     is_plain(&ran.stdout);
     is_plain(&ran.stderr);
     assert!(
