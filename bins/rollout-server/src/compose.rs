@@ -16,7 +16,7 @@ use rollout_settings::Settings;
 use uuid::Uuid;
 
 use crate::environment;
-use crate::metrics::CountedTransport;
+use crate::metrics::{CallTimes, CountedTransport, checks};
 use crate::process::Process;
 
 /// Everything that runs.
@@ -35,7 +35,8 @@ pub(crate) async fn compose(
     home: Option<PathBuf>,
     numbers: PrometheusHandle,
 ) -> anyhow::Result<Parts> {
-    let store = Arc::new(open_store(&settings).await.context("the database")?);
+    let store = open_store(&settings).await.context("the database")?;
+    let store = Arc::new(store.timed_by(Arc::new(CallTimes)));
     let orchestrator_settings = OrchestratorSettings {
         concurrency: settings.rollout.concurrency,
         // Without it a busy rollout would keep services from being looked at until it is over.
@@ -54,7 +55,8 @@ pub(crate) async fn compose(
         &orchestrator,
         Arc::clone(&store) as Arc<dyn Health>,
         sweep_settings(&settings),
-    );
+    )
+    .telling(checks::count);
     let process = Arc::new(Process::new(
         worker,
         orchestrator.clone(),

@@ -1,15 +1,18 @@
 //! Numbers for Prometheus. No label ever holds the name of a host, a rollout, a person or a text of somebody else's.
 
+pub(crate) mod checks;
 pub(crate) mod feed;
 pub(crate) mod fleet;
 pub(crate) mod requests;
 mod ssh;
+mod store;
 
 use anyhow::Context;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 pub(crate) use ssh::CountedTransport;
+pub(crate) use store::CallTimes;
 
 pub(crate) const CONNECTIONS: &str = "rollout_server_http_connections";
 pub(crate) const CONNECTIONS_CUT: &str = "rollout_server_http_connections_cut_total";
@@ -36,8 +39,13 @@ const HOSTS_UPDATING: &str = "rollout_server_hosts_updating";
 const SEQ: &str = "rollout_server_events_seq";
 const SSH_CONNECTS: &str = "rollout_server_ssh_connects_total";
 const SSH_SESSIONS: &str = "rollout_server_ssh_sessions";
+const HEALTH_CHECKS: &str = "rollout_server_health_checks_total";
+const DB_TIME: &str = "rollout_server_db_query_duration_seconds";
 
-/// Seconds of requests, and of work on hosts.
+/// Seconds of calls of the database, of requests, and of work on hosts.
+const DB_BUCKETS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
+];
 const REQUEST_BUCKETS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
 ];
@@ -49,6 +57,9 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
         .set_buckets(WORK_BUCKETS)
         .and_then(|builder| {
             builder.set_buckets_for_metric(Matcher::Full(REQUEST_TIME.to_owned()), REQUEST_BUCKETS)
+        })
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Full(DB_TIME.to_owned()), DB_BUCKETS)
         })
         .and_then(PrometheusBuilder::install_recorder)
         .context("the numbers for Prometheus")?;
@@ -116,4 +127,13 @@ fn describe() {
         "SSH connections asked for, by what came of it."
     );
     describe_gauge!(SSH_SESSIONS, "SSH connections that are open.");
+    describe_counter!(
+        HEALTH_CHECKS,
+        "Checks of services made by this process, by what came of them."
+    );
+    describe_histogram!(
+        DB_TIME,
+        Unit::Seconds,
+        "Time of one call of the database, with the wait for those before it."
+    );
 }

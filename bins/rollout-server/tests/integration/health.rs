@@ -26,6 +26,16 @@ async fn a_service_that_stopped_is_up_again_within_a_sweep(base: Base) {
     })
     .await;
     until("it is seen to be", healthy).await;
+    // Three and one again.
+    let line = "rollout_server_health_checks_total{outcome=\"active\"} ";
+    until("its checks are counted", async || {
+        let url = server.url("/metrics");
+        let asked = server.client.get(url).bearer_auth(&server.token);
+        let text = asked.send().await.unwrap().text().await.unwrap();
+        let active = text.lines().find_map(|told| told.strip_prefix(line))?;
+        (active.parse::<u64>().unwrap() >= 4).then_some(())
+    })
+    .await;
     let (_, page) = server.get("/api/updates/events?after=0&limit=1000").await;
     let events = page["events"].as_array().unwrap();
     let told = |event: &&serde_json::Value| event["type"] == "host.health";

@@ -46,6 +46,8 @@ async fn numbers_are_for_those_who_may_read() {
         "rollout_server_sse_clients 1",
         "rollout_server_http_requests_total{method=\"GET\",route=\"/metrics\",status=\"401\"} 1",
         "# TYPE rollout_server_hosts_by_version gauge",
+        "rollout_server_db_query_duration_seconds_bucket{op=\"read\",le=\"0.0005\"} ",
+        "rollout_server_db_query_duration_seconds_count{op=\"write\"} ",
     ];
     let made_up = server.url("/made-up-by-somebody");
     server.client.get(&made_up).send().await.unwrap();

@@ -32,12 +32,18 @@ macro_rules! run {
             Engines::Sqlite(engine) => {
                 use on_sqlite::queries as $queries;
                 let body = move |$conn: &mut on_sqlite::Conn, $work: &mut Work| $body;
-                engine.write(Rank::$rank, body).await
+                let call = engine.write(Rank::$rank, body);
+                $self
+                    .timed($crate::diesel_store::timings::CallKind::Write, call)
+                    .await
             }
             Engines::Postgres(engine) => {
                 use on_postgres::queries as $queries;
                 let body = move |$conn: &mut on_postgres::Conn, $work: &mut Work| $body;
-                engine.write(Rank::$rank, body).await
+                let call = engine.write(Rank::$rank, body);
+                $self
+                    .timed($crate::diesel_store::timings::CallKind::Write, call)
+                    .await
             }
         }
     };
@@ -46,12 +52,22 @@ macro_rules! run {
             Engines::Sqlite(engine) => {
                 use on_sqlite::queries as $queries;
                 let body = move |$conn: &mut on_sqlite::Conn, $work: &mut Work| $body;
-                engine.read(body).await
+                $self
+                    .timed(
+                        $crate::diesel_store::timings::CallKind::Read,
+                        engine.read(body),
+                    )
+                    .await
             }
             Engines::Postgres(engine) => {
                 use on_postgres::queries as $queries;
                 let body = move |$conn: &mut on_postgres::Conn, $work: &mut Work| $body;
-                engine.read(body).await
+                $self
+                    .timed(
+                        $crate::diesel_store::timings::CallKind::Read,
+                        engine.read(body),
+                    )
+                    .await
             }
         }
     };

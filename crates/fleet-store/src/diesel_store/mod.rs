@@ -19,9 +19,11 @@ mod rows;
 mod schema;
 mod sqlite_file;
 mod store;
+mod timings;
 #[cfg(feature = "crash-points")]
 mod watched;
 mod work;
 
 pub use options::{Mode, Password, StoreOptions};
 pub use store::DieselStore;
+pub use timings::{CallKind, Timings};

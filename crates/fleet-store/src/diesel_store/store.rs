@@ -12,6 +12,7 @@ use super::engine::Engine;
 use super::on_postgres::Postgres;
 use super::on_sqlite::Sqlite;
 use super::options::{Mode, StoreOptions};
+use super::timings::Timings;
 use super::work::{Inputs, Work, store_id};
 use crate::error::StoreError;
 
@@ -27,6 +28,7 @@ pub struct DieselStore {
     name: String,
     schema: (Option<String>, String),
     pub(super) seq: watch::Sender<i64>,
+    pub(super) timings: Option<Arc<dyn Timings>>,
 }
 
 /// The engine of whichever database it is.
@@ -141,7 +143,15 @@ impl DieselStore {
             name: parts.name,
             schema: parts.schema,
             seq: parts.seq,
+            timings: None,
         }
+    }
+
+    /// Tells `timings` how long each call takes from now on.
+    #[must_use]
+    pub fn timed_by(mut self, timings: Arc<dyn Timings>) -> Self {
+        self.timings = Some(timings);
+        self
     }
 
     /// The schema that was found when the store was opened, none in a new database, and the one that it has now.

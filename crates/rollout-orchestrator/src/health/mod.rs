@@ -6,6 +6,7 @@
 mod check;
 mod judge;
 mod mend;
+mod tell;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use self::check::{Check, left_alone};
+use self::tell::Tell;
 use crate::orchestrator::Orchestrator;
 use crate::places::Places;
 use crate::slots::{Limit, SlotTransport, Slots};
@@ -132,6 +134,7 @@ pub struct HealthSweeper {
     /// How many checks [`HealthSweeper::run`] may make at once, over all processes on the store.
     width: Arc<AtomicU32>,
     settings: SweepSettings,
+    tell: Tell,
 }
 
 impl HealthSweeper {
@@ -150,7 +153,15 @@ impl HealthSweeper {
             places: Places::new(orchestrator.settings().concurrency, Arc::default()),
             width: Arc::default(),
             settings,
+            tell: Tell::default(),
         }
+    }
+
+    /// Tells of each check once it is over, whoever asked for it. `told` must not block.
+    #[must_use]
+    pub fn telling(self, told: impl Fn(&Checked) + Send + Sync + 'static) -> Self {
+        let tell = Tell::to(told);
+        Self { tell, ..self }
     }
 
     /// Sweeps until the worker has ended. Dropping the future begins no further check; one that is under way comes to
@@ -325,7 +336,8 @@ impl HealthSweeper {
             settings: self.settings,
             slots: slots.clone(),
         };
-        async move {
+        let tell = self.tell.clone();
+        let checked = async move {
             let (lease, host) = (Arc::clone(&slots.lease), due.host.name.clone());
             let ended = slots.open.spawn(async move {
                 tokio::select! {
@@ -351,6 +363,11 @@ impl HealthSweeper {
                 ""
             };
             left_alone(host, format!("{why}{restarted}"))
+        };
+        async move {
+            let checked = checked.await;
+            tell.of(&checked);
+            checked
         }
     }
 }

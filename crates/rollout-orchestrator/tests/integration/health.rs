@@ -158,7 +158,12 @@ async fn who_only_looks_and_who_is_only_looked_at() {
         .fleet
         .change(&name_of(4), |host| host.refuses_connections = u32::MAX);
     let (_, _, worker, sweeper) = sweeping(&world, SweepSettings::default()).await;
+    let (tell, told) = std::sync::mpsc::channel();
+    let sweeper = sweeper.telling(move |checked| tell.send(checked.clone()).unwrap());
     let all = sweeper.sweep_once(false, None).await.unwrap();
+    let mut each: Vec<_> = told.try_iter().collect();
+    each.sort_by(|one, other| one.host.cmp(&other.host));
+    assert_eq!(each, all);
     let seen: Vec<_> = all.iter().map(|checked| checked.health).collect();
     use HealthState::{Active, Inactive, Unreachable};
     assert_eq!(seen, [Inactive, Inactive, Inactive, Unreachable]);
