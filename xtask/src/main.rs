@@ -46,7 +46,7 @@ cargo xtask bench [--hosts 200] [--concurrency 50] [--settle 0s]
 cargo xtask crashes [--all | --slice K/8 | --cells WORDS] [--jobs 4]
     Real processes and OpenSSH servers: a fault at every moment of every step, and a table of what
     came of it. An eighth by default, another one each day, as in every run of the tests.
-cargo xtask sim [--seeds N] [--from F] [--seed S] [--daily] [--planted] [--without fencing|epochs]
+cargo xtask sim --daily | [--seeds N] [--from F] [--seed S] [--planted] [--without fencing|epochs]
     Simulates rollouts, their processes and hosts by a seed each, and checks what must always hold.
     Known mistakes are planted one by one, or a rule is taken out: then it has to fail.
 cargo xtask soak [--minutes 20] [--seed S]

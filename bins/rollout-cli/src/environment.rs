@@ -175,22 +175,32 @@ pub(crate) fn program() -> String {
 }
 
 /// Which fleet was named on the command line itself, as words to type again; what stands in the environment or in a file
-/// found by itself goes on to hold. A URL with a password in it is not repeated.
+/// found by itself goes on to hold. A URL with a password in it is not repeated; it stands as `URL`.
 pub(crate) fn typed_place(global: &Global) -> Vec<(&'static str, String)> {
     let path = |path: &PathBuf| path.display().to_string();
-    let url = global.database_url.clone();
+    let url = |url: &String| without_secret(url.clone());
     let said = [
         ("--config", global.config.as_ref().map(path)),
-        (
-            "--database-url",
-            url.filter(|url| without_password(url) == *url),
-        ),
+        ("--database-url", global.database_url.as_ref().map(url)),
         ("--server", global.server.clone()),
         ("--token-file", global.token_file.as_ref().map(path)),
     ];
     said.into_iter()
         .filter_map(|(flag, value)| Some((flag, for_shell(&value?))))
         .collect()
+}
+
+/// A word that may be shown: in place of a URL with a password in it, what it is.
+fn without_secret(word: String) -> String {
+    let (flag, url) = match word.split_once('=') {
+        Some((flag, url)) if flag.starts_with("--") => (Some(flag), url),
+        _ => (None, word.as_str()),
+    };
+    match flag {
+        _ if without_password(url) == url => word,
+        Some(flag) => format!("{flag}=URL"),
+        None => "URL".to_owned(),
+    }
 }
 
 /// A word as a shell reads it.
@@ -212,10 +222,31 @@ pub(crate) fn command_to_carry_out() -> String {
             if word == "plan" && !std::mem::replace(&mut seen_verb, true) {
                 return "update".to_owned();
             }
-            for_shell(&word)
+            for_shell(&without_secret(word))
         });
     std::iter::once("rollout-cli".to_owned())
         .chain(words)
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_secret;
+
+    #[test]
+    fn a_password_is_not_shown_in_a_command_to_type() {
+        for (word, shown) in [
+            ("postgres://u:secret@db/app", "URL"),
+            (
+                "--database-url=postgres://u:secret@db/app?sslmode=require",
+                "--database-url=URL",
+            ),
+            ("postgres://u@db/app", "postgres://u@db/app"),
+            ("--server=https://fleet", "--server=https://fleet"),
+            ("@key=value", "@key=value"),
+        ] {
+            assert_eq!(without_secret(word.to_owned()), shown);
+        }
+    }
 }

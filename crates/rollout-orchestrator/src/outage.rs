@@ -25,6 +25,11 @@ struct Now {
 impl Outage {
     /// A call failed.
     pub(crate) fn note(&self, error: &StoreError) {
+        if !error.may_pass() {
+            // One record that cannot be read does not make the store unusable.
+            tracing::warn!(%error, "a call to the store failed");
+            return;
+        }
         tracing::debug!(%error, "a call to the store failed");
         self.begin(error.in_brief(), &error.to_string());
     }

@@ -33,7 +33,7 @@ const TRAP: &str = "window.alert = window.confirm = window.prompt = () => { wind
 
 /// What must be in no page: elements that we never make.
 const PLANTED: &str = "return [...document.querySelectorAll(\
-    \"script:not([src^='/assets/']), img, svg[onload], [onerror], a[href^='javascript']\")].map(e => e.outerHTML)";
+    \"script:not([src^='/admin/assets/']), img, svg[onload], [onerror], a[href^='javascript']\")].map(e => e.outerHTML)";
 
 fn acts(letter: char) -> bool {
     let plain = matches!(letter, '\n' | '\t' | '\r');

@@ -134,6 +134,10 @@ fn route(path: &str) -> Option<&'static str> {
 async fn walk(browser: &Browser, site: &Site, paths: &[String], leads: &mut Leads) {
     for path in paths {
         browser.go(&format!("{}{path}", site.url)).await;
+        if path.ends_with("/output") {
+            // It is text, not a page.
+            continue;
+        }
         browser.find("h1").await;
         browser.is_fit_for_everybody().await;
         if browser.look == Look::DESKTOP {

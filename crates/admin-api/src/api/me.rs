@@ -64,24 +64,20 @@ pub(crate) struct InstanceView {
 /// Rollouts among which the newest version is looked for.
 const LATEST: u32 = 20;
 
-/// The newest version of the fleet: what the latest rollout goes or went to that was neither halted nor aborted, and takes
+/// The newest version of the fleet: what the latest rollout went to that came to its end, neither halted nor aborted, and took
 /// nothing back.
 pub(crate) async fn newest(api: &AdminApi) -> Result<Option<String>, Problem> {
     let good = RolloutQuery {
-        state: vec![
-            RolloutState::Running,
-            RolloutState::Paused,
-            RolloutState::Completed,
-            RolloutState::CompletedWithFailures,
-        ],
+        state: vec![RolloutState::Completed, RolloutState::CompletedWithFailures],
         limit: LATEST,
         ..RolloutQuery::default()
     };
     let latest = api.store().rollouts_matching(good).await?;
-    let forward = latest
+    let target = latest
         .into_iter()
-        .find(|rollout| rollout.kind != RolloutKind::Rollback);
-    Ok(forward.and_then(|rollout| rollout.target).map(String::from))
+        .filter(|rollout| rollout.kind != RolloutKind::Rollback)
+        .find_map(|rollout| rollout.target);
+    Ok(target.map(String::from))
 }
 
 impl InstanceView {
@@ -93,10 +89,14 @@ impl InstanceView {
             _ => "unknown",
         };
         Self {
+            // What others went to says nothing of a host that was not meant to, such as one with another app.
             up_to_date: host
                 .current_version
                 .as_deref()
-                .zip(newest)
+                .zip(newest.filter(|newest| {
+                    host.target_version.as_deref() == Some(newest)
+                        || host.current_version.as_deref() == Some(newest)
+                }))
                 .map(|(now, newest)| now == newest),
             seen_at: host.checked_at,
             name: host.name,

@@ -45,6 +45,16 @@ impl Params {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Every value of a parameter that may be given several times, as one that is given once.
+    pub(crate) fn joined(&self, name: &str) -> Option<String> {
+        let given = self.0.iter().filter(|(key, _)| key == name);
+        let given: Vec<&str> = given
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
+            .collect();
+        (!given.is_empty()).then(|| given.join(","))
+    }
+
     /// A parameter that must parse.
     pub(crate) fn parsed<T>(&self, name: &str) -> Result<Option<T>, Problem>
     where

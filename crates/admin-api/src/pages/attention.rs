@@ -62,11 +62,12 @@ impl Attention {
         }
         let all: u32 = kinds.iter().map(|kind| kind.count).sum();
         let shown = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        Ok(Self {
-            rows,
-            kinds,
-            more: all.saturating_sub(shown),
-        })
+        // A host may be of several kinds; when there is room left, all of them are shown.
+        let more = match shown < SHOWN {
+            true => 0,
+            false => all.saturating_sub(shown),
+        };
+        Ok(Self { rows, kinds, more })
     }
 }
 

@@ -175,7 +175,13 @@ pub(crate) async fn show(
     };
     let kept: Vec<(String, String)> = FILTERS
         .into_iter()
-        .filter_map(|name| Some((name.to_owned(), text(name)?)))
+        .filter_map(|name| {
+            let value = match name {
+                "on" | "status" => params.joined(name),
+                _ => text(name),
+            };
+            Some((name.to_owned(), value?))
+        })
         .collect();
     let page = Page::load(&api, &caller, Nav::Hosts, "Hosts").await?;
     let page = page.listen(&api, None).await?;

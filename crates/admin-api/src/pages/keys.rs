@@ -101,6 +101,7 @@ pub(crate) async fn pin(
         State(api.clone()),
         Extension(caller.clone()),
         Path(name.clone()),
+        axum::http::HeaderMap::new(),
         fields,
     );
     match pinned.await {

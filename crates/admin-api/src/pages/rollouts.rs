@@ -85,9 +85,10 @@ pub(crate) async fn show(
         before: params.parsed("before")?,
         limit: PAGE + 1,
     };
-    let kept: Vec<(String, String)> = ["state", "by"]
+    let kept = [("state", params.joined("state")), ("by", text("by"))];
+    let kept: Vec<(String, String)> = kept
         .into_iter()
-        .filter_map(|name| Some((name.to_owned(), text(name)?)))
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
         .collect();
     let page = Page::load(&api, &caller, Nav::Rollouts, "Rollouts").await?;
     let page = page.listen(&api, None).await?;

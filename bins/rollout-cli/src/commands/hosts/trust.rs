@@ -47,10 +47,11 @@ pub(crate) async fn run(
         out.say("nothing was pinned");
         return Ok(Exit::Refused);
     }
-    let pinned = pin(fleet, out, &mut offers).await?;
+    let pinned = pin(fleet, out, &mut offers).await;
     if out.json {
         show(out, &offers)?;
     }
+    let pinned = pinned?;
     Ok(conclude(out, &offers, pinned))
 }
 
@@ -62,7 +63,10 @@ async fn pin(fleet: &dyn Fleet, out: Output, offers: &mut [Offer]) -> Result<usi
         let keys = offer.keys.iter().map(|key| key.openssh.clone()).collect();
         match fleet.pin(&offer.host, keys).await {
             Ok(()) => pinned += 1,
-            Err(failure) if failure.exit != Exit::Refused => return Err(failure),
+            Err(failure) if failure.exit != Exit::Refused => {
+                offer.finding = Finding::Failed(failure.what());
+                return Err(failure);
+            }
             Err(failure) => {
                 let why = failure.what();
                 out.say(format!("{} is not pinned: {}", offer.host, one_line(&why)));

@@ -40,6 +40,7 @@ const PAGE: u32 = 1000;
     params(("status" = Option<String>, Query, description = "Of the last attempt; several with commas."), ("health" = Option<String>, Query),
         ("version" = Option<String>, Query), ("needs_attention" = Option<bool>, Query), ("owner" = Option<String>, Query),
         ("search" = Option<String>, Query, description = "A part of the name."),
+        ("on" = Option<String>, Query, description = "Names, globs, `@label` or `@key=value`, each with `!` in front to leave it out; several with commas."),
         ("rollout" = Option<String>, Query, description = "The hosts of this rollout, each with its part in it."), ("stage" = Option<u32>, Query)),
     responses((status = 200, description = "A heading, then one host a line.", body = String, content_type = "text/csv"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json")))]

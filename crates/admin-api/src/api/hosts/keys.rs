@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 use crate::api::body::Fields;
 use crate::api::hosts::{HostBody, Tagged, body, host_name, record};
 use crate::api::openapi::ProblemBody;
+use crate::api::tags;
 use crate::identity::Caller;
 use crate::problem::{Problem, log_cause};
 use crate::state::AdminApi;
@@ -97,15 +98,19 @@ fn checked(line: &str) -> Option<String> {
 }
 
 /// Pins these host keys in place of those pinned before.
-#[utoipa::path(put, path = "/api/hosts/{name}/keys", tag = "hosts", params(("name" = String, Path)), request_body = KeysBody,
+#[utoipa::path(put, path = "/api/hosts/{name}/keys", tag = "hosts", request_body = KeysBody,
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if this is its `ETag` still.")),
     responses((status = 200, body = HostBody), (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 412, description = "`stale`: somebody changed it.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn pin(
     State(api): State<AdminApi>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
+    headers: HeaderMap,
     mut fields: Fields,
 ) -> Result<Tagged, Problem> {
+    tags::only_as_seen(&headers, &record(&api, &name).await?)?;
     let lines: Vec<String> = fields.required("keys").unwrap_or_default();
     if lines.is_empty() || lines.len() > KEYS_MOST {
         fields.wrong("keys", format!("has 1 to {KEYS_MOST} keys"));

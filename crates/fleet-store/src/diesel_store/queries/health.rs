@@ -402,7 +402,7 @@ pub(crate) fn findings(conn: &mut Conn, ids: &[&str]) -> QueryResult<HashMap<Str
     Ok(found)
 }
 
-/// When the last look of all was, and how many hosts were last looked at before this.
+/// When the last look of all was, and how many hosts were last looked at before this, or never though they were there.
 pub(crate) fn freshness(conn: &mut Conn, _: &mut Work, before: i64) -> Answer<Freshness> {
     macro_rules! looked_at {
         () => {
@@ -418,8 +418,19 @@ pub(crate) fn freshness(conn: &mut Conn, _: &mut Work, before: i64) -> Answer<Fr
         .filter(health_checks::checked_at.lt(before))
         .count()
         .get_result(conn)?;
+    let looked: i64 = looked_at!()
+        .filter(health_checks::checked_at.is_not_null())
+        .filter(hosts::added_at.lt(before))
+        .count()
+        .get_result(conn)?;
+    let there: i64 = hosts::table
+        .filter(hosts::removed_at.is_null())
+        .filter(hosts::added_at.lt(before))
+        .count()
+        .get_result(conn)?;
+    let never = (there - looked).max(0);
     Ok(Freshness {
         last: last.map(Timestamp),
-        older: count("health_checks", older)?,
+        older: count("health_checks", older + never)?,
     })
 }
