@@ -51,7 +51,7 @@ fn pages(past: &Past) -> Vec<String> {
     ]
     .map(str::to_owned)
     .into();
-    let programs = ["/api/", "/healthz", "/readyz", "/metrics", "/assets/"];
+    let programs = ["/api/", "/healthz", "/readyz", "/metrics", "/admin/assets/"];
     for rule in RULES {
         let of_programs = programs.iter().any(|start| rule.path.starts_with(start));
         // Only a rollout that is paused has something to resume.

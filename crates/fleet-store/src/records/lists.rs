@@ -67,7 +67,7 @@ pub struct RolloutQuery {
 pub struct Freshness {
     /// When a host was looked at last.
     pub last: Option<Timestamp>,
-    /// Hosts whose last look is older than was asked about.
+    /// Hosts that were there and not looked at since the moment that was asked about.
     pub older: u32,
 }
 

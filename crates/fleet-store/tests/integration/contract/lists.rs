@@ -351,7 +351,17 @@ pub(crate) async fn how_fresh_the_health_is(place: &Place) {
     let far = fleet_types::Timestamp(i64::MAX);
     assert_eq!(
         store.health_freshness(far).await.unwrap(),
-        Freshness::default()
+        Freshness {
+            last: None,
+            older: 3
+        },
+        "none was ever looked at"
+    );
+    let early = fleet_types::Timestamp(0);
+    assert_eq!(
+        store.health_freshness(early).await.unwrap(),
+        Freshness::default(),
+        "a host that was added since is not late"
     );
     let look = |host: usize, health| {
         let seen = HealthSeen {
@@ -375,12 +385,12 @@ pub(crate) async fn how_fresh_the_health_is(place: &Place) {
     assert_eq!(again.health_since, first.health_since, "nothing changed");
     assert!(again.checked_at > first.checked_at);
     let at = again.checked_at.unwrap();
-    for (before, older) in [(at, 1), (fleet_types::Timestamp(at.0 + 1), 2), (far, 2)] {
+    for (before, older) in [(at, 2), (fleet_types::Timestamp(at.0 + 1), 3), (far, 3)] {
         let known = store.health_freshness(before).await.unwrap();
         assert_eq!((known.last, known.older), (Some(at), older), "{before}");
     }
     store.host_remove(&hosts[1].name, &actor()).await.unwrap();
-    assert_eq!(store.health_freshness(far).await.unwrap().older, 1);
+    assert_eq!(store.health_freshness(far).await.unwrap().older, 2);
 }
 
 pub(crate) async fn rollouts_are_found_by_result_and_by_who_began_them(place: &Place) {
