@@ -168,8 +168,9 @@ fn all_are_reached<'a>(leads: &Leads, paths: impl Iterator<Item = &'a String>) {
     }
     for path in paths {
         let route = route(path).unwrap();
-        // One comes to these without a link: the first page, signing in, and the page of those who own hosts.
-        if !["/admin", "/login", "/dashboard"].contains(&route) {
+        // One comes to these without a link: the first page, signing in, and the page of those who own hosts. What was
+        // printed is linked where something was; on these hosts nothing was yet.
+        if !["/admin", "/login", "/dashboard"].contains(&route) && !route.ends_with("/output") {
             assert!(reached.contains(route), "no link leads to {path}");
         }
     }
