@@ -385,19 +385,18 @@ type Finding = (Option<i64>, Option<i64>, Option<String>);
 pub(crate) fn findings(conn: &mut Conn, ids: &[&str]) -> QueryResult<HashMap<String, Finding>> {
     let mut found = HashMap::with_capacity(ids.len());
     for some in ids.chunks(CHUNK) {
-        let rows: Vec<(String, Option<i64>, Option<i64>, Option<String>)> = health_checks::table
+        let rows: Vec<(String, Finding)> = health_checks::table
             .filter(health_checks::host.eq_any(some.to_vec()))
             .select((
                 health_checks::host,
-                health_checks::checked_at,
-                health_checks::since,
-                health_checks::message,
+                (
+                    health_checks::checked_at,
+                    health_checks::since,
+                    health_checks::message,
+                ),
             ))
             .load(conn)?;
-        found.extend(
-            rows.into_iter()
-                .map(|(host, at, since, message)| (host, (at, since, message))),
-        );
+        found.extend(rows);
     }
     Ok(found)
 }

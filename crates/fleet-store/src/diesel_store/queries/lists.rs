@@ -122,8 +122,11 @@ pub(crate) fn host_page(
     }
 }
 
-/// What the fleet is listed by besides the name: as SQL that both databases know, and the same of a row that was read.
-fn sort_key(order: HostOrder) -> Option<(&'static str, fn(&HostRow) -> String)> {
+/// SQL that both databases know, and the same of a row that was read.
+type SortKey = (&'static str, fn(&HostRow) -> String);
+
+/// What the fleet is listed by besides the name.
+fn sort_key(order: HostOrder) -> Option<SortKey> {
     Some(match order {
         HostOrder::Name => return None,
         HostOrder::State => (
