@@ -167,20 +167,17 @@ pub trait Workers: fmt::Debug + Send + Sync {
     async fn worker_leave(&self, worker: WorkerId) -> Result<(), StoreError>;
     /// The workers that are alive: lease valid, and process not known dead.
     async fn worker_alive(&self) -> Result<Vec<WorkerRecord>, StoreError>;
-    /// Takes one connection slot, if fewer than `limit` are held by live workers, or by dead ones within the grace.
-    async fn slot_acquire(
-        &self,
-        worker: WorkerId,
-        limit: u32,
-    ) -> Result<Option<SlotId>, LeaseError>;
-    /// Takes one for a health check: besides, fewer than `checks` may be held for health checks.
+    /// Takes a connection slot, if fewer than `limit` are held by live workers, or by dead ones within the grace. `true`
+    /// when it is held, also when it was taken before: who lost the answer asks again for the same one.
+    async fn slot_acquire(&self, slot: SlotId, limit: u32) -> Result<bool, LeaseError>;
+    /// The same for a health check: besides, fewer than `checks` may be held for health checks.
     async fn slot_acquire_for_check(
         &self,
-        worker: WorkerId,
+        slot: SlotId,
         limit: u32,
         checks: u32,
-    ) -> Result<Option<SlotId>, LeaseError>;
-    /// Gives it back. Idempotent.
+    ) -> Result<bool, LeaseError>;
+    /// Gives it back. Idempotent. After that it is free, also when its taking was still under way.
     async fn slot_release(&self, slot: SlotId) -> Result<(), StoreError>;
 }
 

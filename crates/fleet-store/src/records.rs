@@ -9,6 +9,7 @@ use fleet_types::{
     UserName, WorkerId,
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 mod access;
 mod health;
@@ -320,13 +321,26 @@ pub struct WorkerRecord {
     pub since: Timestamp,
 }
 
-/// A held connection slot.
+/// A connection slot, by a number that who asks for it has chosen: when the answer is lost, the same slot can be asked for
+/// again, or given back unseen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotId {
-    /// Who holds it.
+    /// Who holds it, or asks for it.
     pub worker: WorkerId,
-    /// Its number.
+    /// A number that no slot ever had.
     pub number: i64,
+}
+
+impl SlotId {
+    /// A slot that nobody has asked for yet.
+    #[must_use]
+    pub fn fresh(worker: WorkerId) -> Self {
+        let (_, low) = Uuid::new_v4().as_u64_pair();
+        Self {
+            worker,
+            number: i64::try_from(low & i64::MAX.cast_unsigned()).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 /// The times that leases go by.

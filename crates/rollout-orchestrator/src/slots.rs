@@ -34,13 +34,13 @@ pub(crate) struct Slots {
     /// Every slot that is held, and every task that takes or gives one back; a worker that leaves waits for them.
     pub(crate) open: TaskTracker,
     pub(crate) queue: Arc<Queue>,
-    /// Whether the store may hold something for this registration that nobody here knows of.
+    /// Whether the store may hold a host for this registration that nobody here knows of.
     pub(crate) in_doubt: Arc<AtomicBool>,
 }
 
 impl Slots {
-    /// After a host or a slot was asked for: the store may have given it although its answer was lost. As long as this
-    /// registration lives nobody else would take it; under a new one it can be taken over like any other.
+    /// After a host was asked for: the store may have given it although its answer was lost. As long as this registration
+    /// lives nobody else would take it; under a new one it can be taken over like any other.
     pub(crate) fn note_doubt(&self, error: &StoreError) {
         if matches!(error, StoreError::Unavailable { .. }) {
             self.in_doubt.store(true, Ordering::Relaxed);
@@ -222,6 +222,7 @@ async fn acquire(
 ) -> Result<Slot, ConnectError> {
     let gone = || withheld(host, "nobody waits for it any more");
     let queue = Arc::clone(&slots.queue);
+    let mut slot = Slot::new(slots, place, seat);
     let _turn = tokio::select! {
         biased;
         () = cancelled.cancelled() => return Err(gone()),
@@ -230,31 +231,22 @@ async fn acquire(
     let mut pause = PAUSES.0;
     let mut polite = queue.company.load(Ordering::Relaxed);
     loop {
-        slots
-            .lease
-            .check()
-            .map_err(|fenced| withheld(host, fenced))?;
+        let lease = Arc::clone(&slot.slots.lease);
+        lease.check().map_err(|fenced| withheld(host, fenced))?;
         let answer = match std::mem::take(&mut polite) {
-            true => Ok(None),
-            false => ask(&slots, &limit).await,
+            true => Ok(false),
+            false => slot.ask(&limit).await,
         };
         match answer {
-            Ok(Some(id)) => {
-                return Ok(Slot {
-                    held: Some(Held { id, place, seat }),
-                    _counts: slots.open.token(),
-                    slots,
-                });
-            }
-            Ok(None) => {}
+            Ok(true) => return Ok(slot),
+            Ok(false) => {}
             Err(LeaseError::Lost { what }) => {
-                slots.lease.lose();
+                lease.lose();
                 return Err(withheld(host, what));
             }
             Err(error) => {
                 if let LeaseError::Store(error) = &error {
-                    slots.note_doubt(error);
-                    slots.lease.outage().note(error);
+                    lease.outage().note(error);
                 }
                 tracing::debug!(host, %error, "no connection slot could be asked for");
             }
@@ -262,23 +254,10 @@ async fn acquire(
         tokio::select! {
             biased;
             () = cancelled.cancelled() => return Err(gone()),
-            () = slots.lease.lost() => {}
+            () = lease.lost() => {}
             () = sleep(pause) => {}
         }
         pause = (pause * 2).min(PAUSES.1);
-    }
-}
-
-async fn ask(slots: &Slots, limit: &Limit) -> Result<Option<SlotId>, LeaseError> {
-    let (store, worker) = (&slots.store, slots.lease.worker());
-    match &limit.checks {
-        None => store.slot_acquire(worker, limit.all).await,
-        Some(checks) => {
-            let checks = checks.load(Ordering::Relaxed);
-            store
-                .slot_acquire_for_check(worker, limit.all, checks)
-                .await
-        }
     }
 }
 
@@ -289,10 +268,12 @@ fn withheld(host: &str, cause: impl fmt::Display) -> ConnectError {
     }
 }
 
-/// One of the connections that may be open. Dropping it gives it back in the background.
+/// One of the connections that may be open, or the wish for one. Dropping it gives it back in the background.
 #[derive(Debug)]
 struct Slot {
     held: Option<Held>,
+    /// The store may hold it for us: it was given, or the answer was lost.
+    taken: bool,
     /// Whoever leaves waits for it: a slot must not be free before its connection is closed.
     _counts: TaskTrackerToken,
     slots: Slots,
@@ -306,6 +287,34 @@ struct Held {
 }
 
 impl Slot {
+    fn new(slots: Slots, place: Place, seat: Arc<Seat>) -> Self {
+        let id = SlotId::fresh(slots.lease.worker());
+        Self {
+            held: Some(Held { id, place, seat }),
+            taken: false,
+            _counts: slots.open.token(),
+            slots,
+        }
+    }
+
+    /// Asks the store for it, always for the same one: what was given although its answer was lost is given again.
+    async fn ask(&mut self, limit: &Limit) -> Result<bool, LeaseError> {
+        let Some(Held { id, .. }) = self.held else {
+            return Ok(false);
+        };
+        self.taken = true;
+        let store = &self.slots.store;
+        let given = match &limit.checks {
+            None => store.slot_acquire(id, limit.all).await?,
+            Some(checks) => {
+                let checks = checks.load(Ordering::Relaxed);
+                store.slot_acquire_for_check(id, limit.all, checks).await?
+            }
+        };
+        self.taken = given;
+        Ok(given)
+    }
+
     /// After the connection was closed in order.
     async fn release(mut self) {
         if let Some(held) = self.held.take() {
@@ -317,7 +326,9 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let Some(held) = self.held.take() else { return };
+        let Some(held) = self.held.take().filter(|_| self.taken) else {
+            return;
+        };
         let slots = self.slots.clone();
         in_background(&self.slots.open, async move {
             give_back(&slots, held.id).await;

@@ -251,20 +251,16 @@ impl Workers for SimStore {
     async fn worker_alive(&self) -> Result<Vec<WorkerRecord>, StoreError> {
         pass!(self.worker_alive())
     }
-    async fn slot_acquire(
-        &self,
-        worker: WorkerId,
-        limit: u32,
-    ) -> Result<Option<SlotId>, LeaseError> {
-        pass!(self.slot_acquire(worker, limit))
+    async fn slot_acquire(&self, slot: SlotId, limit: u32) -> Result<bool, LeaseError> {
+        pass!(self.slot_acquire(slot, limit))
     }
     async fn slot_acquire_for_check(
         &self,
-        worker: WorkerId,
+        slot: SlotId,
         limit: u32,
         checks: u32,
-    ) -> Result<Option<SlotId>, LeaseError> {
-        pass!(self.slot_acquire_for_check(worker, limit, checks))
+    ) -> Result<bool, LeaseError> {
+        pass!(self.slot_acquire_for_check(slot, limit, checks))
     }
     async fn slot_release(&self, slot: SlotId) -> Result<(), StoreError> {
         pass!(self.slot_release(slot))

@@ -373,37 +373,32 @@ impl Workers for DieselStore {
         ))
     }
 
-    async fn slot_acquire(
-        &self,
-        worker: WorkerId,
-        limit: u32,
-    ) -> Result<Option<SlotId>, LeaseError> {
-        let (worker, limit) = (worker.to_string(), i64::from(limit));
+    async fn slot_acquire(&self, slot: SlotId, limit: u32) -> Result<bool, LeaseError> {
+        let limit = i64::from(limit);
         run!(self, write Slots, |conn, work, q| q::workers::slot_acquire(
-            conn, work, &worker, limit, None
+            conn, work, slot, limit, None
         ))
     }
 
     async fn slot_acquire_for_check(
         &self,
-        worker: WorkerId,
+        slot: SlotId,
         limit: u32,
         checks: u32,
-    ) -> Result<Option<SlotId>, LeaseError> {
-        let (worker, limit, checks) = (worker.to_string(), i64::from(limit), i64::from(checks));
+    ) -> Result<bool, LeaseError> {
+        let (limit, checks) = (i64::from(limit), i64::from(checks));
         run!(self, write Slots, |conn, work, q| q::workers::slot_acquire(
             conn,
             work,
-            &worker,
+            slot,
             limit,
             Some(checks)
         ))
     }
 
     async fn slot_release(&self, slot: SlotId) -> Result<(), StoreError> {
-        let (worker, number) = (slot.worker.to_string(), slot.number);
         run!(self, write Slots, |conn, work, q| q::workers::slot_release(
-            conn, work, &worker, number
+            conn, work, slot
         ))
     }
 }

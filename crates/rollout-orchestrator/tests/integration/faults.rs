@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_store::{Inventory, Workers, sample_host};
+use fleet_store::{Inventory, SlotId, Workers, sample_host};
 use fleet_types::*;
 use rollout_orchestrator::*;
 use ssh_exec::{ConnectError, Endpoint, RemoteCommand, SessionError, Transport};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::process::Process;
+use crate::process::{Cut, Process};
 use crate::process_network::ProcessTransport;
 use crate::world::*;
 
@@ -191,7 +191,8 @@ async fn a_slot_is_taken_for_as_long_as_the_connection_is_open() {
             drop(session);
         }
         let other = world.store.worker_register(who("other")).await.unwrap();
-        assert!(world.store.slot_acquire(other, 1).await.unwrap().is_none());
+        let slot = SlotId::fresh(other);
+        assert!(!world.store.slot_acquire(slot, 1).await.unwrap());
         let session = transport.connect(&somewhere("web-02")).await.unwrap();
         assert!(
             since.elapsed() >= Duration::from_secs(2),
@@ -242,7 +243,8 @@ async fn a_slot_is_given_back_whatever_happens_to_who_wanted_it() {
         .await
         .unwrap();
     until(async || world.network.open() == 0).await;
-    let slot = world.store.slot_acquire(other, 1).await.unwrap().unwrap();
+    let slot = SlotId::fresh(other);
+    assert!(world.store.slot_acquire(slot, 1).await.unwrap());
     assert!(
         timeout(Duration::from_secs(10), transport.connect(&endpoint))
             .await
@@ -254,14 +256,52 @@ async fn a_slot_is_given_back_whatever_happens_to_who_wanted_it() {
     assert!(since.elapsed() <= Duration::from_secs(1));
     assert_eq!(world.network.most_open(), 1);
     // Nothing is left taken.
-    let slot = world.store.slot_acquire(other, 1).await.unwrap();
-    assert!(slot.is_some());
+    let slot = SlotId::fresh(other);
+    assert!(world.store.slot_acquire(slot, 1).await.unwrap());
     worker.stop(Duration::ZERO);
     worker.finished().await.unwrap();
     assert!(
         transport.connect(&endpoint).await.is_err(),
         "not after it has left"
     );
+}
+
+/// One slot, and the answer to each of the calls that take it and give it back lost in turn: it never stays taken by
+/// somebody who does not know of it, whether the caller waits on or not.
+#[tokio::test(start_paused = true)]
+async fn a_slot_whose_answer_was_lost_is_not_lost() {
+    for waits in [true, false] {
+        let world = World::new(1).await;
+        let (process, orchestrator) = one_connection(&world);
+        let mut worker = Worker::start(&orchestrator, who("checks"), WorkMode::Nothing)
+            .await
+            .unwrap();
+        let transport = worker.transport();
+        let name = worker.status().worker;
+        let other = world.store.worker_register(who("other")).await.unwrap();
+        for ahead in 1..=3 {
+            process.is_cut(Cut::After(process.store_calls() + ahead));
+            let host = somewhere("web-01");
+            if waits {
+                transport.connect(&host).await.unwrap().close().await;
+            } else {
+                // It gives up at once, in the midst of it.
+                let connecting = transport.connect(&host);
+                drop(timeout(Duration::from_millis(1), connecting).await);
+            }
+            until(async || world.network.open() == 0).await;
+            let slot = SlotId::fresh(other);
+            until(async || world.store.slot_acquire(slot, 1).await.unwrap()).await;
+            world.store.slot_release(slot).await.unwrap();
+            assert_eq!(
+                worker.status().worker,
+                name,
+                "it comes back under no new name"
+            );
+        }
+        worker.stop(Duration::ZERO);
+        worker.finished().await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use fleet_types::{Planted, planted};
 use super::{Conn, lease_moment};
 use crate::clock::LeaseMoment;
 use crate::diesel_store::prepared::{update, update_returning};
-use crate::diesel_store::rows::{DriverRow, LeaseRow, WorkerRow, to_json, word};
+use crate::diesel_store::rows::{DriverRow, LeaseRow, WorkerRow, to_json};
 use crate::diesel_store::schema::{drivers, hosts, meta, slots, workers};
 use crate::diesel_store::work::{Answer, Work, millis, refuse, widen};
 use crate::error::{LeaseError, StoreError};
@@ -214,40 +214,41 @@ fn mark_gone(
 pub(crate) fn slot_acquire(
     conn: &mut Conn,
     work: &mut Work,
-    worker: &str,
+    slot: SlotId,
     limit: i64,
     checks: Option<i64>,
-) -> Answer<Option<SlotId>, LeaseError> {
-    require_lease(conn, work, worker)?;
+) -> Answer<bool, LeaseError> {
+    let worker = slot.worker.to_string();
+    require_lease(conn, work, &worker)?;
     let limit = limit + i64::from(planted(Planted::OneSlotMore));
-    // All that count slots lock this row first, so that no two count the same free one.
-    let _: i64 = locked!(meta::table.select(meta::id)).get_result(conn)?;
+    lock_slots(conn)?;
+    let held = slots::table.find(slot.number);
+    let held = held.filter(slots::worker.eq(&worker));
+    if diesel::select(diesel::dsl::exists(held)).get_result(conn)? {
+        return Ok(true);
+    }
     if !is_free(conn, limit, checks)? {
         widen(free_dead(conn, work))?;
         if !is_free(conn, limit, checks)? {
-            return Ok(None);
+            return Ok(false);
         }
     }
-    let number: i64 = diesel::insert_into(slots::table)
+    diesel::insert_into(slots::table)
         .values((
-            slots::number.eq(fresh_number(work)),
-            slots::worker.eq(worker),
+            slots::number.eq(slot.number),
+            slots::worker.eq(&worker),
             slots::since.eq(work.now().0),
             slots::of_check.eq(checks.is_some()),
         ))
-        .returning(slots::number)
-        .get_result(conn)?;
-    Ok(Some(SlotId {
-        worker: word("slots", worker)?,
-        number,
-    }))
+        .execute(conn)?;
+    Ok(true)
 }
 
-/// A number that no slot ever had: who gives a slot back once more, because the answer to the first time was lost, must not
-/// give back another one that was taken meanwhile.
-fn fresh_number(work: &Work) -> i64 {
-    let (_, low) = work.inputs.clock.fresh_id().as_u64_pair();
-    i64::try_from(low & i64::MAX.cast_unsigned()).unwrap_or(i64::MAX)
+/// All that count slots do this first, so that no two count the same free one; and who gives one back waits here for the
+/// end of its taking, if the answer to that was lost on the way.
+fn lock_slots(conn: &mut Conn) -> QueryResult<()> {
+    let _: i64 = locked!(meta::table.select(meta::id)).get_result(conn)?;
+    Ok(())
 }
 
 fn is_free(conn: &mut Conn, limit: i64, checks: Option<i64>) -> QueryResult<bool> {
@@ -279,11 +280,12 @@ fn free_dead(conn: &mut Conn, work: &mut Work) -> Answer<(), StoreError> {
     Ok(())
 }
 
-pub(crate) fn slot_release(conn: &mut Conn, _: &mut Work, worker: &str, number: i64) -> Answer<()> {
+pub(crate) fn slot_release(conn: &mut Conn, _: &mut Work, slot: SlotId) -> Answer<()> {
     if planted(Planted::SlotKept) {
         return Ok(());
     }
-    let slot = slots::table.find(number).filter(slots::worker.eq(worker));
-    diesel::delete(slot).execute(conn)?;
+    lock_slots(conn)?;
+    let of_worker = slots::worker.eq(slot.worker.to_string());
+    diesel::delete(slots::table.find(slot.number).filter(of_worker)).execute(conn)?;
     Ok(())
 }

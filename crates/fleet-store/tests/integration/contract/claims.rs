@@ -117,7 +117,8 @@ pub(crate) async fn only_under_a_lease(place: &Place) {
     assert!(matches!(refused, LeaseError::Lost { .. }), "{refused}");
     let refused = store.attempt_take_over(worker, &[]).await.unwrap_err();
     assert!(matches!(refused, LeaseError::Lost { .. }), "{refused}");
-    let refused = store.slot_acquire(worker, 5).await.unwrap_err();
+    let slot = SlotId::fresh(worker);
+    let refused = store.slot_acquire(slot, 5).await.unwrap_err();
     assert!(matches!(refused, LeaseError::Lost { .. }), "{refused}");
     let views = store.host_views(None).await.unwrap();
     assert!(

@@ -79,7 +79,8 @@ cases! {
     inventory: duplicates_are_refused_and_nothing_is_added bad_values_are_refused edit_in_each_state what_changed_since_it_was_seen_stays
         remove_in_each_state removal_can_decide_the_gate keys_and_attention;
     feed: of_one_rollout_only waits_for_own_events;
-    slots: at_most_so_many checks_are_counted_by_themselves dead_ones_count_for_a_grace leaving_frees_them;
+    slots: at_most_so_many asked_for_again_it_is_the_same checks_are_counted_by_themselves
+        dead_ones_count_for_a_grace leaving_frees_them;
     lists: pages_hold_each_host_once filters_choose one_host_and_its_history cells_are_in_plan_order
         selections_choose_in_the_words_of_the_command_line the_fleet_in_any_order_has_each_host_once
         how_fresh_the_health_is rollouts_are_found_by_result_and_by_who_began_them;

@@ -3,32 +3,40 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fleet_store::*;
+use fleet_types::WorkerId;
 
 use crate::fleet::*;
 use crate::place::Place;
+
+/// A slot, if one is free.
+async fn take(store: &DieselStore, worker: WorkerId, limit: u32) -> Option<SlotId> {
+    let slot = SlotId::fresh(worker);
+    let taken = store.slot_acquire(slot, limit).await.unwrap();
+    taken.then_some(slot)
+}
 
 pub(crate) async fn at_most_so_many(place: &Place) {
     let store = place.store().await;
     let one = store.worker_register(worker(false)).await.unwrap();
     let other = store.worker_register(worker(false)).await.unwrap();
-    let first = store.slot_acquire(one, 2).await.unwrap().unwrap();
-    let second = store.slot_acquire(other, 2).await.unwrap().unwrap();
+    let first = take(&store, one, 2).await.unwrap();
+    let second = take(&store, other, 2).await.unwrap();
     assert_ne!(first.number, second.number);
-    assert_eq!(store.slot_acquire(one, 2).await.unwrap(), None);
+    assert_eq!(take(&store, one, 2).await, None);
     // The limit is the asker's: another setting sees the same slots held.
-    let third = store.slot_acquire(other, 3).await.unwrap();
+    let third = take(&store, other, 3).await;
     assert!(third.is_some());
-    assert_eq!(store.slot_acquire(one, 3).await.unwrap(), None);
+    assert_eq!(take(&store, one, 3).await, None);
     store.slot_release(first).await.unwrap();
     store.slot_release(first).await.unwrap();
-    assert_eq!(store.slot_acquire(one, 2).await.unwrap(), None);
-    let last = store.slot_acquire(one, 3).await.unwrap().unwrap();
+    assert_eq!(take(&store, one, 2).await, None);
+    let last = take(&store, one, 3).await.unwrap();
     store.slot_release(last).await.unwrap();
-    assert!(store.slot_acquire(one, 3).await.unwrap().is_some());
+    assert!(take(&store, one, 3).await.is_some());
     // The answer to the first time was lost.
     store.slot_release(last).await.unwrap();
     assert_eq!(
-        store.slot_acquire(one, 3).await.unwrap(),
+        take(&store, one, 3).await,
         None,
         "one that is given back twice frees no other"
     );
@@ -38,11 +46,11 @@ pub(crate) async fn at_most_so_many(place: &Place) {
     };
     store.slot_release(foreign).await.unwrap();
     assert_eq!(
-        store.slot_acquire(one, 3).await.unwrap(),
+        take(&store, one, 3).await,
         None,
         "nobody gives back another's"
     );
-    assert_eq!(store.slot_acquire(one, 0).await.unwrap(), None);
+    assert_eq!(take(&store, one, 0).await, None);
 }
 
 pub(crate) async fn checks_are_counted_by_themselves(place: &Place) {
@@ -50,19 +58,18 @@ pub(crate) async fn checks_are_counted_by_themselves(place: &Place) {
     let one = store.worker_register(worker(false)).await.unwrap();
     let other = store.worker_register(worker_with_pid(5)).await.unwrap();
     let check = async |worker, limit, checks| {
-        store
-            .slot_acquire_for_check(worker, limit, checks)
-            .await
-            .unwrap()
+        let slot = SlotId::fresh(worker);
+        let taken = store.slot_acquire_for_check(slot, limit, checks);
+        taken.await.unwrap().then_some(slot)
     };
     assert_eq!(check(one, 4, 0).await, None);
     let first = check(one, 4, 1).await.unwrap();
     assert_eq!(check(other, 4, 1).await, None, "one over all processes");
     // What is none is not kept out by checks, but all count.
-    store.slot_acquire(one, 4).await.unwrap().unwrap();
-    store.slot_acquire(other, 4).await.unwrap().unwrap();
+    take(&store, one, 4).await.unwrap();
+    take(&store, other, 4).await.unwrap();
     assert!(check(other, 4, 2).await.is_some());
-    assert_eq!(store.slot_acquire(one, 4).await.unwrap(), None);
+    assert_eq!(take(&store, one, 4).await, None);
     store.slot_release(first).await.unwrap();
     assert_eq!(check(one, 4, 1).await, None, "the other's check");
     // A dead process keeps nobody out for longer than the grace.
@@ -71,6 +78,36 @@ pub(crate) async fn checks_are_counted_by_themselves(place: &Place) {
     place.clock.advance(store.lease_times().slot_grace);
     let heir = store.worker_register(worker(false)).await.unwrap();
     assert!(check(heir, 4, 1).await.is_some());
+}
+
+/// The answer to a taking was lost: asked for again it is the same one, and who wants it no more gives it back unseen.
+pub(crate) async fn asked_for_again_it_is_the_same(place: &Place) {
+    let store = place.store().await;
+    let one = store.worker_register(worker(false)).await.unwrap();
+    let other = store.worker_register(worker(false)).await.unwrap();
+    let slot = SlotId::fresh(one);
+    assert!(store.slot_acquire(slot, 1).await.unwrap());
+    assert!(store.slot_acquire(slot, 1).await.unwrap());
+    assert!(store.slot_acquire_for_check(slot, 1, 0).await.unwrap());
+    assert_eq!(
+        take(&store, one, 2).await.map(|slot| slot.worker),
+        Some(one)
+    );
+    assert_eq!(take(&store, other, 2).await, None, "two are held, not four");
+    // Another's number is nobody's to have.
+    let foreign = SlotId {
+        worker: other,
+        number: slot.number,
+    };
+    assert!(!store.slot_acquire(foreign, 2).await.unwrap());
+    store.slot_release(slot).await.unwrap();
+    assert!(take(&store, other, 2).await.is_some());
+    // Nor does one who is dead have any.
+    place.clock.advance(store.lease_times().lease);
+    let refused = store.slot_acquire(slot, 9).await.unwrap_err();
+    assert!(matches!(refused, LeaseError::Lost { .. }), "{refused}");
+    // What was never taken can be given back.
+    store.slot_release(SlotId::fresh(one)).await.unwrap();
 }
 
 pub(crate) async fn dead_ones_count_for_a_grace(place: &Place) {
@@ -82,31 +119,31 @@ pub(crate) async fn dead_ones_count_for_a_grace(place: &Place) {
 
     // Its lease runs out, then the grace.
     let dead = store.worker_register(worker(false)).await.unwrap();
-    store.slot_acquire(dead, 1).await.unwrap().unwrap();
+    take(&store, dead, 1).await.unwrap();
     place.clock.advance(lease - tick);
     let heir = store.worker_register(worker_with_pid(5)).await.unwrap();
-    assert_eq!(store.slot_acquire(heir, 1).await.unwrap(), None);
+    assert_eq!(take(&store, heir, 1).await, None);
     place.clock.advance(tick);
-    assert_eq!(store.slot_acquire(heir, 1).await.unwrap(), None, "dead now");
+    assert_eq!(take(&store, heir, 1).await, None, "dead now");
     place.clock.advance(slot_grace - tick);
-    assert_eq!(store.slot_acquire(heir, 1).await.unwrap(), None);
+    assert_eq!(take(&store, heir, 1).await, None);
     place.clock.advance(tick);
-    store.slot_acquire(heir, 1).await.unwrap().unwrap();
+    take(&store, heir, 1).await.unwrap();
 
     // Its process is gone: the grace counts from when that was found out.
     store.worker_renew(heir).await.unwrap();
     place.processes.end(5);
     let last = store.worker_register(worker(false)).await.unwrap();
-    assert_eq!(store.slot_acquire(last, 1).await.unwrap(), None);
+    assert_eq!(take(&store, last, 1).await, None);
     place.clock.advance(slot_grace - tick);
-    assert_eq!(store.slot_acquire(last, 1).await.unwrap(), None);
+    assert_eq!(take(&store, last, 1).await, None);
     place.clock.advance(tick);
-    store.slot_acquire(last, 1).await.unwrap().unwrap();
+    take(&store, last, 1).await.unwrap();
 
     // The machine was restarted: no connection of before can be left.
     place.clock.reboot();
     let fresh = store.worker_register(worker(false)).await.unwrap();
-    assert!(store.slot_acquire(fresh, 1).await.unwrap().is_some());
+    assert!(take(&store, fresh, 1).await.is_some());
 }
 
 pub(crate) async fn leaving_frees_them(place: &Place) {
@@ -114,14 +151,14 @@ pub(crate) async fn leaving_frees_them(place: &Place) {
     let one = store.worker_register(worker(false)).await.unwrap();
     let other = store.worker_register(worker(false)).await.unwrap();
     for _ in 0..3 {
-        store.slot_acquire(one, 3).await.unwrap().unwrap();
+        take(&store, one, 3).await.unwrap();
     }
-    assert_eq!(store.slot_acquire(other, 3).await.unwrap(), None);
+    assert_eq!(take(&store, other, 3).await, None);
     store.worker_leave(one).await.unwrap();
     for _ in 0..3 {
-        store.slot_acquire(other, 3).await.unwrap().unwrap();
+        take(&store, other, 3).await.unwrap();
     }
-    assert_eq!(store.slot_acquire(other, 3).await.unwrap(), None);
+    assert_eq!(take(&store, other, 3).await, None);
 }
 
 pub(crate) async fn racing_processes_stay_within_the_limit(place: &Place) {
@@ -136,7 +173,7 @@ pub(crate) async fn racing_processes_stay_within_the_limit(place: &Place) {
             let worker = store.worker_register(worker(false)).await.unwrap();
             let mut got = 0;
             while got < 10 {
-                if let Some(slot) = store.slot_acquire(worker, LIMIT).await.unwrap() {
+                if let Some(slot) = take(&store, worker, LIMIT).await {
                     let now = held.fetch_add(1, Ordering::SeqCst) + 1;
                     assert!(now <= LIMIT, "{now} held");
                     tokio::task::yield_now().await;
