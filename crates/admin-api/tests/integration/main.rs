@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod acts;
 mod bounds;
 mod documents;
 mod embedding;

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use fleet_store::*;
 use fleet_types::*;
 use rollout_orchestrator::PlanRequest;
-use uuid::Uuid;
 
 use crate::world::*;
 
@@ -51,57 +50,6 @@ async fn seen(world: &World, number: usize, health: HealthState, message: &str) 
     assert!(world.store.health_record(host.id, seen).await.unwrap());
 }
 
-/// A rollout of the first hosts that ends like this on each.
-async fn ended(world: &World, outcomes: &[(AttemptStatus, Reason, bool, &str)]) -> RolloutId {
-    let words = (1..=outcomes.len()).map(|n| format!("web-{n:03}").parse().unwrap());
-    let request = PlanRequest {
-        selection: Selection::On(words.collect()),
-        to: None,
-        policy: Policy {
-            stages: "100".parse().unwrap(),
-            max_failure_percent: "100".parse().unwrap(),
-            ..Policy::default()
-        },
-        message: None,
-        actor: actor(),
-        force: false,
-    };
-    let plan = world.orchestrator.plan(&request).await.unwrap();
-    let id = world.orchestrator.trigger(&plan, None).await.unwrap();
-    let target = Resolution::Commit(world.new.clone());
-    world.store.rollout_resolve(id, target).await.unwrap();
-    let me = NewWorker {
-        id: WorkerId(Uuid::now_v7()),
-        label: "test".into(),
-        serves: false,
-        process: None,
-    };
-    let worker = world.store.worker_register(me).await.unwrap();
-    for (status, reason, needs_attention, message) in outcomes {
-        let claim = world.store.attempt_claim(id, worker, &[]).await.unwrap();
-        let Claim::Claimed(claimed) = claim else {
-            panic!("{claim:?}");
-        };
-        let outcome = Outcome {
-            status: *status,
-            reason: *reason,
-            step: None,
-            touched: *needs_attention || *status == AttemptStatus::RolledBack,
-            needs_attention: *needs_attention,
-            message: (*message).to_owned(),
-            version: None,
-        };
-        let settled = HostEvent::Settled { outcome };
-        world
-            .store
-            .attempt_record(&claimed.lease, &settled)
-            .await
-            .unwrap();
-    }
-    world.store.rollout_advance(id).await.unwrap();
-    id
-}
-
 #[tokio::test(start_paused = true)]
 async fn nothing_waits_where_nothing_is_known_to_be_wrong() {
     let world = World::new(3).await;
@@ -114,9 +62,8 @@ async fn nothing_waits_where_nothing_is_known_to_be_wrong() {
 #[tokio::test(start_paused = true)]
 async fn every_kind_of_trouble_is_told_the_most_urgent_first() {
     let world = World::new(9).await;
-    let id = ended(
-        &world,
-        &[
+    let id = world
+        .ended(&[
             (
                 AttemptStatus::RolledBack,
                 Reason::InstallFailed,
@@ -135,9 +82,8 @@ async fn every_kind_of_trouble_is_told_the_most_urgent_first() {
                 false,
                 "no route to it",
             ),
-        ],
-    )
-    .await;
+        ])
+        .await;
     seen(&world, 4, HealthState::Unreachable, "timed out").await;
     seen(&world, 5, HealthState::Inactive, "the service is dead").await;
     seen(

@@ -13,7 +13,7 @@ use fleet_store::*;
 use fleet_types::*;
 use http_body_util::BodyExt;
 use rollout_orchestrator::{
-    Orchestrator, OrchestratorSettings, SlotTransport, SshDefaults, WorkMode, Worker,
+    Orchestrator, OrchestratorSettings, PlanRequest, SlotTransport, SshDefaults, WorkMode, Worker,
 };
 use serde_json::Value;
 use ssh_exec::Identity;
@@ -196,6 +196,62 @@ impl World {
         };
         self.store.session_open(session, &actor()).await.unwrap();
         format!("rollout_session={}", secret.text)
+    }
+
+    /// A rollout of the first hosts that ends like this on each.
+    pub(crate) async fn ended(
+        &self,
+        outcomes: &[(AttemptStatus, Reason, bool, &str)],
+    ) -> RolloutId {
+        let words = (1..=outcomes.len()).map(|n| format!("web-{n:03}").parse().unwrap());
+        let request = PlanRequest {
+            selection: Selection::On(words.collect()),
+            to: None,
+            policy: Policy {
+                stages: "100".parse().unwrap(),
+                max_failure_percent: "100".parse().unwrap(),
+                ..Policy::default()
+            },
+            message: None,
+            actor: actor(),
+            force: false,
+        };
+        let plan = self.orchestrator.plan(&request).await.unwrap();
+        let id = self.orchestrator.trigger(&plan, None).await.unwrap();
+        for (status, reason, needs_attention, message) in outcomes {
+            let lease = self.begin(id).await;
+            let outcome = Outcome {
+                status: *status,
+                reason: *reason,
+                step: None,
+                touched: *needs_attention || *status == AttemptStatus::RolledBack,
+                needs_attention: *needs_attention,
+                message: (*message).to_owned(),
+                version: None,
+            };
+            let settled = HostEvent::Settled { outcome };
+            self.store.attempt_record(&lease, &settled).await.unwrap();
+        }
+        self.store.rollout_advance(id).await.unwrap();
+        id
+    }
+
+    /// The next host of a rollout is at work.
+    pub(crate) async fn begin(&self, id: RolloutId) -> HostLease {
+        let target = Resolution::Commit(self.new.clone());
+        self.store.rollout_resolve(id, target).await.unwrap();
+        let me = NewWorker {
+            id: WorkerId(Uuid::now_v7()),
+            label: "test".into(),
+            serves: false,
+            process: None,
+        };
+        let worker = self.store.worker_register(me).await.unwrap();
+        let claim = self.store.attempt_claim(id, worker, &[]).await.unwrap();
+        let Claim::Claimed(claimed) = claim else {
+            panic!("{claim:?}");
+        };
+        claimed.lease
     }
 
     pub(crate) fn router(&self) -> Router {
