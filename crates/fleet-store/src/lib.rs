@@ -45,6 +45,8 @@ mod crash_points;
 #[cfg(feature = "diesel")]
 mod diesel_store;
 mod error;
+#[cfg(feature = "testing")]
+mod passing;
 #[cfg(feature = "diesel")]
 mod process;
 mod records;

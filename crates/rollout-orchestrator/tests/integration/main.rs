@@ -17,7 +17,6 @@ mod health_races;
 mod health_width;
 mod leaving;
 mod process;
-mod process_health;
 mod process_network;
 mod process_store;
 mod real_time;
