@@ -232,7 +232,7 @@ impl Default for ApiSettings {
             look_limit: Duration::from_secs(90),
             max_streams: 256,
             max_streams_of_one: 64,
-            recheck: Duration::from_secs(10),
+            recheck: Duration::from_secs(5),
             keep_alive: Duration::from_secs(15),
             policy: Policy::default(),
             max_in_flight: None,

@@ -12,7 +12,7 @@ use fleet_store::{Access, Actor, DieselStore, Inventory, NewToken, StoreOptions}
 use fleet_testkit::{Door, KeyKind, Postgres, Sshd, SshdOptions, TestKey};
 use fleet_types::{Role, TokenId};
 use local_fleet::{LocalFleet, LocalHost, ReleaseSpec};
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use rollout_parts::demo;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -91,7 +91,7 @@ impl Site {
         Self::without_hosts_on(Base::Sqlite).await
     }
 
-    async fn without_hosts_on(base: Base) -> Self {
+    pub(crate) async fn without_hosts_on(base: Base) -> Self {
         let mut site = Self::empty_on(base);
         site.token = add_token(&site.store().await).await;
         site
@@ -452,14 +452,24 @@ impl Running {
 
     /// Follows the events.
     pub(crate) async fn events(&self, after: Option<i64>) -> Stream {
-        let mut request = self
-            .client
-            .get(self.url("/api/updates/events"))
-            .header("accept", "text/event-stream")
-            .bearer_auth(&self.token);
+        let mut request = self.follow().bearer_auth(&self.token);
         if let Some(after) = after {
             request = request.header("last-event-id", after.to_string());
         }
+        Self::stream(request).await
+    }
+
+    /// Follows the events from now on, in a session.
+    pub(crate) async fn events_in_session(&self, cookie: &str) -> Stream {
+        Self::stream(self.follow().header("cookie", cookie)).await
+    }
+
+    fn follow(&self) -> RequestBuilder {
+        let request = self.client.get(self.url("/api/updates/events"));
+        request.header("accept", "text/event-stream")
+    }
+
+    async fn stream(request: RequestBuilder) -> Stream {
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         Stream {
