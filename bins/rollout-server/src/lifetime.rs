@@ -54,7 +54,7 @@ async fn serve(
     signals: &mut Signals,
     talk: Talk,
 ) -> anyhow::Result<()> {
-    let listener = listen(cli, settings.server.listen).await?;
+    let listener = listen(cli, settings.server.listen)?;
     let address = listener.local_addr()?;
     let parts = tokio::select! {
         parts = compose(settings, home, metrics::install()?) => parts?,
@@ -101,11 +101,9 @@ async fn serve(
 }
 
 /// A demo takes any port when the usual one is taken, for it is told where to look.
-async fn listen(cli: &Cli, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    match TcpListener::bind(address).await {
-        Err(_) if cli.demo && cli.listen.is_none() => {
-            TcpListener::bind(SocketAddr::new(address.ip(), 0)).await
-        }
+fn listen(cli: &Cli, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    match http::bind(address) {
+        Err(_) if cli.demo && cli.listen.is_none() => http::bind(SocketAddr::new(address.ip(), 0)),
         bound => bound,
     }
     .with_context(|| format!("{address} cannot be listened on"))

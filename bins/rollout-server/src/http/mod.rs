@@ -11,13 +11,29 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use held::Held;
 use places::Places;
+
+/// Connections that wait to be accepted. Of a crowd larger than this some are not heard, and try again a second later; the
+/// system has a limit of its own, usually this one.
+const WAITING: u32 = 4096;
+
+/// Listens there.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A server that is started again finds connections of the last one, which are no reason not to listen.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING)
+}
 
 /// A server at work.
 #[derive(Debug)]

@@ -7,10 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+/// When there is no room, one place of so many is made free, at least one: if each newcomer waited for another one to go, a
+/// crowd at the door would keep everybody waiting.
+const SHARE: usize = 64;
+
 /// All places.
 #[derive(Debug)]
 pub(crate) struct Places {
     free: Arc<Semaphore>,
+    /// So many give way together.
+    at_once: usize,
     idle: Arc<Mutex<Idle>>,
     /// Told whenever a connection becomes idle.
     rests: Arc<Notify>,
@@ -47,6 +53,7 @@ impl Places {
     pub(crate) fn new(most: usize) -> Self {
         Self {
             free: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            at_once: (most / SHARE).max(1),
             idle: Arc::default(),
             rests: Arc::default(),
             stays: Arc::default(),
@@ -88,16 +95,19 @@ impl Places {
         }
     }
 
-    /// Asks the connection that has been idle for longest to give way, if one is idle.
+    /// Asks the connections that have been idle for longest to give way; false if none is idle.
     pub(crate) fn make_room(&self) -> bool {
         let mut idle = lock(&self.idle);
-        let longest = idle.tokens.pop_first();
-        if let Some((_, token)) = &longest {
+        let mut asked = 0;
+        while asked < self.at_once
+            && let Some((_, token)) = idle.tokens.pop_first()
+        {
             // Still under the lock: who becomes busy now knows that it was asked.
             metrics::counter!(crate::metrics::CONNECTIONS_CUT).increment(1);
             token.cancel();
+            asked += 1;
         }
-        longest.is_some()
+        asked > 0
     }
 }
 
@@ -200,6 +210,22 @@ mod tests {
         let limit = std::time::Duration::from_secs(10);
         let both = async { tokio::join!(places.take(), become_busy) };
         assert!(tokio::time::timeout(limit, both).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn of_many_places_several_are_made_free_at_once() {
+        let places = Places::new(640);
+        let mut seats = Vec::new();
+        for _ in 0..640 {
+            seats.push(places.take().await);
+        }
+        assert!(places.make_room());
+        let asked: Vec<bool> = seats
+            .iter()
+            .map(|seat| seat.give_way().is_cancelled())
+            .collect();
+        assert!(asked[..10].iter().all(|asked| *asked), "the first ones");
+        assert!(asked[10..].iter().all(|asked| !*asked), "and only they");
     }
 
     #[tokio::test]

@@ -1,12 +1,18 @@
 //! Clients that are slow, many, or say too much.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use reqwest::StatusCode;
+use local_fleet::ReleaseSpec;
+use reqwest::{Client, StatusCode};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use crate::support::{Site, client};
+use crate::support::{Base, LIMIT, Running, Site, client, until};
 
 /// Sends a head of a request a byte at a time: how long until the server has enough of it.
 async fn drip(address: String) -> Duration {
@@ -161,5 +167,164 @@ async fn heads_and_bodies_that_are_too_large_are_refused() {
         (StatusCode::OK, true),
         "{body}"
     );
+    server.stop().await;
+}
+
+/// Begins a request and sends a byte of its body now and then; when the server has had enough, begins another one. Counts
+/// the bodies begun.
+async fn trickle(address: String, head: String, number: u64, begun: Arc<AtomicUsize>) {
+    // Not all at the same moment.
+    let pause = Duration::from_millis(1000 + (number * 37) % 2000);
+    loop {
+        if let Ok(mut stream) = TcpStream::connect(&address).await
+            && stream.write_all(head.as_bytes()).await.is_ok()
+        {
+            begun.fetch_add(1, Ordering::Relaxed);
+            let mut answer = [0; 1];
+            // Whatever it says, it has had enough.
+            while timeout(pause, stream.read(&mut answer)).await.is_err()
+                && stream.write_all(b"x").await.is_ok()
+            {}
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn heads(server: &Running) -> [String; 2] {
+    let (address, token) = (&server.address, &server.token);
+    [
+        format!(
+            "POST /login HTTP/1.1\r\nhost: {address}\r\norigin: http://{address}\r\n\
+             content-type: application/x-www-form-urlencoded\r\ncontent-length: 5000\r\n\r\nname="
+        ),
+        format!(
+            "POST /api/hosts HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\ncontent-length: 5000\r\n\r\n{{"
+        ),
+    ]
+}
+
+/// One request of a client who does as one should: the answer comes within a second.
+async fn in_time(server: &Running, path: &str, body: serde_json::Value) -> StatusCode {
+    let began = Instant::now();
+    let (status, answer) = server.post(path, body).await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(1), "{path}: {took:?} {answer}");
+    status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_slow_senders_hold_up_nobody() {
+    const SENDERS: usize = 2000;
+    let site = Site::with_hosts(Base::Sqlite, 1, ReleaseSpec::good("Next")).await;
+    // With the usual limit there is room for all of them; with the other one they have to give way.
+    for limit in ["", "[server]\nmax_connections = 1000\n"] {
+        site.configure(limit);
+        let mut server = site.serve().await;
+        // Who keeps a connection that others need more finds it cut when it is used again; each request comes anew here.
+        let builder = Client::builder().pool_max_idle_per_host(0);
+        server.client = builder.timeout(LIMIT).build().unwrap();
+        let (_, hosts) = server.get("/api/hosts").await;
+        let host = hosts["hosts"][0]["name"].as_str().unwrap();
+        let clear = format!("/api/hosts/{host}/clear");
+        let heads = heads(&server);
+        let begun = Arc::new(AtomicUsize::new(0));
+        let mut senders = JoinSet::new();
+        for number in 0..SENDERS {
+            let (head, address) = (&heads[number % heads.len()], &server.address);
+            let sender = trickle(
+                address.clone(),
+                head.clone(),
+                number as u64,
+                Arc::clone(&begun),
+            );
+            senders.spawn(sender);
+        }
+        // They are there once all have come, and those who came before somebody else have been let in and looked up.
+        until("a crowd", async || {
+            let all = begun.load(Ordering::Relaxed) >= SENDERS;
+            let request = server.client.get(server.url("/api/updates/status"));
+            let answer = request.bearer_auth(&server.token).send();
+            let let_in = all && answer.await.is_ok();
+            let_in.then_some(())
+        })
+        .await;
+        for _ in 0..20 {
+            assert_eq!(in_time(&server, &clear, json!({})).await, StatusCode::OK);
+        }
+        let all = json!({ "all": true });
+        let status = in_time(&server, "/api/updates/trigger", all).await;
+        assert_eq!(status, StatusCode::ACCEPTED);
+        senders.shutdown().await;
+        server.rollout_in(&["completed"]).await;
+        server.stop().await;
+    }
+    site.end().await;
+}
+
+/// Sends a body that is too large, with its length said before or in chunks, for as long as it is taken: the bytes that
+/// were, and the status of the answer.
+async fn send_too_much(server: &Running, chunked: bool) -> (usize, String) {
+    let mut stream = TcpStream::connect(&server.address).await.unwrap();
+    let (address, token) = (&server.address, &server.token);
+    let length = if chunked {
+        "transfer-encoding: chunked"
+    } else {
+        "content-length: 100000000"
+    };
+    let head = format!(
+        "POST /api/updates/trigger HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\n{length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
+    let part = if chunked {
+        chunk.as_bytes()
+    } else {
+        &chunk.as_bytes()[7..7 + 0x10000]
+    };
+    let (mut reader, mut writer) = stream.into_split();
+    let mut status = vec![0; b"HTTP/1.1 413".len()];
+    let mut sent = 0;
+    let send = async {
+        // Far more than is ever taken.
+        for _ in 0..1000 {
+            if writer.write_all(part).await.is_err() {
+                break;
+            }
+            sent += part.len();
+        }
+    };
+    let (_, answered) = tokio::join!(send, reader.read_exact(&mut status));
+    answered.unwrap();
+    (sent, String::from_utf8(status).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_refused_take_no_memory() {
+    const ALL: usize = 800 << 20;
+    const MOST: u64 = 50 << 20;
+    let site = Site::without_hosts().await;
+    let mut server = site.serve().await;
+    let (mut sent, mut at_first) = (0, None);
+    let mut bodies = 0_u32;
+    while sent < ALL {
+        let (one, other) =
+            tokio::join!(send_too_much(&server, true), send_too_much(&server, false));
+        for (bytes, status) in [one, other] {
+            assert_eq!(status, "HTTP/1.1 413");
+            assert!(bytes < 64 << 20, "it took {bytes} bytes of one body");
+            sent += bytes;
+        }
+        bodies += 2;
+        // What the first requests need is needed once.
+        if bodies >= 20 {
+            let now = server.memory();
+            let before = *at_first.get_or_insert(now);
+            let grown = now.saturating_sub(before);
+            assert!(grown < MOST, "{grown} bytes more after {bodies} bodies");
+        }
+    }
+    assert!(at_first.is_some(), "only {bodies} bodies");
     server.stop().await;
 }
