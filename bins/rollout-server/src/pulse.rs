@@ -32,16 +32,21 @@ pub(crate) async fn beat(parts: &Parts, stop: CancellationToken) {
     }
 }
 
-/// One look: does the store answer, and does it know us as alive?
+/// One look: does the store answer, and does it know us as alive? One call that fails says little, so that it is asked
+/// once more.
 pub(crate) async fn look(parts: &Parts) {
     let me = parts.process.worker_id();
-    let answer = match timeout(PATIENCE, parts.store.worker_alive()).await {
+    let ask = || timeout(PATIENCE, parts.store.worker_alive());
+    let mut answer = ask().await;
+    if let Ok(Err(_)) = answer {
+        answer = ask().await;
+    }
+    parts.process.note(match answer {
         Ok(Ok(alive)) if alive.iter().any(|worker| worker.id == me) => Ok(()),
         Ok(Ok(_)) => Err("the worker of this process is not registered as alive".to_owned()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("the store does not answer".to_owned()),
-    };
-    parts.process.note(answer);
+    });
 }
 
 /// `told`: the log has it already that the fleet cannot be counted.
