@@ -61,6 +61,13 @@ pub trait Inventory: fmt::Debug + Send + Sync {
         keys: Vec<String>,
         actor: &Actor,
     ) -> Result<(), HostError>;
+    /// The same for a host that was looked at: refused as stale when what people set of it is not as `seen` any more.
+    async fn host_pin_seen(
+        &self,
+        seen: &HostRecord,
+        keys: Vec<String>,
+        actor: &Actor,
+    ) -> Result<(), HostError>;
     /// Clears the mark that a person must look.
     async fn host_clear_attention(&self, name: &HostName, actor: &Actor) -> Result<(), HostError>;
     /// Hosts as shown, each with its part in `rollout`, or in its last one. A bounded number of queries, whatever the fleet.

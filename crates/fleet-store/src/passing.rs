@@ -17,6 +17,7 @@ macro_rules! passing_store {
                 host_list() -> Vec<HostRecord>, StoreError;
                 host_get(name: &HostName) -> Option<HostRecord>, StoreError;
                 host_pin(name: &HostName, keys: Vec<String>, actor: &Actor) -> (), HostError;
+                host_pin_seen(seen: &HostRecord, keys: Vec<String>, actor: &Actor) -> (), HostError;
                 host_clear_attention(name: &HostName, actor: &Actor) -> (), HostError;
                 host_views(rollout: Option<RolloutId>) -> Vec<view::Host>, StoreError;
             }

@@ -1,7 +1,12 @@
 //! The inventory by HTTP.
 
+use std::sync::Arc;
+
+use admin_api::ApiSettings;
+use fleet_store::{DieselStore, ManualClock, StoreOptions};
 use fleet_types::Role;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::world::*;
 
@@ -273,6 +278,45 @@ async fn what_somebody_changed_meanwhile_is_not_overwritten() {
     change("DELETE", &third).await.problem(412, "stale");
     change("DELETE", &tag().await).await.expect(204);
     change("DELETE", "*").await.problem(404, "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_pin_keys_as_they_saw_them_at_once_one_does() {
+    // In a file, writes take longer than looks, so that all have looked before the first one writes.
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("rollout.db").display());
+    let clock = ManualClock::ticking();
+    let options = StoreOptions {
+        clock: Arc::new(clock.clone()),
+        ..StoreOptions::default()
+    };
+    let store = Arc::new(DieselStore::open(&url, options).await.unwrap());
+    let world = World::on(store, clock, 1, ApiSettings::default()).await;
+    let world = Arc::new(world);
+    let admin = world.token(Role::Admin).await;
+    let host = world.get("/api/hosts/web-001", &admin).await;
+    let seen = host.header("etag").to_owned();
+    let mut all = JoinSet::new();
+    for number in 0..16 {
+        let (world, admin, seen) = (Arc::clone(&world), admin.clone(), seen.clone());
+        all.spawn(async move {
+            let key = KEY.replace("9Yq1", &format!("9Y{number:02}"));
+            let call = Call::new("PUT", "/api/hosts/web-001/keys").token(&admin);
+            let call = call.header("if-match", &seen);
+            let answer = world.send(call.json(&json!({ "keys": [key] }))).await;
+            match answer.status.as_u16() {
+                200 => Some(key),
+                _ => {
+                    answer.problem(412, "stale");
+                    None
+                }
+            }
+        });
+    }
+    let pinned: Vec<String> = all.join_all().await.into_iter().flatten().collect();
+    assert_eq!(pinned.len(), 1, "{pinned:?}");
+    let host = world.get("/api/hosts/web-001", &admin).await.expect(200);
+    assert_eq!(host["host_keys"][0]["openssh"], pinned[0].as_str());
 }
 
 #[tokio::test]

@@ -149,7 +149,19 @@ impl Inventory for DieselStore {
     ) -> Result<(), HostError> {
         let (name, actor) = (name.clone(), actor.clone());
         run!(self, write Host, |conn, work, q| q::inventory::host_pin(
-            conn, work, &name, &keys, &actor
+            conn, work, &name, None, &keys, &actor
+        ))
+    }
+
+    async fn host_pin_seen(
+        &self,
+        seen: &HostRecord,
+        keys: Vec<String>,
+        actor: &Actor,
+    ) -> Result<(), HostError> {
+        let (seen, actor) = (seen.clone(), actor.clone());
+        run!(self, write Host, |conn, work, q| q::inventory::host_pin(
+            conn, work, &seen.name, Some(&seen), &keys, &actor
         ))
     }
 

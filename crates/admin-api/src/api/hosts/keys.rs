@@ -18,7 +18,7 @@ use tracing::Instrument;
 use utoipa::ToSchema;
 
 use crate::api::body::Fields;
-use crate::api::hosts::{HostBody, Tagged, body, host_name, record};
+use crate::api::hosts::{HostBody, Tagged, body, record};
 use crate::api::openapi::ProblemBody;
 use crate::api::tags;
 use crate::identity::Caller;
@@ -110,7 +110,8 @@ pub(crate) async fn pin(
     headers: HeaderMap,
     mut fields: Fields,
 ) -> Result<Tagged, Problem> {
-    tags::only_as_seen(&headers, &record(&api, &name).await?)?;
+    let known = record(&api, &name).await?;
+    let only_as_seen = tags::only_as_seen(&headers, &known)?;
     let lines: Vec<String> = fields.required("keys").unwrap_or_default();
     if lines.is_empty() || lines.len() > KEYS_MOST {
         fields.wrong("keys", format!("has 1 to {KEYS_MOST} keys"));
@@ -126,9 +127,12 @@ pub(crate) async fn pin(
         }
     }
     fields.check()?;
-    api.store()
-        .host_pin(&host_name(&name)?, keys, &caller.actor())
-        .await?;
+    let (store, actor) = (api.store(), caller.actor());
+    if only_as_seen {
+        store.host_pin_seen(&known, keys, &actor).await?;
+    } else {
+        store.host_pin(&known.name, keys, &actor).await?;
+    }
     let record = record(&api, &name).await?;
     body(&api, &caller, record).await
 }

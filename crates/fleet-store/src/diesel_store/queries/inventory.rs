@@ -342,10 +342,12 @@ pub(crate) fn host_pin(
     conn: &mut Conn,
     work: &mut Work,
     name: &HostName,
+    seen: Option<&HostRecord>,
     keys: &[String],
     actor: &Actor,
 ) -> Answer<(), HostError> {
     let host = find(conn, name)?;
+    refuse_stale(&host, seen)?;
     update!(
         conn,
         diesel::update(hosts::table.find(&host.id)).set(hosts::host_keys.eq(to_json(&keys)))

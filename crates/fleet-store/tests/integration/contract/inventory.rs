@@ -158,6 +158,13 @@ pub(crate) async fn what_changed_since_it_was_seen_stays(place: &Place) {
         .await
         .unwrap();
     stale(edit(&edited).await.unwrap_err());
+    let pin = async |seen: &HostRecord| {
+        let keys = vec![key.to_owned()];
+        store.host_pin_seen(seen, keys, &by).await
+    };
+    stale(pin(&edited).await.unwrap_err());
+    let pinned = store.host_get(&edited.name).await.unwrap().unwrap();
+    pin(&pinned).await.unwrap();
     // Another host by that name is another one.
     let pinned = store.host_get(&edited.name).await.unwrap().unwrap();
     store.host_remove_seen(&pinned, &by).await.unwrap();
