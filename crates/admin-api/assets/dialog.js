@@ -63,14 +63,20 @@ function fill(dialog, page) {
   dialog.append(actions);
 }
 
+// Whether this is where people sign in, and no page of ours: that may be below /admin as well.
+function asksWho(url) {
+  const { signIn } = document.body.dataset;
+  const { pathname } = new URL(url);
+  return !pathname.startsWith("/admin/") || (signIn && pathname === new URL(signIn, location.href).pathname);
+}
+
 async function send(dialog, form) {
   if (dialog.hasAttribute("aria-busy")) return;
   dialog.setAttribute("aria-busy", "true");
   const body = new URLSearchParams(new FormData(form));
   try {
     const reply = await fetch(form.action, { method: "POST", headers: accept, body });
-    const signedOut = !new URL(reply.url).pathname.startsWith("/admin/");
-    if (signedOut) return location.reload();
+    if (asksWho(reply.url)) return location.reload();
     if (reply.ok) {
       dialog.close();
       return location.assign(reply.url);

@@ -169,6 +169,13 @@ function refreshLater() {
   later ||= setTimeout(() => { later = 0; refresh(); }, 4000);
 }
 
+// Whether this is where people sign in, and no page of ours: that may be below /admin as well.
+function asksWho(url) {
+  const { signIn } = body.dataset;
+  const { pathname } = new URL(url);
+  return !pathname.startsWith("/admin/") || (signIn && pathname === new URL(signIn, location.href).pathname);
+}
+
 async function swap() {
   refreshDue = 0;
   refreshRuns = true;
@@ -176,7 +183,7 @@ async function swap() {
   meanwhile = new Map();
   try {
     const reply = await fetch(location.href, { headers: { accept: "text/html" } });
-    if (reply.redirected && !new URL(reply.url).pathname.startsWith("/admin/")) return location.reload();
+    if (reply.redirected && asksWho(reply.url)) return location.reload();
     if (reply.ok) regions(new DOMParser().parseFromString(await reply.text(), "text/html"));
   } catch { /* the stream says when the server is away */ }
   const painted = meanwhile;

@@ -63,6 +63,8 @@ pub(crate) struct Page {
     pub(crate) live: Option<Live>,
     /// Whether owners have a page of their instances here.
     pub(crate) dashboard: bool,
+    /// Where people sign in, for the scripts to know that page from ours.
+    pub(crate) sign_in: Option<String>,
     pub(crate) now: Timestamp,
 }
 
@@ -78,6 +80,7 @@ impl Page {
             nav,
             caller: Some(caller.clone()),
             dashboard: api.mounted().dashboard,
+            sign_in: api.sign_in_address().map(str::to_owned),
             ..Self::bare(title)
         };
         if page.may(Right::Read) {
@@ -95,6 +98,7 @@ impl Page {
             strip: None,
             live: None,
             dashboard: false,
+            sign_in: None,
             now: now(),
         }
     }

@@ -99,15 +99,20 @@ async fn only_what_is_asked_for_is_mounted() {
     assert!(!page.contains("/login"), "{page}");
     for (address, to) in [
         ("/enter", "/enter?next=/admin/updates"),
+        ("/admin/enter", "/admin/enter?next=/admin/updates"),
         (
             "https://id.example/?app=7",
             "https://id.example/?app=7&next=/admin/updates",
         ),
     ] {
         let service = whole(plain().sign_in_at(address));
-        let response = service.oneshot(html().request()).await.unwrap();
+        let response = service.clone().oneshot(html().request()).await.unwrap();
         assert_eq!(response.status(), 303);
         assert_eq!(response.headers()["location"], to);
+        // The scripts of the pages know it by that from a page of ours.
+        let (_, page) = ask(&service, html().header("x-user", "dora")).await;
+        let told = format!("data-sign-in=\"{address}\"");
+        assert!(page.contains(&told), "{told}: {page}");
     }
     let more = whole(plain().with_dashboard().with_process_routes());
     for path in ["/dashboard", "/healthz", "/readyz", "/metrics"] {
