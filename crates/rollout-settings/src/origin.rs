@@ -43,3 +43,15 @@ pub struct Entry {
     /// Where it came from.
     pub origin: Origin,
 }
+
+impl Entry {
+    /// The unit of a value that is a plain number; none where it counts things, or says its unit itself.
+    #[must_use]
+    pub fn unit(&self) -> Option<&'static str> {
+        match self.key {
+            "app.min_free_mib" => Some("MiB"),
+            key if key.starts_with("app.timeouts.") => Some("s"),
+            _ => None,
+        }
+    }
+}

@@ -23,12 +23,12 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let entries = api.settings().shown.iter();
     let rows = entries.map(|entry| {
-        let value = entry.value.as_deref().unwrap_or("not set");
-        (
-            entry.key,
-            fleet_types::printable(value),
-            entry.origin.to_string(),
-        )
+        let value = match (entry.value.as_deref(), entry.unit()) {
+            (None, _) => "not set".to_owned(),
+            (Some(value), None) => fleet_types::printable(value),
+            (Some(value), Some(unit)) => format!("{} {unit}", fleet_types::printable(value)),
+        };
+        (entry.key, value, entry.origin.to_string())
     });
     html(&Settings {
         rows: rows.collect(),

@@ -62,6 +62,27 @@ fn shown(settings: &Settings, key: &str) -> (String, String) {
 }
 
 #[test]
+fn a_plain_number_has_a_unit_or_counts_something() {
+    let settings = read("").unwrap();
+    let plain = |value: &Option<String>| value.as_deref().is_some_and(|v| v.parse::<u32>().is_ok());
+    let numbers = settings
+        .entries()
+        .iter()
+        .filter(|entry| plain(&entry.value));
+    let bare: Vec<&str> = numbers
+        .filter(|entry| entry.unit().is_none())
+        .map(|entry| entry.key)
+        .collect();
+    let counts = [
+        "ssh.port",
+        "rollout.concurrency",
+        "rollout.max_in_flight",
+        "server.max_connections",
+    ];
+    assert_eq!(bare, counts);
+}
+
+#[test]
 fn without_a_file_everything_is_a_default() {
     let folder = Folder::new();
     let settings = load(&folder.places(), Vec::new()).unwrap();
