@@ -102,9 +102,15 @@ impl Params {
 
     /// Whether a parameter says yes.
     pub(crate) fn flag(&self, name: &str) -> Result<bool, Problem> {
+        Ok(self.either(name)?.unwrap_or(false))
+    }
+
+    /// What is to be so, or not to be so; none where that does not matter.
+    pub(crate) fn either(&self, name: &str) -> Result<Option<bool>, Problem> {
         match self.text(name) {
-            None | Some("false" | "0") => Ok(false),
-            Some("true" | "1" | "yes") => Ok(true),
+            None => Ok(None),
+            Some("false" | "0" | "no") => Ok(Some(false)),
+            Some("true" | "1" | "yes") => Ok(Some(true)),
             Some(_) => Err(Problem::field("invalid", name, "must be true or false")),
         }
     }

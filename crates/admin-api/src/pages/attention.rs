@@ -47,19 +47,26 @@ enum Why {
 impl Attention {
     /// One query of a few rows for each kind that there is, until enough hosts are found.
     pub(crate) async fn load(api: &AdminApi, status: &view::Status) -> Result<Self, Problem> {
-        let kinds = kinds(status);
+        let mut kinds = kinds(status);
         let mut rows = Vec::new();
         let mut names = HashSet::new();
-        for kind in &kinds {
-            if rows.len() >= SHOWN as usize {
-                break;
+        for kind in &mut kinds {
+            let counted = matches!(kind.why, Why::Rollout(_));
+            if rows.len() >= SHOWN as usize && !counted {
+                continue;
             }
-            for host in api.store().host_page(kind.why.query()).await?.items {
+            let page = api.store().host_page(kind.why.query()).await?;
+            if counted {
+                // Its own count is of all that were part of it.
+                kind.count = page.total;
+            }
+            for host in page.items {
                 if rows.len() < SHOWN as usize && names.insert(host.name.clone()) {
                     rows.push(kind.why.row(host));
                 }
             }
         }
+        kinds.retain(|kind| kind.count > 0);
         let all: u32 = kinds.iter().map(|kind| kind.count).sum();
         let shown = u32::try_from(rows.len()).unwrap_or(u32::MAX);
         // A host may be of several kinds; when there is room left, all of them are shown.
@@ -97,7 +104,7 @@ fn kinds(status: &view::Status) -> Vec<Kind> {
             count: rollout.counts.failed + rollout.counts.rolled_back,
             word: "rolled back or failed in the last rollout",
             href: format!(
-                "/admin/updates/hosts?rollout={}&status=failed,rolled_back",
+                "/admin/updates/hosts?rollout={}&status=failed,rolled_back&in_fleet=true",
                 rollout.id
             ),
             why: Why::Rollout(rollout.id),
@@ -115,7 +122,7 @@ impl Why {
         };
         match self {
             Self::Person => HostQuery {
-                needs_attention: true,
+                needs_attention: Some(true),
                 ..few
             },
             Self::Health(health) => HostQuery {
@@ -125,6 +132,8 @@ impl Why {
             Self::Rollout(rollout) => HostQuery {
                 rollout: Some(rollout),
                 status: vec![AttemptStatus::Failed, AttemptStatus::RolledBack],
+                // Nobody looks after a host that was taken out.
+                in_fleet: true,
                 ..few
             },
         }

@@ -5,9 +5,9 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use fleet_store::{PastAttempt, StepRecord};
-use fleet_types::{RolloutId, StepId, Timestamp, printable, view};
+use fleet_types::{HostName, RolloutId, StepId, Timestamp, printable, view};
 
-use crate::api::hosts::{host_name, pinned_key, record};
+use crate::api::hosts::{host_name, pinned_key};
 use crate::api::now;
 use crate::api::params::Params;
 use crate::api::updates::find;
@@ -45,6 +45,16 @@ struct HostPage {
     steps: Vec<StepRow>,
     history: Vec<PastRow>,
     older: Option<String>,
+}
+
+/// What a host went through in a rollout that is in the fleet no more.
+#[derive(Template)]
+#[template(path = "gone.html")]
+struct GonePage {
+    page: Page,
+    name: String,
+    attempt: Option<AttemptShown>,
+    steps: Vec<StepRow>,
 }
 
 struct AttemptShown {
@@ -87,10 +97,14 @@ pub(crate) async fn show(
     Path(name): Path<String>,
     params: Params,
 ) -> Result<Response, Problem> {
-    let known = record(&api, &name).await?;
     let wanted = match params.text("rollout") {
         Some(id) => Some(find::rollout(&api, id).await?),
         None => None,
+    };
+    let back: usize = params.parsed("earlier")?.unwrap_or(0);
+    let name = host_name(&name)?;
+    let Some(known) = api.store().host_get(&name).await? else {
+        return gone(&api, &caller, name, wanted, back).await;
     };
     let before: Option<RolloutId> = params.parsed("before")?;
     let page = Page::load(&api, &caller, Nav::Hosts, known.name.to_string()).await?;
@@ -134,7 +148,6 @@ pub(crate) async fn show(
         host: known.name.to_string(),
         rollout: host.attempt.as_ref().map(|attempt| attempt.rollout),
     };
-    let back: usize = params.parsed("earlier")?.unwrap_or(0);
     let app = &known.spec.app;
     html(&HostPage {
         page,
@@ -177,6 +190,38 @@ pub(crate) async fn show(
         history: past.into_iter().map(PastRow::from).collect(),
         older,
         host,
+    })
+}
+
+/// Lists of a rollout lead to hosts that were removed since: their part in it is still to be seen.
+async fn gone(
+    api: &AdminApi,
+    caller: &Caller,
+    name: HostName,
+    rollout: Option<RolloutId>,
+    back: usize,
+) -> Result<Response, Problem> {
+    let part = match rollout {
+        Some(id) => api.store().host_view(&name, Some(id)).await?,
+        None => None,
+    };
+    let part = part.and_then(|host| Some((host.attempt.clone()?, host)));
+    let Some((attempt, host)) = part else {
+        return Err(Problem::not_found(format!("there is no host {name}")));
+    };
+    let steps = api.store().attempt_steps(attempt.rollout, &name).await?;
+    let output = Output {
+        host: name.to_string(),
+        rollout: Some(attempt.rollout),
+    };
+    html(&GonePage {
+        page: Page::load(api, caller, Nav::Hosts, name.to_string()).await?,
+        name: name.to_string(),
+        attempt: Some(attempt_shown(&attempt, &host)),
+        steps: steps
+            .into_iter()
+            .map(|step| StepRow::of(step, &output, back))
+            .collect(),
     })
 }
 

@@ -17,16 +17,18 @@ use crate::problem::Problem;
 use crate::state::AdminApi;
 
 const PAGE: u32 = 100;
-const FILTERS: [&str; 11] = [
+const FILTERS: [&str; 13] = [
     "rollout",
     "stage",
     "search",
     "on",
     "status",
+    "reason",
     "health",
     "version",
     "owner",
     "needs_attention",
+    "in_fleet",
     "sort",
     "desc",
 ];
@@ -163,21 +165,24 @@ pub(crate) async fn show(
         status: params.all("status")?,
         health: params.parsed("health")?,
         version: text("version"),
-        needs_attention: params.flag("needs_attention")?,
+        reason: params.all("reason")?,
+        needs_attention: params.either("needs_attention")?,
         owner: text("owner"),
         search: text("search"),
         on: params.selection()?,
+        in_fleet: params.flag("in_fleet")?,
         order,
         descending,
         stage: params.parsed("stage")?,
         after: text("cursor"),
         limit: PAGE,
+        uncounted: false,
     };
     let kept: Vec<(String, String)> = FILTERS
         .into_iter()
         .filter_map(|name| {
             let value = match name {
-                "on" | "status" => params.joined(name),
+                "on" | "status" | "reason" => params.joined(name),
                 _ => text(name),
             };
             Some((name.to_owned(), value?))

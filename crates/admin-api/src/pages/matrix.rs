@@ -25,13 +25,23 @@ const STATES: [(&str, &str, Draw, &str); 8] = [
         Draw::Loud,
         "failed&needs_attention=true",
     ),
-    ("failed", "failed", Draw::Loud, "failed"),
+    (
+        "failed",
+        "failed",
+        Draw::Loud,
+        "failed&needs_attention=false",
+    ),
     ("rolled_back", "rolled back", Draw::Loud, "rolled_back"),
     ("updating", "updating", Draw::Loud, "updating"),
     ("skipped", "skipped", Draw::Quiet, "skipped"),
     ("pending", "waiting", Draw::Quiet, "pending"),
-    ("unchanged", "there already", Draw::Quiet, "success"),
-    ("success", "updated", Draw::Quiet, "success"),
+    (
+        "unchanged",
+        "there already",
+        Draw::Quiet,
+        "success&reason=unchanged",
+    ),
+    ("success", "updated", Draw::Quiet, "success&reason=updated"),
 ];
 
 /// Whether hosts in a state are drawn in a large rollout.

@@ -7,6 +7,7 @@ use admin_api::ApiSettings;
 use fleet_store::*;
 use fleet_types::*;
 use rollout_orchestrator::PlanRequest;
+use rollout_settings::{Entry, Origin};
 use tokio::sync::Notify;
 
 use crate::world::*;
@@ -421,4 +422,90 @@ async fn owners_see_whether_they_are_up_to_date_and_how_fresh_that_is() {
     assert_eq!(mine["instances"][0]["up_to_date"], true, "{mine}");
     assert_eq!(mine["instances"][1]["up_to_date"], serde_json::Value::Null);
     assert!(mine["instances"][1]["seen_at"].is_string(), "{mine}");
+}
+
+/// The groups of a matrix: where each leads, how many hosts it says it has, and those that are drawn.
+fn groups(text: &str) -> Vec<(String, usize, Vec<String>)> {
+    let groups = text.split("class=\"group-head\" href=\"").skip(1);
+    groups
+        .map(|group| {
+            let (href, rest) = group.split_once('"').unwrap();
+            let (_, number) = rest.split_once("<b data-hosts>").unwrap();
+            let hosts = number.split('<').next().unwrap().parse().unwrap();
+            let (cells, _) = rest.split_once("</ul>").unwrap();
+            let cells = cells.split("data-host=\"").skip(1);
+            let cells = cells.map(|cell| cell.split('"').next().unwrap().to_owned());
+            (href.replace("&#38;", "&"), hosts, cells.collect())
+        })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_number_of_a_group_is_that_of_the_list_it_leads_to() {
+    use AttemptStatus as S;
+    let world = World::new(8).await;
+    let id = world
+        .ended(&[
+            (S::Success, Reason::Updated, false, ""),
+            (S::Success, Reason::Updated, false, ""),
+            (S::Success, Reason::Unchanged, false, ""),
+            (S::Failed, Reason::RollbackFailed, true, "dead"),
+            (S::Failed, Reason::Unreachable, false, "no route"),
+            (S::Failed, Reason::NoSudo, false, "may not"),
+            (S::RolledBack, Reason::InstallFailed, false, "no space"),
+        ])
+        .await;
+    // Somebody looked, and somebody took one out: that is no other end of the rollout.
+    let (looked, gone) = ("web-004".parse().unwrap(), "web-005".parse().unwrap());
+    let ann = actor();
+    world
+        .store
+        .host_clear_attention(&looked, &ann)
+        .await
+        .unwrap();
+    world.store.host_remove(&gone, &ann).await.unwrap();
+    let token = world.token(Role::Viewer).await;
+    let rollout = format!("/admin/updates/rollouts/{id}");
+    let groups = groups(&page(&world, &rollout, &token).await.text());
+    let numbers: Vec<usize> = groups.iter().map(|group| group.1).collect();
+    // Attention, failed, rolled back, updating, skipped, waiting, there already, updated.
+    assert_eq!(numbers, [1, 2, 1, 0, 0, 0, 1, 2]);
+    for (href, hosts, drawn) in groups {
+        let text = page(&world, &href, &token).await.text();
+        assert!(
+            text.contains(&format!("{hosts} of them match")),
+            "{href}: {hosts}, {text}"
+        );
+        assert_eq!(listed(&text).0, drawn, "{href}");
+        let query = href.split_once('?').unwrap().1;
+        let file = world.get(&format!("/api/hosts.csv?{query}"), &token).await;
+        assert_eq!(file.text().lines().count(), 1 + hosts, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn numbers_among_the_settings_have_their_unit() {
+    let entry = |key, value: &str| Entry {
+        key,
+        value: Some(value.to_owned()),
+        origin: Origin::Default,
+    };
+    let settings = ApiSettings {
+        shown: vec![
+            entry("app.timeouts.pull", "60"),
+            entry("app.min_free_mib", "200"),
+            entry("rollout.concurrency", "5"),
+            entry("lease.lease", "\"30s\""),
+        ],
+        ..ApiSettings::default()
+    };
+    let world = World::with(0, settings).await;
+    let admin = world.token(Role::Admin).await;
+    let text = page(&world, "/admin/settings", &admin).await.text();
+    let values: Vec<&str> = text
+        .split("<td class=\"mono\">")
+        .skip(1)
+        .map(|rest| rest.split('<').next().unwrap())
+        .collect();
+    assert_eq!(values, ["60 s", "200 MiB", "5", "&#34;30s&#34;"]);
 }

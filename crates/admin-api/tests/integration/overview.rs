@@ -117,7 +117,7 @@ async fn every_kind_of_trouble_is_told_the_most_urgent_first() {
         "/admin/updates/hosts?health=inactive\">1 inactive".to_owned(),
         "/admin/updates/hosts?health=unreachable\">1 unreachable".to_owned(),
         format!(
-            "/admin/updates/hosts?rollout={id}&#38;status=failed,rolled_back\">3 rolled back or failed"
+            "/admin/updates/hosts?rollout={id}&#38;status=failed,rolled_back&#38;in_fleet=true\">3 rolled back or failed"
         ),
     ] {
         assert!(card(&text).contains(&link), "{link}: {}", card(&text));
@@ -128,6 +128,69 @@ async fn every_kind_of_trouble_is_told_the_most_urgent_first() {
     let (since, looked) = (host.health_since.unwrap(), host.checked_at.unwrap());
     assert!(looked.since(since).as_secs() >= 600, "{since} {looked}");
     assert!(card(&text).contains(&format!("datetime=\"{since}\"")));
+}
+
+/// Where the links of a page lead that begin so.
+fn links(text: &str, start: &str) -> Vec<String> {
+    let targets = text.split("href=\"").skip(1);
+    let targets = targets.map(|rest| rest.split('"').next().unwrap());
+    targets
+        .filter(|target| target.starts_with(start))
+        .map(|target| target.replace("&#38;", "&"))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_was_taken_out_waits_for_nobody_and_no_link_to_it_is_dead() {
+    let world = World::new(3).await;
+    let rolled_back = (
+        AttemptStatus::RolledBack,
+        Reason::InstallFailed,
+        false,
+        "the disk is full",
+    );
+    let lost = (
+        AttemptStatus::Failed,
+        Reason::Unreachable,
+        false,
+        "no route",
+    );
+    let id = world.ended(&[rolled_back, lost]).await;
+    let gone = "web-001".parse().unwrap();
+    world.store.host_remove(&gone, &actor()).await.unwrap();
+    let text = overview(&world).await;
+    let told = rows(card(&text));
+    assert!(
+        told.len() == 1 && told[0].starts_with("web-002 "),
+        "{told:?}"
+    );
+    let token = world.token(Role::Viewer).await;
+    let look = async |path: &str| {
+        let call = Call::new("GET", path).token(&token);
+        world.send(call.header("accept", "text/html")).await
+    };
+    let kind = links(card(&text), "/admin/updates/hosts?rollout=").remove(0);
+    assert!(card(&text).contains(">1 rolled back or failed"));
+    let listed = look(&kind).await.text();
+    assert!(listed.contains("1 of them match"), "{kind}: {listed}");
+    let mut hosts = Vec::new();
+    for page in [
+        "/admin/updates".to_owned(),
+        format!("/admin/updates/rollouts/{id}"),
+        format!("/admin/updates/hosts?rollout={id}"),
+    ] {
+        hosts.extend(links(&look(&page).await.text(), "/admin/updates/hosts/"));
+    }
+    assert!(hosts.iter().any(|link| link.contains("/web-001?")));
+    for link in hosts {
+        let answer = look(&link).await;
+        assert_eq!(answer.status.as_u16(), 200, "{link}");
+        let told = answer.text().contains("id=\"gone\"");
+        assert_eq!(told, link.contains("web-001"), "{link}");
+    }
+    let past = look(&format!("/admin/updates/hosts/web-001?rollout={id}")).await;
+    assert!(past.text().contains("the disk is full"));
+    assert_eq!(look("/admin/updates/hosts/web-001").await.status, 404);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! Pages.
 
 use fleet_types::{
-    AttemptStatus, HealthState, RolloutId, RolloutState, Selection, Timestamp, view,
+    AttemptStatus, HealthState, Reason, RolloutId, RolloutState, Selection, Timestamp, view,
 };
 
 /// Which hosts, and how many.
@@ -15,14 +15,18 @@ pub struct HostQuery {
     pub health: Option<HealthState>,
     /// Only those on this version.
     pub version: Option<String>,
-    /// Only those that a person must look at.
-    pub needs_attention: bool,
+    /// Only those where it ended for one of these reasons (in the rollout, else in the last attempt). Empty: all.
+    pub reason: Vec<Reason>,
+    /// Only those that a person must look at (of a rollout: after it), or only the others.
+    pub needs_attention: Option<bool>,
     /// Only those of this owner.
     pub owner: Option<String>,
     /// Only those whose name contains this.
     pub search: Option<String>,
     /// Only those that are meant.
     pub on: Option<Selection>,
+    /// Of a rollout: only those that are in the fleet still.
+    pub in_fleet: bool,
     /// Only those of this stage of the rollout.
     pub stage: Option<u32>,
     /// Of the fleet: what comes first. The hosts of a rollout come in plan order.
@@ -33,6 +37,8 @@ pub struct HostQuery {
     pub after: Option<String>,
     /// At most this many; 1 to 1000.
     pub limit: u32,
+    /// How many there are in all is not asked for, and is not counted.
+    pub uncounted: bool,
 }
 
 /// What hosts are listed by; those that are alike come by name.

@@ -37,17 +37,22 @@ const PAGE: u32 = 1000;
 
 /// The fleet by name, or the hosts of a rollout, as comma-separated values; all of them in one answer.
 #[utoipa::path(get, path = "/api/hosts.csv", tag = "hosts",
-    params(("status" = Option<String>, Query, description = "Of the last attempt; several with commas."), ("health" = Option<String>, Query),
-        ("version" = Option<String>, Query), ("needs_attention" = Option<bool>, Query), ("owner" = Option<String>, Query),
+    params(("status" = Option<String>, Query, description = "Of the last attempt; several with commas."),
+        ("reason" = Option<String>, Query, description = "Why it ended so; several with commas."), ("health" = Option<String>, Query),
+        ("version" = Option<String>, Query), ("needs_attention" = Option<bool>, Query, description = "`true`: those that a person must look at; `false`: the others."), ("owner" = Option<String>, Query),
         ("search" = Option<String>, Query, description = "A part of the name."),
         ("on" = Option<String>, Query, description = "Names, globs, `@label` or `@key=value`, each with `!` in front to leave it out; several with commas."),
-        ("rollout" = Option<String>, Query, description = "The hosts of this rollout, each with its part in it."), ("stage" = Option<u32>, Query)),
+        ("rollout" = Option<String>, Query, description = "The hosts of this rollout, each with its part in it."), ("stage" = Option<u32>, Query),
+        ("in_fleet" = Option<bool>, Query, description = "Of a rollout: `true` for those that are in the fleet still.")),
     responses((status = 200, description = "A heading, then one host a line.", body = String, content_type = "text/csv"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn list(State(api): State<AdminApi>, params: Params) -> Result<Response, Problem> {
     let mut query = HostQuery {
         stage: params.parsed("stage")?,
+        in_fleet: params.flag("in_fleet")?,
         limit: PAGE,
+        // Nobody is told, and counting goes over all hosts for each page.
+        uncounted: true,
         ..super::asked(&params)?
     };
     if let Some(id) = params.text("rollout") {

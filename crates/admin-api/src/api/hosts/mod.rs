@@ -155,7 +155,8 @@ fn asked(params: &Params) -> Result<HostQuery, Problem> {
         status: params.all("status")?,
         health: params.parsed("health")?,
         version: text("version"),
-        needs_attention: params.flag("needs_attention")?,
+        reason: params.all("reason")?,
+        needs_attention: params.either("needs_attention")?,
         owner: text("owner"),
         search: text("search"),
         on: params.selection()?,
@@ -165,8 +166,9 @@ fn asked(params: &Params) -> Result<HostQuery, Problem> {
 
 /// The fleet by name.
 #[utoipa::path(get, path = "/api/hosts", tag = "hosts",
-    params(("status" = Option<String>, Query, description = "Of the last attempt; several with commas."), ("health" = Option<String>, Query),
-        ("version" = Option<String>, Query), ("needs_attention" = Option<bool>, Query), ("owner" = Option<String>, Query),
+    params(("status" = Option<String>, Query, description = "Of the last attempt; several with commas."),
+        ("reason" = Option<String>, Query, description = "Why it ended so; several with commas."), ("health" = Option<String>, Query),
+        ("version" = Option<String>, Query), ("needs_attention" = Option<bool>, Query, description = "`true`: those that a person must look at; `false`: the others."), ("owner" = Option<String>, Query),
         ("search" = Option<String>, Query, description = "A part of the name."),
         ("on" = Option<String>, Query, description = "Names, globs, `@label` or `@key=value`, each with `!` in front to leave it out; several with commas."), ("cursor" = Option<String>, Query),
         ("limit" = Option<u32>, Query, description = "1 to 1000; 100.")),

@@ -55,7 +55,8 @@ pub(crate) struct OutputBody {
 #[utoipa::path(get, path = "/api/updates/rollouts/{id}/hosts", tag = "updates",
     params(("id" = String, Path),
         ("status" = Option<String>, Query, description = "Only those with this status; several with commas."),
-        ("needs_attention" = Option<bool>, Query), ("stage" = Option<u32>, Query), ("search" = Option<String>, Query),
+        ("reason" = Option<String>, Query, description = "Only those where it ended for this reason; several with commas."),
+        ("needs_attention" = Option<bool>, Query, description = "`true`: those that a person must look at; `false`: the others."), ("stage" = Option<u32>, Query), ("search" = Option<String>, Query),
         ("cursor" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "1 to 1000; 100.")),
     responses((status = 200, body = HostsBody, headers(("Link" = String, description = "The next page, as `rel=\"next\"`."))), (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn list(
@@ -67,7 +68,8 @@ pub(crate) async fn list(
     let query = HostQuery {
         rollout: Some(rollout),
         status: params.all("status")?,
-        needs_attention: params.flag("needs_attention")?,
+        reason: params.all("reason")?,
+        needs_attention: params.either("needs_attention")?,
         search: params.text("search").map(str::to_owned),
         stage: params.parsed("stage")?,
         after: params.text("cursor").map(str::to_owned),

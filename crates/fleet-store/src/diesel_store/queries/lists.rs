@@ -3,7 +3,7 @@
 use diesel::dsl::{count_star, not, sql};
 use diesel::prelude::*;
 use diesel::sql_types::Text;
-use fleet_types::{AttemptStatus, Selection, Selector, Wanted, view};
+use fleet_types::{AttemptStatus, Reason, Selection, Selector, Wanted, view};
 
 use super::views::{of_fleet, of_rollout};
 use super::{Conn, Db};
@@ -101,6 +101,10 @@ fn words(status: &[AttemptStatus]) -> Vec<&'static str> {
     status.iter().map(|status| status.as_str()).collect()
 }
 
+fn reasons(reasons: &[Reason]) -> Vec<&'static str> {
+    reasons.iter().map(|reason| reason.as_str()).collect()
+}
+
 pub(crate) fn host_page(
     conn: &mut Conn,
     work: &mut Work,
@@ -173,14 +177,21 @@ fn fleet_page(
                 let status = words(&query.status);
                 rows = rows.filter(attempts::status.nullable().eq_any(status));
             }
-            if query.needs_attention {
-                rows = rows.filter(hosts::needs_attention.eq(true));
+            if !query.reason.is_empty() {
+                let reasons = reasons(&query.reason);
+                rows = rows.filter(attempts::reason.nullable().eq_any(reasons));
+            }
+            if let Some(needed) = query.needs_attention {
+                rows = rows.filter(hosts::needs_attention.eq(needed));
             }
             matching!(rows, query);
             rows
         }};
     }
-    let total: i64 = chosen!(count_star()).get_result(conn)?;
+    let total: i64 = match query.uncounted {
+        true => 0,
+        false => chosen!(count_star()).get_result(conn)?,
+    };
     let mut rows = chosen!((HostRow::as_select(), Option::<AttemptRow>::as_select()));
     let key = sort_key(query.order);
     match (key, &query.after) {
@@ -244,8 +255,14 @@ fn rollout_page(
             if !query.status.is_empty() {
                 rows = rows.filter(attempts::status.eq_any(words(&query.status)));
             }
-            if query.needs_attention {
-                rows = rows.filter(attempts::needs_attention.eq(true));
+            if !query.reason.is_empty() {
+                rows = rows.filter(attempts::reason.eq_any(reasons(&query.reason)));
+            }
+            if let Some(needed) = query.needs_attention {
+                rows = rows.filter(attempts::needs_attention.eq(needed));
+            }
+            if query.in_fleet {
+                rows = rows.filter(hosts::removed_at.is_null());
             }
             if let Some(stage) = query.stage {
                 rows = rows.filter(attempts::stage.eq(i64::from(stage)));
@@ -254,7 +271,10 @@ fn rollout_page(
             rows
         }};
     }
-    let total: i64 = chosen!(count_star()).get_result(conn)?;
+    let total: i64 = match query.uncounted {
+        true => 0,
+        false => chosen!(count_star()).get_result(conn)?,
+    };
     let mut rows = chosen!((AttemptRow::as_select(), HostRow::as_select()));
     if let Some(after) = &query.after {
         // Nothing comes behind a cursor that was never given out.

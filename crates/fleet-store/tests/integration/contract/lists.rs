@@ -1,5 +1,5 @@
 use fleet_store::*;
-use fleet_types::{AttemptStatus, HealthState, Selection, view};
+use fleet_types::{AttemptStatus, HealthState, Reason, Selection, view};
 
 use crate::fleet::*;
 use crate::place::Place;
@@ -121,10 +121,26 @@ pub(crate) async fn filters_choose(place: &Place) {
         };
         assert_eq!(of(health).await, "");
         let attention = HostQuery {
-            needs_attention: true,
+            needs_attention: Some(true),
             ..all.clone()
         };
         assert_eq!(of(attention).await, "");
+        let others = HostQuery {
+            needs_attention: Some(false),
+            ..all.clone()
+        };
+        assert_eq!(of(others).await, "01 02 03 04 05 06 07 08 09 10");
+        for (reasons, expected) in [
+            (vec![Reason::Updated], "01 02 03 04 05 06"),
+            (vec![Reason::Unreachable, Reason::InstallFailed], "07 08"),
+            (vec![Reason::Unchanged], ""),
+        ] {
+            let query = HostQuery {
+                reason: reasons,
+                ..all.clone()
+            };
+            assert_eq!(of(query).await, expected);
+        }
         for (search, expected) in [
             ("_03", "03"),
             ("WEB_1", "10"),
@@ -145,9 +161,29 @@ pub(crate) async fn filters_choose(place: &Place) {
     let stage = HostQuery {
         rollout: Some(id),
         stage: Some(2),
-        ..all
+        ..all.clone()
     };
     assert_eq!(of(stage).await, "");
+    for rollout in [None, Some(id)] {
+        let uncounted = HostQuery {
+            rollout,
+            uncounted: true,
+            ..all.clone()
+        };
+        let page = store.host_page(uncounted).await.unwrap();
+        assert_eq!((page.items.len(), page.total), (10, 0));
+    }
+    let gone = "web_08".parse().unwrap();
+    store.host_remove(&gone, &actor()).await.unwrap();
+    for (in_fleet, expected) in [(false, "07 08"), (true, "07")] {
+        let query = HostQuery {
+            rollout: Some(id),
+            status: bad.clone(),
+            in_fleet,
+            ..all.clone()
+        };
+        assert_eq!(of(query).await, expected);
+    }
 }
 
 pub(crate) async fn one_host_and_its_history(place: &Place) {
