@@ -183,6 +183,10 @@ impl From<StoreError> for Failure {
                 Exit::Refused,
                 "use the newer rollout-cli; the database was left as it is",
             ),
+            StoreError::OlderAtWork { .. } => (
+                Exit::Refused,
+                "stop those, or replace them by newer ones first; the database was left as it is",
+            ),
             StoreError::ReadOnly { .. } => (
                 Exit::Refused,
                 "make it writable, or name another with --database-url",
@@ -283,6 +287,9 @@ impl From<MoveError> for Failure {
             }
             MoveError::Version { .. } => {
                 "nothing was imported; use the version of rollout-cli that wrote it"
+            }
+            MoveError::Newer { .. } => {
+                "nothing was written; rollout-cli --version says which this is"
             }
         };
         Self::refused(error).help(help)

@@ -105,14 +105,16 @@ pub trait Rollouts: fmt::Debug + Send + Sync {
     /// Pause, resume or abort. Idempotent: asking for what is already so succeeds and changes nothing.
     async fn rollout_verb(&self, id: RolloutId, verb: Verb, actor: &Actor)
     -> Result<(), VerbError>;
-    /// Makes the resolved target durable. The first one stands: the answer is what is on record now.
+    /// Makes the resolved target durable. The first one stands: the answer is what is on record now. What a newer version
+    /// of the program has written to stays as it is.
     async fn rollout_resolve(
         &self,
         id: RolloutId,
         target: Resolution,
     ) -> Result<RolloutRecord, StoreError>;
     /// Carries the rollout on as far as its rows allow: closes the stage, opens the next, ends it. Called after every
-    /// outcome and by whoever looks; safe to call at any time from any process. Says where it stands then.
+    /// outcome and by whoever looks; safe to call at any time from any process. Says where it stands then. What a newer
+    /// version of the program has written to stays as it is.
     async fn rollout_advance(&self, id: RolloutId) -> Result<RolloutRecord, StoreError>;
     /// Puts on record that this worker drives the rollout, so that others see it attended while the worker lives. The
     /// worker given to `rollout_create` is on record already; one that resumes a rollout or takes it over says so here.
@@ -137,7 +139,8 @@ pub trait Attempts: fmt::Debug + Send + Sync {
         except: &[HostId],
     ) -> Result<Claim, LeaseError>;
     /// Takes over one attempt of a worker that is gone: its lease ran out, or its process is known dead. The epoch grows.
-    /// Fails with [`LeaseError::Lost`] once the lease of the worker that asks ran out.
+    /// Fails with [`LeaseError::Lost`] once the lease of the worker that asks ran out. What a newer version of the program
+    /// worked on, or only wrote to the rollout of, is left to its like.
     async fn attempt_take_over(
         &self,
         worker: WorkerId,
@@ -166,7 +169,8 @@ pub trait Attempts: fmt::Debug + Send + Sync {
 /// The processes that do the work, and the connection slots they hold.
 #[async_trait]
 pub trait Workers: fmt::Debug + Send + Sync {
-    /// Registers this process; its lease starts now.
+    /// Registers this process; its lease starts now. Refused as too new once the schema has gone on so far that this
+    /// program must not work on it any more; so is a renewal.
     async fn worker_register(&self, worker: NewWorker) -> Result<WorkerId, StoreError>;
     /// Renews the lease. [`LeaseError::Lost`] once it ran out: the process must register anew and owns nothing.
     async fn worker_renew(&self, worker: WorkerId) -> Result<(), LeaseError>;
@@ -209,6 +213,9 @@ pub trait Store: Inventory + Rollouts + Attempts + Workers + Feed {
     fn id(&self) -> StoreId;
     /// How long a worker's lease lasts.
     fn lease_times(&self) -> LeaseTimes;
+    /// The schema that this program knows. A rollout that a program with a newer one has written to is not carried on
+    /// here: nothing of it is claimed, taken over, resolved or closed.
+    fn schema_known(&self) -> Schema;
 }
 
 /// A store with everything that the API and the pages need beside the work itself. Health is the checker's part.
@@ -239,4 +246,6 @@ pub enum Idle {
     StageTaken,
     /// Those left are on machines that are being worked on, or were excepted.
     NoneSuitable,
+    /// A newer version of the program has written to the rollout, and carries it on.
+    LeftToNewer,
 }

@@ -1,9 +1,10 @@
 //! Moments of the store's calls at which a test can make the program die, stop or wait, and errors that it can have a
-//! call meet as if the database had said so.
+//! call meet as if the database had said so. Also a schema that only a later version will know.
 //!
 //! Only in builds with the feature `crash-points`, which no program that people get has.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 /// When, in a call.
@@ -49,6 +50,18 @@ pub trait CallWatch: fmt::Debug + Send + Sync {
     fn begins(&self, call: &str) -> Option<CallFault>;
     /// It has come to this moment, with these kinds of events to its name. It goes on once this returns.
     fn at(&self, call: &str, moment: CallMoment, events: &[String]);
+}
+
+static MORE_MIGRATIONS: OnceLock<PathBuf> = OnceLock::new();
+
+/// Every store of this process that is opened from now on knows the migrations in this folder as well, as a later version
+/// of the program will. False when that was said before.
+pub fn know_more_migrations(folder: PathBuf) -> bool {
+    MORE_MIGRATIONS.set(folder).is_ok()
+}
+
+pub(crate) fn more_migrations_of_all() -> Option<PathBuf> {
+    MORE_MIGRATIONS.get().cloned()
 }
 
 static OF_ALL: OnceLock<Arc<dyn CallWatch>> = OnceLock::new();

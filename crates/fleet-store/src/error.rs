@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use fleet_types::{Invalid, RolloutId, Timestamp};
 
+use crate::records::Schema;
+
 /// The store itself cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -43,17 +45,31 @@ pub enum StoreError {
         /// What it is.
         cause: String,
     },
-    /// A newer program made its schema.
+    /// A newer program made its schema, and this one cannot work on it.
     #[error(
-        "the database {database} was made by a newer version (schema {found}, this program knows {known})"
+        "the database {database} was made by a newer version (schema {found}, compatible since {since}, this program knows {known})"
     )]
     TooNew {
         /// Which.
         database: String,
         /// Its schema.
-        found: String,
+        found: Schema,
+        /// The oldest schema that a program must know to work on it.
+        since: Schema,
         /// Ours.
-        known: String,
+        known: Schema,
+    },
+    /// This program would change the schema into one that older programs, which are at work now, cannot work on.
+    #[error(
+        "the database {database} cannot be brought up to date while older programs work on it ({workers}): they must know schema {since}"
+    )]
+    OlderAtWork {
+        /// Which.
+        database: String,
+        /// The oldest schema that a program must know afterwards.
+        since: Schema,
+        /// Those that know less, for people.
+        workers: String,
     },
     /// It can be read but not written.
     #[error("the database {database} is read-only: {cause}")]
@@ -103,6 +119,7 @@ impl StoreError {
             Self::Tls { .. } => "the connection to the database is not safe",
             Self::NotOurs { .. } => "the database is damaged, or is another one",
             Self::TooNew { .. } => "a newer version has changed the database",
+            Self::OlderAtWork { .. } => "an older version works on the database",
             Self::ReadOnly { .. } => "the database is read-only",
             Self::Full { .. } => "no space is left for the database",
             Self::Unavailable { .. } => "the database does not answer",
@@ -347,6 +364,16 @@ pub enum MoveError {
         path: PathBuf,
         /// Its version.
         found: String,
+    },
+    /// A newer version of the program made it: what this one does not know of would be left out.
+    #[error("{what} has schema {found}, and this program knows {known}: use the newer one")]
+    Newer {
+        /// The database, or the file.
+        what: String,
+        /// Its schema.
+        found: Schema,
+        /// Ours.
+        known: Schema,
     },
     /// The store failed.
     #[error(transparent)]

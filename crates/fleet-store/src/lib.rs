@@ -62,7 +62,7 @@ pub use clock::ManualClock;
 #[cfg(feature = "diesel")]
 pub use clock::{Clock, LeaseMoment, SystemClock};
 #[cfg(feature = "crash-points")]
-pub use crash_points::{CallFault, CallMoment, CallWatch, watch_calls};
+pub use crash_points::{CallFault, CallMoment, CallWatch, know_more_migrations, watch_calls};
 #[cfg(feature = "diesel")]
 pub use diesel_store::{CallKind, DieselStore, Mode, Password, StoreOptions, Timings};
 pub use error::{

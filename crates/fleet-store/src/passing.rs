@@ -66,6 +66,9 @@ macro_rules! passing_store {
             fn lease_times(&self) -> $crate::LeaseTimes {
                 self.inner.lease_times()
             }
+            fn schema_known(&self) -> $crate::Schema {
+                self.inner.schema_known()
+            }
         }
     };
 }

@@ -1,6 +1,7 @@
 //! What goes into the store and comes out of it. Rows and diesel types stay inside.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use fleet_types::{
@@ -19,6 +20,16 @@ mod shown;
 pub use access::*;
 pub use health::*;
 pub use lists::*;
+
+/// How far a schema goes: the number of its last migration. A program that knows one knows all before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Schema(pub i64);
+
+impl fmt::Display for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}", self.0)
+    }
+}
 
 /// Who asks, for the feed and the audit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,6 +203,8 @@ pub struct RolloutRecord {
     pub reason: Option<String>,
     /// Hosts in it.
     pub hosts: u32,
+    /// The newest schema that is known to any program that wrote to it.
+    pub schema: Schema,
 }
 
 /// One host's part in a rollout, as stored.
@@ -319,6 +332,8 @@ pub struct WorkerRecord {
     pub process: Option<ProcessId>,
     /// When it registered.
     pub since: Timestamp,
+    /// The schema that its program knows.
+    pub schema: Schema,
 }
 
 /// A connection slot, by a number that who asks for it has chosen: when the answer is lost, the same slot can be asked for

@@ -204,6 +204,7 @@ mod tests {
             stage: 1,
             reason: None,
             hosts: 6,
+            schema: fleet_store::Schema::default(),
         }
     }
 

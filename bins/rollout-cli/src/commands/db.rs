@@ -50,7 +50,8 @@ pub(crate) async fn run(command: DbCommand, global: &Global, out: Output) -> Res
 fn migrated(store: &DieselStore, shown: &str, out: Output) -> Result<(), Failure> {
     let (from, to) = store.schema();
     if out.json {
-        return out.object(&json!({ "database": shown, "from": from, "to": to }));
+        let from = from.map(|from| from.to_string());
+        return out.object(&json!({ "database": shown, "from": from, "to": to.to_string() }));
     }
     out.say(match from {
         None => format!("{shown} was empty; its schema is {to} now"),

@@ -324,8 +324,9 @@ mod tests {
             },
             StoreError::TooNew {
                 database: cause(),
-                found: cause(),
-                known: cause(),
+                found: fleet_store::Schema(9),
+                since: fleet_store::Schema(9),
+                known: fleet_store::Schema(8),
             },
             StoreError::ReadOnly {
                 database: cause(),

@@ -308,7 +308,7 @@ impl Attempts for DieselStore {
         except: &[HostId],
     ) -> Result<Option<Claimed>, LeaseError> {
         let except = keys(except);
-        run!(self, write Host, |conn, work, q| q::claim::attempt_take_over(
+        run!(self, write Rollout, |conn, work, q| q::claim::attempt_take_over(
             conn, work, worker, &except
         ))
     }
@@ -481,5 +481,9 @@ impl Store for DieselStore {
 
     fn lease_times(&self) -> LeaseTimes {
         self.inputs.times
+    }
+
+    fn schema_known(&self) -> Schema {
+        self.inputs.schema
     }
 }

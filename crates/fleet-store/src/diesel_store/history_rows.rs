@@ -121,6 +121,7 @@ pub(crate) struct WorkerRow {
     pub(crate) serves: bool,
     pub(crate) process: Option<String>,
     pub(crate) since: i64,
+    pub(crate) schema: i64,
     #[diesel(embed)]
     pub(crate) lease: LeaseRow,
 }
@@ -153,6 +154,7 @@ impl WorkerRow {
             serves: self.serves,
             process: self.process(),
             since: Timestamp(self.since),
+            schema: Schema(self.schema),
         })
     }
 }

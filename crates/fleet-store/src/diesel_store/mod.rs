@@ -6,6 +6,7 @@ mod calls;
 mod desk;
 mod engine;
 mod history_rows;
+mod migrations;
 mod moved_file;
 mod moved_rows;
 mod on_postgres;

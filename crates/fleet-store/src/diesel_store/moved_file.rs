@@ -37,6 +37,9 @@ pub(crate) struct Head {
     pub(crate) created_at: i64,
     /// The number of the last event.
     pub(crate) seq: i64,
+    /// The schema that it was written from; older files do not say.
+    #[serde(default)]
+    pub(crate) schema: i64,
 }
 
 /// A row, or the end.

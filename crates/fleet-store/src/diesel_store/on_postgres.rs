@@ -18,7 +18,8 @@ use tokio_postgres::config::Host;
 use tokio_postgres::{Config, NoTls};
 
 use super::backend::{Access, Backend};
-use super::options::Password;
+use super::migrations::Migrations;
+use super::options::StoreOptions;
 use super::postgres_tls::{self, Tls};
 use super::postgres_url::{self, SslMode};
 use super::rows::EventRow;
@@ -26,6 +27,7 @@ use super::schema::events;
 use super::work::{DATABASE_TIME_KEPT, Trouble, Work};
 use crate::clock::LeaseMoment;
 use crate::error::StoreError;
+use crate::records::Schema;
 
 /// What the query bodies in `queries/` are compiled against here; `on_sqlite` compiles the same files once more.
 pub(crate) type Conn = AsyncConnectionWrapper<AsyncPgConnection, OwnRuntime>;
@@ -79,7 +81,7 @@ fn as_like(glob: &str) -> String {
     like
 }
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
+static MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
 
 /// Keeps others out while the schema is brought up to date.
 const MIGRATION_LOCK: i64 = 1_380_930_636;
@@ -124,6 +126,7 @@ pub(crate) struct Postgres {
     config: Config,
     mode: SslMode,
     tls: Option<Tls>,
+    migrations: Migrations,
 }
 
 /// Why there is no connection.
@@ -248,16 +251,17 @@ pub(crate) fn integrity(_: &mut Conn) -> QueryResult<Vec<String>> {
 }
 
 impl Postgres {
-    pub(crate) fn new(url: &str, password: Option<&Password>) -> Result<Self, StoreError> {
+    pub(crate) fn new(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
         let asked = postgres_url::read(url, PATIENCE)?;
         let mut config = asked.config;
-        if let Some(password) = password {
+        if let Some(password) = &options.password {
             config.password(password.reveal());
         }
         let mut postgres = Self {
             config,
             mode: asked.mode,
             tls: None,
+            migrations: Migrations::new(&MIGRATIONS, options),
         };
         let tls = Tls::new(asked.mode, &asked.roots);
         postgres.tls = tls.map_err(|cause| StoreError::Tls {
@@ -267,6 +271,11 @@ impl Postgres {
                 .to_owned(),
         })?;
         Ok(postgres)
+    }
+
+    /// The schema that this program knows.
+    pub(crate) fn schema_known(&self) -> Result<Schema, Trouble> {
+        self.migrations.known::<diesel::pg::Pg>()
     }
 
     /// Connects and brings the schema up to date. Not from a thread of an async runtime.
@@ -323,9 +332,8 @@ impl Postgres {
     }
 
     fn migrate(&self, conn: &mut Conn, work: &mut Work) -> Result<String, Trouble> {
-        let database = self.to_string();
         self.check_owner(conn)?;
-        if let Some(id) = queries::open::settled(conn, work, &MIGRATIONS, &database)? {
+        if let Some(id) = queries::open::settled(conn, work, &self.migrations)? {
             return Ok(id);
         }
         conn.transaction(|conn| {
@@ -334,7 +342,7 @@ impl Postgres {
                 "SET LOCAL lock_timeout = '60s'; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"
             ))?;
             self.check_owner(conn)?;
-            queries::open::migrate(conn, work, &MIGRATIONS, &database)
+            queries::open::migrate(conn, work, &self.migrations)
         })
     }
 

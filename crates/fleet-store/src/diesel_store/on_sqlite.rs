@@ -11,13 +11,15 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use fleet_types::{Planted, planted};
 
 use super::backend::{Access, Backend};
+use super::migrations::Migrations;
 use super::options::StoreOptions;
 use super::rows::EventRow;
 use super::schema::events;
 use super::sqlite_file;
-use super::work::Work;
+use super::work::{Trouble, Work};
 use crate::clock::LeaseMoment;
 use crate::error::{MoveError, StoreError};
+use crate::records::Schema;
 
 /// What the query bodies in `queries/` are compiled against here; `on_postgres` compiles the same files once more.
 pub(crate) type Conn = SqliteConnection;
@@ -62,7 +64,7 @@ diesel::define_sql_function! {
     fn glob(pattern: Text, text: Text) -> Bool;
 }
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
+static MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
 
 /// Marks a file as ours; set by the first migration.
 const APPLICATION_ID: i64 = 1_380_930_636;
@@ -73,6 +75,7 @@ pub(crate) struct Sqlite {
     /// None: in memory, gone with its connection.
     path: Option<PathBuf>,
     busy: Duration,
+    migrations: Migrations,
     #[cfg(feature = "testing")]
     max_pages: Option<u32>,
 }
@@ -134,6 +137,7 @@ impl Sqlite {
         Self {
             path,
             busy: options.busy,
+            migrations: Migrations::new(&MIGRATIONS, options),
             #[cfg(feature = "testing")]
             max_pages: options.max_pages,
         }
@@ -144,6 +148,11 @@ impl Sqlite {
             Some(path) => path.display().to_string(),
             None => ":memory:".to_owned(),
         }
+    }
+
+    /// The schema that this program knows.
+    pub(crate) fn schema_known(&self) -> Result<Schema, Trouble> {
+        self.migrations.known::<diesel::sqlite::Sqlite>()
     }
 
     /// Whether the database is one connection and ends with it.
@@ -250,16 +259,13 @@ impl Sqlite {
     }
 
     fn migrate(&self, conn: &mut Conn, work: &mut Work) -> Result<String, StoreError> {
-        let name = self.name();
-        let database = name.as_str();
-        if let Some(id) = queries::open::settled(conn, work, &MIGRATIONS, database)
+        if let Some(id) = queries::open::settled(conn, work, &self.migrations)
             .map_err(|trouble| self.explain_trouble(&trouble))?
         {
             return Ok(id);
         }
-        let result = conn.immediate_transaction(|conn| {
-            queries::open::migrate(conn, work, &MIGRATIONS, database)
-        });
+        let result =
+            conn.immediate_transaction(|conn| queries::open::migrate(conn, work, &self.migrations));
         result.map_err(|trouble| self.explain_trouble(&trouble))
     }
 

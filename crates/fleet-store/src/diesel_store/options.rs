@@ -28,6 +28,9 @@ pub struct StoreOptions {
     /// An SQLite file may grow to so many pages, to try out what a full disk does.
     #[cfg(feature = "testing")]
     pub max_pages: Option<u32>,
+    /// A folder with migrations that this program knows beside its own, as a later version of it will.
+    #[cfg(any(feature = "testing", feature = "crash-points"))]
+    pub more_migrations: Option<std::path::PathBuf>,
     /// Who sees the calls, unless they run inline.
     #[cfg(feature = "crash-points")]
     pub watch: Option<Arc<dyn crate::crash_points::CallWatch>>,
@@ -45,10 +48,22 @@ impl Default for StoreOptions {
             busy: Duration::from_secs(5),
             #[cfg(feature = "testing")]
             max_pages: None,
+            #[cfg(any(feature = "testing", feature = "crash-points"))]
+            more_migrations: more_migrations(),
             #[cfg(feature = "crash-points")]
             watch: crate::crash_points::watch_of_all(),
         }
     }
+}
+
+#[cfg(feature = "crash-points")]
+fn more_migrations() -> Option<std::path::PathBuf> {
+    crate::crash_points::more_migrations_of_all()
+}
+
+#[cfg(all(feature = "testing", not(feature = "crash-points")))]
+fn more_migrations() -> Option<std::path::PathBuf> {
+    None
 }
 
 /// A password. It is never shown.

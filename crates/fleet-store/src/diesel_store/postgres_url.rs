@@ -194,6 +194,7 @@ fn plain(text: &str) -> String {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::super::on_postgres::Postgres;
+    use super::super::options::StoreOptions;
     use super::*;
 
     #[test]
@@ -230,15 +231,16 @@ mod tests {
             "sslrootcert=/no/such/file",
         ] {
             let url = format!("postgres://u:secret@db.example.org/app?{wrong}");
-            let refused = Postgres::new(&url, None).unwrap_err();
+            let refused = Postgres::new(&url, &StoreOptions::default()).unwrap_err();
             assert!(matches!(refused, StoreError::Tls { .. }), "{refused}");
             assert!(!format!("{refused:?} {refused}").contains("secret"));
         }
         let url = "postgres://u:secret@db.example.org:5433/app?sslmode=disable";
-        let there = Postgres::new(url, None).unwrap();
+        let there = Postgres::new(url, &StoreOptions::default()).unwrap();
         assert_eq!(there.to_string(), "postgres://u@db.example.org:5433/app");
         assert!(!format!("{there:?}").contains("secret"));
-        let refused = Postgres::new("postgres://u:secret@:x/", None).unwrap_err();
+        let refused =
+            Postgres::new("postgres://u:secret@:x/", &StoreOptions::default()).unwrap_err();
         assert!(!format!("{refused:?} {refused}").contains("secret"));
     }
 

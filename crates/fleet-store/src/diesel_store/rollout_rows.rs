@@ -27,6 +27,7 @@ pub(crate) struct RolloutRow {
     pub(crate) reason: Option<String>,
     pub(crate) hosts: i64,
     pub(crate) forced: bool,
+    pub(crate) schema: i64,
 }
 
 impl RolloutRow {
@@ -63,6 +64,7 @@ impl RolloutRow {
             stage: count(t, self.stage)?,
             reason: self.reason.clone(),
             hosts: count(t, self.hosts)?,
+            schema: Schema(self.schema),
         })
     }
 }

@@ -5,6 +5,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    #[sql_name = "__diesel_schema_migrations"]
+    migrations_run (version) { version -> Text, }
+}
+
+diesel::table! {
+    compatibility (id) { id -> BigInt, since -> BigInt, }
+}
+
+diesel::table! {
     feed (id) { id -> BigInt, seq -> BigInt, }
 }
 
@@ -51,6 +60,7 @@ diesel::table! {
         reason -> Nullable<Text>,
         hosts -> BigInt,
         forced -> Bool,
+        schema -> BigInt,
     }
 }
 
@@ -146,6 +156,7 @@ diesel::table! {
         lease_era -> Text,
         lease_until -> BigInt,
         gone_at -> Nullable<BigInt>,
+        schema -> BigInt,
     }
 }
 
@@ -166,6 +177,7 @@ diesel::allow_tables_to_appear_in_same_query!(sessions, tokens, users);
 diesel::allow_tables_to_appear_in_same_query!(
     attempts,
     attempt_specs,
+    compatibility,
     drivers,
     hosts,
     rollouts,

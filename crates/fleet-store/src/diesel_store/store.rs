@@ -13,8 +13,9 @@ use super::on_postgres::Postgres;
 use super::on_sqlite::Sqlite;
 use super::options::{Mode, StoreOptions};
 use super::timings::Timings;
-use super::work::{Inputs, Work, store_id};
+use super::work::{Inputs, Trouble, Work, store_id};
 use crate::error::StoreError;
+use crate::records::Schema;
 
 /// The store on SQLite or PostgreSQL.
 ///
@@ -26,7 +27,7 @@ pub struct DieselStore {
     pub(super) inputs: Arc<Inputs>,
     pub(super) id: StoreId,
     name: String,
-    schema: (Option<String>, String),
+    schema: (Option<Schema>, Schema),
     pub(super) seq: watch::Sender<i64>,
     pub(super) timings: Option<Arc<dyn Timings>>,
 }
@@ -53,8 +54,8 @@ impl fmt::Debug for DieselStore {
 impl DieselStore {
     /// Opens the database at `sqlite://PATH` or `postgres://…`, and brings its schema up to date.
     ///
-    /// Refuses what is no database of ours, what a newer program made, and what cannot be written; the errors never
-    /// show a password.
+    /// Refuses what is no database of ours, what a newer program made so that this one cannot work on it, what older
+    /// programs are at work on that could not go on, and what cannot be written; the errors never show a password.
     pub async fn open(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
         if let Some(path) = url.strip_prefix("sqlite://")
             && !path.is_empty()
@@ -67,8 +68,7 @@ impl DieselStore {
             return Self::open_sqlite(Sqlite::memory(&options), options);
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return Self::open_postgres(Postgres::new(url, options.password.as_ref())?, options)
-                .await;
+            return Self::open_postgres(Postgres::new(url, &options)?, options).await;
         }
         let shown = match url.split_once("://") {
             Some((scheme, _)) => format!("{scheme}://…"),
@@ -101,7 +101,7 @@ impl DieselStore {
         } else {
             options.mode
         };
-        let inputs = inputs(&options);
+        let inputs = inputs(&options, &sqlite, sqlite.schema_known())?;
         let mut work = Work::new(&inputs);
         let opened = sqlite.open(options.create, &mut work)?;
         let (engine, parts) = assemble(sqlite, opened, work, mode)?;
@@ -118,7 +118,7 @@ impl DieselStore {
             let cause = "calls can run inline on SQLite only";
             return Err(failed(cause.to_owned()));
         }
-        let inputs = inputs(&options);
+        let inputs = inputs(&options, &postgres, postgres.schema_known())?;
         let (tell, told) = oneshot::channel();
         // Its connection blocks, which no thread of an async runtime may.
         let opening = std::thread::Builder::new().name("store-open".to_owned());
@@ -156,8 +156,8 @@ impl DieselStore {
 
     /// The schema that was found when the store was opened, none in a new database, and the one that it has now.
     #[must_use]
-    pub fn schema(&self) -> (Option<&str>, &str) {
-        (self.schema.0.as_deref(), &self.schema.1)
+    pub fn schema(&self) -> (Option<Schema>, Schema) {
+        self.schema
     }
 }
 
@@ -166,18 +166,24 @@ struct Parts {
     inputs: Arc<Inputs>,
     id: StoreId,
     name: String,
-    schema: (Option<String>, String),
+    schema: (Option<Schema>, Schema),
     seq: watch::Sender<i64>,
 }
 
-fn inputs(options: &StoreOptions) -> Arc<Inputs> {
-    Arc::new(Inputs {
+fn inputs<B: Backend + fmt::Display>(
+    options: &StoreOptions,
+    backend: &B,
+    schema: Result<Schema, Trouble>,
+) -> Result<Arc<Inputs>, StoreError> {
+    Ok(Arc::new(Inputs {
+        schema: schema.map_err(|trouble| backend.explain_trouble(&trouble))?,
+        database: backend.to_string(),
         clock: Arc::clone(&options.clock),
         processes: Arc::clone(&options.processes),
         times: options.lease_times,
         #[cfg(feature = "crash-points")]
         watch: options.watch.clone(),
-    })
+    }))
 }
 
 fn assemble<B: Backend + fmt::Display>(

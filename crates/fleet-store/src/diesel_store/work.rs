@@ -9,7 +9,7 @@ use super::rows::{EventRow, WorkerRow};
 use crate::clock::{Clock, LeaseMoment};
 use crate::error::{MoveError, StoreError};
 use crate::process::Processes;
-use crate::records::LeaseTimes;
+use crate::records::{LeaseTimes, Schema};
 
 /// What the whole store goes by.
 #[derive(Debug)]
@@ -17,6 +17,10 @@ pub(crate) struct Inputs {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) processes: Arc<dyn Processes>,
     pub(crate) times: LeaseTimes,
+    /// The schema that this program knows.
+    pub(crate) schema: Schema,
+    /// Which database, without password.
+    pub(crate) database: String,
     #[cfg(feature = "crash-points")]
     pub(crate) watch: Option<Arc<dyn crate::crash_points::CallWatch>>,
 }
@@ -29,8 +33,8 @@ pub(crate) struct Work {
     pub(crate) events: Vec<EventRow>,
     /// The database's lease time as last asked for, and when that was.
     pub(crate) database_time: Option<(LeaseMoment, Instant)>,
-    /// The schema that was found when the store was opened, and today's.
-    pub(crate) schema: Option<(Option<String>, String)>,
+    /// The schema that was found when the store was opened, and the one that it has now.
+    pub(crate) schema: Option<(Option<Schema>, Schema)>,
 }
 
 /// The database's clock is asked anew after this long: groups are short, waits for locks need not be.

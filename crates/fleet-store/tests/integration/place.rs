@@ -45,6 +45,20 @@ impl Place {
         self.store_with(Arc::new(self.clock.clone())).await
     }
 
+    /// One more store, of a later version of the program: it has one more migration.
+    pub(crate) async fn store_of(&self, version: &Version) -> Result<DieselStore, StoreError> {
+        DieselStore::open(&self.url, self.options_of(version)).await
+    }
+
+    pub(crate) fn options_of(&self, version: &Version) -> StoreOptions {
+        StoreOptions {
+            clock: Arc::new(self.clock.clone()),
+            processes: Arc::new(self.processes.clone()),
+            more_migrations: Some(version.0.path().to_owned()),
+            ..StoreOptions::default()
+        }
+    }
+
     /// One more store on this database that goes by another clock.
     pub(crate) async fn store_with(&self, clock: Arc<dyn Clock>) -> DieselStore {
         let options = StoreOptions {
@@ -105,6 +119,34 @@ impl Place {
 
     pub(crate) fn is_postgres(&self) -> bool {
         self.url.starts_with("postgres")
+    }
+}
+
+/// The migrations of a later version of the program, beside those that there are.
+pub(crate) struct Version(TempDir);
+
+impl Version {
+    /// Its schema, far beyond ours.
+    pub(crate) const SCHEMA: Schema = Schema(900);
+
+    /// It adds, and takes nothing away.
+    pub(crate) fn expands() -> Self {
+        Self::with("ALTER TABLE hosts ADD COLUMN later_note TEXT;")
+    }
+
+    /// Who does not know it cannot go on.
+    pub(crate) fn contracts() -> Self {
+        Self::with(
+            "ALTER TABLE hosts ADD COLUMN later_note TEXT; UPDATE compatibility SET since = 900;",
+        )
+    }
+
+    fn with(sql: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let migration = folder.path().join("0900_later");
+        std::fs::create_dir(&migration).unwrap();
+        std::fs::write(migration.join("up.sql"), sql).unwrap();
+        Self(folder)
     }
 }
 

@@ -6,7 +6,7 @@ use fleet_types::{
     StageState, Verdict, planted,
 };
 
-use super::{Conn, create, settle};
+use super::{Conn, create, settle, versions};
 use crate::diesel_store::prepared::update;
 use crate::diesel_store::rows::{BadVersionRow, RolloutRow, StageRow};
 use crate::diesel_store::schema::{attempts, bad_versions, rollouts, stages};
@@ -16,13 +16,18 @@ use crate::records::{Resolution, RolloutRecord};
 
 pub(crate) fn rollout_advance(conn: &mut Conn, work: &mut Work, id: &str) -> Answer<RolloutRecord> {
     let mut rollout = lock(conn, id)?;
-    loop {
-        let more = step(conn, work, &rollout)?;
-        rollout = lock(conn, id)?;
-        if !more {
-            return Ok(rollout.record()?);
-        }
+    if versions::is_left_to_newer(work, &rollout) {
+        return Ok(rollout.record()?);
     }
+    let told = work.events.len();
+    while step(conn, work, &rollout)? {
+        rollout = lock(conn, id)?;
+    }
+    // Nothing changes without an event. Who only looked has not written.
+    if work.events.len() > told {
+        versions::mark(conn, work, &rollout)?;
+    }
+    Ok(lock(conn, id)?.record()?)
 }
 
 /// Locks the rollout's row: claims, outcomes, verbs and this all do, so none decides on old numbers.
@@ -300,7 +305,9 @@ pub(crate) fn rollout_resolve(
         RolloutState::Running | RolloutState::Paused
     );
     let has_own_targets = rollout.kind()? == RolloutKind::Rollback;
-    if open && rollout.target.is_none() && !has_own_targets {
+    let ours = !versions::is_left_to_newer(work, &rollout);
+    if ours && open && rollout.target.is_none() && !has_own_targets {
+        versions::mark(conn, work, &rollout)?;
         match target {
             Resolution::Commit(commit) => resolved(conn, work, &rollout, commit)?,
             Resolution::Impossible(why) => {

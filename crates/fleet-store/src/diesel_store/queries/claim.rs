@@ -8,12 +8,12 @@ use fleet_types::{
     planted,
 };
 
-use super::{Conn, advance, health, workers};
+use super::{Conn, advance, health, versions, workers};
 use crate::api::{Claim, Idle};
 use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{AttemptRow, HostRow, RolloutRow, StageRow, count, word};
-use crate::diesel_store::schema::{attempt_specs, attempts, hosts, rollouts, stages};
-use crate::diesel_store::work::{Answer, Trouble, Work};
+use crate::diesel_store::schema::{attempt_specs, attempts, hosts, stages};
+use crate::diesel_store::work::{Answer, Trouble, Work, widen};
 use crate::error::LeaseError;
 use crate::records::{Claimed, HostLease};
 
@@ -39,6 +39,9 @@ pub(crate) fn attempt_claim(
     let Some(rollout) = row.filter(runs) else {
         return Ok(Claim::Nothing(Idle::NotRunning));
     };
+    if versions::is_left_to_newer(work, &rollout) {
+        return Ok(Claim::Nothing(Idle::LeftToNewer));
+    }
     let policy = rollout.policy()?;
     let stage = advance::current_stage(conn, &rollout)?;
     let idle = if stage.gate()?.verdict(policy.max_failure_percent) == Verdict::Halt {
@@ -156,6 +159,7 @@ fn take(
         diesel::update(stages::table.find((&attempt.rollout, attempt.stage)))
             .set(stages::updating.eq(stages::updating + 1)),
     )?;
+    versions::mark(conn, work, rollout)?;
     let claimed = claimed(conn, work, rollout, &attempt, &host, worker)?;
     work.tell(Event {
         from: host.current_version,
@@ -221,31 +225,17 @@ pub(crate) fn attempt_take_over(
     if planted(Planted::NobodyTakesOver) {
         return Ok(None);
     }
-    let holders: Vec<Option<String>> = hosts::table
-        .filter(hosts::lease_worker.is_not_null())
-        .filter(hosts::lease_worker.ne(&me))
-        .select(hosts::lease_worker)
-        .distinct()
-        .load(conn)?;
-    let holders = holders.into_iter().flatten().collect();
-    for dead in workers::dead_among(conn, work, holders)? {
-        let held: Vec<AttemptRow> = attempts::table
-            .inner_join(
-                hosts::table.on(hosts::id
-                    .eq(attempts::host)
-                    .and(hosts::last_rollout.eq(attempts::rollout.nullable()))),
-            )
-            .filter(hosts::lease_worker.eq(&dead))
-            .filter(hosts::lease_purpose.eq(UPDATE))
-            .filter(attempts::status.eq(AttemptStatus::Updating.as_str()))
-            .order(attempts::position)
-            .select(AttemptRow::as_select())
-            .load(conn)?;
-        for attempt in held {
+    for rollout in rollouts_of_others(conn, &me)? {
+        // The order of locks everywhere: the rollout, then workers, then hosts.
+        let rollout = widen(advance::lock(conn, &rollout))?;
+        if versions::is_left_to_newer(work, &rollout) {
+            continue;
+        }
+        for (attempt, dead) in orphans(conn, work, &rollout, &me)? {
             if except.contains(&attempt.host) {
                 continue;
             }
-            if let Some(claimed) = take_over(conn, work, attempt, &dead, worker)? {
+            if let Some(claimed) = take_over(conn, work, &rollout, attempt, &dead, worker)? {
                 return Ok(Some(claimed));
             }
         }
@@ -253,10 +243,62 @@ pub(crate) fn attempt_take_over(
     Ok(None)
 }
 
+/// The attempts under way, by the leases of their hosts.
+macro_rules! under_way {
+    () => {
+        attempts::table
+            .inner_join(
+                hosts::table.on(hosts::id
+                    .eq(attempts::host)
+                    .and(hosts::last_rollout.eq(attempts::rollout.nullable()))),
+            )
+            .filter(hosts::lease_purpose.eq(UPDATE))
+            .filter(attempts::status.eq(AttemptStatus::Updating.as_str()))
+    };
+}
+
+/// The rollouts in which others have hosts in flight: one, but for what went wrong.
+fn rollouts_of_others(conn: &mut Conn, me: &str) -> QueryResult<Vec<String>> {
+    under_way!()
+        .filter(hosts::lease_worker.ne(me))
+        .select(attempts::rollout)
+        .distinct()
+        .order(attempts::rollout)
+        .load(conn)
+}
+
+/// What dead workers of this version, or of older ones, have in flight there, each with its worker.
+fn orphans(
+    conn: &mut Conn,
+    work: &mut Work,
+    rollout: &RolloutRow,
+    me: &str,
+) -> QueryResult<Vec<(AttemptRow, String)>> {
+    let holders: Vec<Option<String>> = under_way!()
+        .filter(attempts::rollout.eq(&rollout.id))
+        .filter(hosts::lease_worker.ne(me))
+        .select(hosts::lease_worker)
+        .distinct()
+        .load(conn)?;
+    let holders = holders.into_iter().flatten().collect();
+    let mut orphans = Vec::new();
+    for dead in workers::dead_to_succeed(conn, work, holders)? {
+        let held: Vec<AttemptRow> = under_way!()
+            .filter(attempts::rollout.eq(&rollout.id))
+            .filter(hosts::lease_worker.eq(&dead))
+            .order(attempts::position)
+            .select(AttemptRow::as_select())
+            .load(conn)?;
+        orphans.extend(held.into_iter().map(|attempt| (attempt, dead.clone())));
+    }
+    Ok(orphans)
+}
+
 /// None when another worker was faster.
 fn take_over(
     conn: &mut Conn,
     work: &mut Work,
+    rollout: &RolloutRow,
     attempt: AttemptRow,
     dead: &str,
     worker: WorkerId,
@@ -284,11 +326,8 @@ fn take_over(
             .set(attempts::takeovers.eq(attempts::takeovers + 1))
             .returning(AttemptRow::as_returning()),
     )?;
-    let rollout: RolloutRow = rollouts::table
-        .find(&attempt.rollout)
-        .select(RolloutRow::as_select())
-        .get_result(conn)?;
-    let claimed = claimed(conn, work, &rollout, &attempt, &host, worker)?;
+    versions::mark(conn, work, rollout)?;
+    let claimed = claimed(conn, work, rollout, &attempt, &host, worker)?;
     work.tell(Event {
         step: attempt.step.clone(),
         message: Some("its worker is gone; another one goes on".to_owned()),

@@ -33,7 +33,7 @@ pub(crate) fn rollout_create(
     let id = RolloutId(work.inputs.clock.fresh_id());
     let now = work.now();
     let sizes = stage_sizes(plan);
-    insert_rollout(conn, id, plan, now)?;
+    insert_rollout(conn, work, id, plan)?;
     insert_stages(conn, id, &sizes)?;
     insert_attempts(conn, id, plan, &planned, &sizes)?;
     if let Some(worker) = worker {
@@ -148,7 +148,7 @@ fn check_active(conn: &mut Conn, work: &mut Work) -> Answer<(), TriggerError> {
     let Some(active) = views::active(conn)? else {
         return Ok(());
     };
-    let attended = workers::attended(conn, work, &active.id)?;
+    let attended = workers::attended(conn, work, &active)?;
     refuse(TriggerError::Active {
         id: active.id()?,
         started_by: active.started_by.clone(),
@@ -239,9 +239,9 @@ fn stage_sizes(plan: &NewRollout) -> Vec<(u32, u32)> {
 
 fn insert_rollout(
     conn: &mut Conn,
+    work: &Work,
     id: RolloutId,
     plan: &NewRollout,
-    now: Timestamp,
 ) -> QueryResult<()> {
     let last: Option<i64> = rollouts::table
         .select(diesel::dsl::max(rollouts::number))
@@ -257,12 +257,13 @@ fn insert_rollout(
         source: plan.source.map(|id| id.to_string()),
         started_by: fleet_types::printable(&plan.actor.name),
         message: plan.message.as_deref().map(fleet_types::printable),
-        created_at: now.0,
+        created_at: work.now().0,
         finished_at: None,
         stage: 1,
         reason: None,
         hosts: i64::try_from(plan.hosts.len()).unwrap_or(i64::MAX),
         forced: plan.force,
+        schema: work.inputs.schema.0,
     };
     diesel::insert_into(rollouts::table)
         .values(&row)

@@ -7,7 +7,7 @@ use fleet_types::{
     AttemptStatus, Event, EventKind, HostId, HostName, Invalid, Label, Reason, view,
 };
 
-use super::{CHUNK, Conn, advance, audit, settle};
+use super::{CHUNK, Conn, advance, audit, settle, versions};
 use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{
     AttemptRow, HostRow, LastAttempt, StageRow, machine, to_json, word,
@@ -298,6 +298,7 @@ fn skip_removed(conn: &mut Conn, work: &mut Work, mut attempt: AttemptRow) -> An
         ..super::claim::about(EventKind::HostFinished, &attempt, work)?
     });
     let rollout = advance::lock(conn, &attempt.rollout)?;
+    versions::mark(conn, work, &rollout)?;
     if rollout.stage == stage.position {
         settle::halt_if_certain(conn, work, &stage)?;
     }

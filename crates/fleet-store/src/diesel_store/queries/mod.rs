@@ -45,6 +45,7 @@ pub(crate) mod sign_in;
 pub(crate) mod tokens;
 pub(crate) mod users;
 pub(crate) mod verbs;
+mod versions;
 pub(crate) mod views;
 pub(crate) mod workers;
 

@@ -12,7 +12,7 @@ use crate::diesel_store::moved_rows::*;
 use crate::diesel_store::schema::*;
 use crate::diesel_store::work::{Answer, Work, refuse, widen};
 use crate::error::MoveError;
-use crate::records::Moved;
+use crate::records::{Moved, Schema};
 
 /// So many rows are in memory at once, of those that there may be any number of.
 const PAGE: i64 = 200;
@@ -56,7 +56,8 @@ macro_rules! numbered {
 }
 
 /// Writes everything to a file, from one snapshot. Run again, it begins the file anew.
-pub(crate) fn export(conn: &mut Conn, _: &mut Work, path: &Path) -> Answer<Moved, MoveError> {
+pub(crate) fn export(conn: &mut Conn, work: &mut Work, path: &Path) -> Answer<Moved, MoveError> {
+    require_known(work, &work.inputs.database, super::open::found(conn)?)?;
     let active: Option<String> = rollouts::table
         .filter(active!())
         .select(rollouts::id)
@@ -73,6 +74,7 @@ pub(crate) fn export(conn: &mut Conn, _: &mut Work, path: &Path) -> Answer<Moved
         store_id,
         created_at,
         seq,
+        schema: work.inputs.schema.0,
     };
     let mut file = Writer::begin(path, head)?;
     let mut moved = Moved {
@@ -147,6 +149,7 @@ fn attempts_of_all(conn: &mut Conn, file: &mut Writer) -> Answer<(), MoveError> 
 pub(crate) fn import(conn: &mut Conn, work: &mut Work, path: &Path) -> Answer<Moved, MoveError> {
     check_empty(conn)?;
     let (mut file, head) = Reader::begin(path)?;
+    require_known(work, &path.display().to_string(), Schema(head.schema))?;
     allow_audit_ids(conn)?;
     let mut moved = Moved::default();
     let mut table = String::new();
@@ -182,6 +185,19 @@ pub(crate) fn import(conn: &mut Conn, work: &mut Work, path: &Path) -> Answer<Mo
     crate::diesel_store::work::store_id(&head.store_id)?;
     widen(inventory::host_list(conn, work))?;
     Ok(moved)
+}
+
+/// What a newer program made may hold more than this one can read.
+fn require_known(work: &Work, what: &str, found: Schema) -> Answer<(), MoveError> {
+    let known = work.inputs.schema;
+    if found <= known {
+        return Ok(());
+    }
+    refuse(MoveError::Newer {
+        what: what.to_owned(),
+        found,
+        known,
+    })
 }
 
 /// Refuses a database in which something has happened already.

@@ -7,7 +7,7 @@ use fleet_types::{
     planted,
 };
 
-use super::{Conn, health};
+use super::{Conn, health, versions};
 use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{OwnedAttempt, RolloutRow, StageRow, word};
 use crate::diesel_store::schema::{hosts, rollouts, stages};
@@ -122,7 +122,8 @@ fn blames_the_commit(outcome: &Outcome) -> bool {
     bad && outcome.touched && !innocent
 }
 
-/// Once more of the stage failed than may, whatever the rest does, no further host is started.
+/// Once more of the stage failed than may, whatever the rest does, no further host is started. Where a newer program has
+/// written, that is for its like to say; none of them claims a host before.
 pub(crate) fn halt_if_certain(conn: &mut Conn, work: &mut Work, stage: &StageRow) -> Answer<()> {
     let rollout: RolloutRow = rollouts::table
         .find(&stage.rollout)
@@ -132,7 +133,10 @@ pub(crate) fn halt_if_certain(conn: &mut Conn, work: &mut Work, stage: &StageRow
     let may_halt = matches!(state, RolloutState::Running | RolloutState::Paused);
     let threshold = rollout.policy()?.max_failure_percent;
     let gate = stage.gate()?;
-    if !may_halt || gate.verdict(threshold) != Verdict::Halt {
+    if !may_halt
+        || gate.verdict(threshold) != Verdict::Halt
+        || versions::is_left_to_newer(work, &rollout)
+    {
         return Ok(());
     }
     let reason = format!(

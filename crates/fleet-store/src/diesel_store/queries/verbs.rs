@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use fleet_types::{Event, EventKind, Planted, RolloutId, RolloutState, Verb, planted};
 
-use super::{Conn, advance, audit};
+use super::{Conn, advance, audit, versions};
 use crate::diesel_store::prepared::update;
 use crate::diesel_store::schema::rollouts;
 use crate::diesel_store::work::{Answer, Work, refuse};
@@ -69,6 +69,7 @@ pub(crate) fn rollout_verb(
                     rollouts::reason.eq(reason),
                 ))
             )?;
+            versions::mark(conn, work, &row)?;
             work.tell(Event {
                 rollout: Some(id),
                 stage: u32::try_from(row.stage).ok(),

@@ -167,7 +167,7 @@ fn shown(conn: &mut Conn, work: &mut Work, row: &RolloutRow) -> Answer<view::Rol
     } else {
         Vec::new()
     };
-    let attended = record.state.is_active() && workers::attended(conn, work, &row.id)?;
+    let attended = record.state.is_active() && workers::attended(conn, work, row)?;
     let policy = record.policy;
     Ok(view::Rollout {
         id: record.id,

@@ -4,11 +4,11 @@ use diesel::prelude::*;
 
 use fleet_types::{Planted, planted};
 
-use super::{Conn, lease_moment};
+use super::{Conn, lease_moment, open};
 use crate::clock::LeaseMoment;
 use crate::diesel_store::prepared::{update, update_returning};
-use crate::diesel_store::rows::{DriverRow, LeaseRow, WorkerRow, to_json};
-use crate::diesel_store::schema::{drivers, hosts, meta, slots, workers};
+use crate::diesel_store::rows::{DriverRow, LeaseRow, RolloutRow, WorkerRow, to_json};
+use crate::diesel_store::schema::{compatibility, drivers, hosts, meta, slots, workers};
 use crate::diesel_store::work::{Answer, Work, millis, refuse, widen};
 use crate::error::{LeaseError, StoreError};
 use crate::records::{NewWorker, SlotId, WorkerRecord};
@@ -17,6 +17,7 @@ use crate::records::{NewWorker, SlotId, WorkerRecord};
 const KEPT_DEAD_MS: i64 = 3_600_000;
 
 pub(crate) fn worker_register(conn: &mut Conn, work: &mut Work, worker: &NewWorker) -> Answer<()> {
+    open::require_compatible(conn, work)?;
     let moment = lease_moment(conn, work)?;
     sweep(conn, &moment)?;
     let row = WorkerRow {
@@ -25,6 +26,7 @@ pub(crate) fn worker_register(conn: &mut Conn, work: &mut Work, worker: &NewWork
         serves: worker.serves,
         process: worker.process.as_ref().map(to_json),
         since: work.now().0,
+        schema: work.inputs.schema.0,
         lease: LeaseRow {
             lease_era: moment.era.to_string(),
             lease_until: work.lease_end(&moment),
@@ -88,11 +90,13 @@ pub(crate) fn worker_renew(
 ) -> Answer<(), LeaseError> {
     let moment = lease_moment(conn, work)?;
     let until = work.lease_end(&moment);
+    let compatible = compatibility::table.filter(compatibility::since.le(work.inputs.schema.0));
     let stands = workers::table
         .find(worker)
         .filter(workers::gone_at.is_null())
         .filter(workers::lease_era.eq(moment.era.as_ref()))
-        .filter(workers::lease_until.gt(moment.at));
+        .filter(workers::lease_until.gt(moment.at))
+        .filter(diesel::dsl::exists(compatible));
     let renewed: Option<String> = update_returning!(
         conn,
         diesel::update(stands)
@@ -103,19 +107,28 @@ pub(crate) fn worker_renew(
     if renewed.is_some() {
         return Ok(());
     }
+    open::require_compatible(conn, work)?;
     require_lease(conn, work, worker)?;
     refuse(lease_lost(worker, None))
 }
 
-pub(crate) fn worker_leave(conn: &mut Conn, _: &mut Work, worker: &str) -> Answer<()> {
+/// The row of one that leaves hosts in flight stays: whoever takes them over must know what its program knew.
+pub(crate) fn worker_leave(conn: &mut Conn, work: &mut Work, worker: &str) -> Answer<()> {
     diesel::delete(slots::table.filter(slots::worker.eq(worker))).execute(conn)?;
     diesel::delete(drivers::table.filter(drivers::worker.eq(worker))).execute(conn)?;
-    diesel::delete(workers::table.find(worker)).execute(conn)?;
+    let held = hosts::table.filter(hosts::lease_worker.eq(worker));
+    let holds: bool = diesel::select(diesel::dsl::exists(held)).get_result(conn)?;
+    if !holds {
+        diesel::delete(workers::table.find(worker)).execute(conn)?;
+    } else if let Some(lease) = lease_of(conn, worker)? {
+        let moment = lease_moment(conn, work)?;
+        mark_gone(conn, worker, &lease, &moment)?;
+    }
     Ok(())
 }
 
 /// The rows of those alive now.
-fn alive(conn: &mut Conn, work: &mut Work) -> QueryResult<Vec<WorkerRow>> {
+pub(super) fn alive(conn: &mut Conn, work: &mut Work) -> QueryResult<Vec<WorkerRow>> {
     let moment = lease_moment(conn, work)?;
     let mut rows: Vec<WorkerRow> = workers::table
         .filter(workers::gone_at.is_null())
@@ -135,14 +148,19 @@ pub(crate) fn worker_alive(conn: &mut Conn, work: &mut Work) -> Answer<Vec<Worke
         .collect::<Result<_, _>>()?)
 }
 
-/// Whether a live worker drives this rollout, or every one.
-pub(crate) fn attended(conn: &mut Conn, work: &mut Work, rollout: &str) -> QueryResult<bool> {
-    let alive = alive(conn, work)?;
+/// Whether a live worker drives this rollout, or every one. Those of older versions than have written to it do not.
+pub(crate) fn attended(
+    conn: &mut Conn,
+    work: &mut Work,
+    rollout: &RolloutRow,
+) -> QueryResult<bool> {
+    let mut alive = alive(conn, work)?;
+    alive.retain(|worker| worker.schema >= rollout.schema);
     if alive.iter().any(|worker| worker.serves) {
         return Ok(true);
     }
     let drivers: Vec<String> = drivers::table
-        .filter(drivers::rollout.eq(rollout))
+        .filter(drivers::rollout.eq(&rollout.id))
         .select(drivers::worker)
         .load(conn)?;
     Ok(alive.iter().any(|worker| drivers.contains(&worker.id)))
@@ -165,13 +183,30 @@ pub(crate) fn rollout_attend(
     Ok(())
 }
 
-/// Those of `ids` that are dead, each marked as such when its process is gone: dead is for ever, so a worker that was
-/// found dead once cannot write again.
-pub(crate) fn dead_among(
+/// Those of `ids` that are dead, whatever their programs knew.
+fn dead_among(conn: &mut Conn, work: &mut Work, ids: Vec<String>) -> QueryResult<Vec<String>> {
+    let dead = dead_with_schemas(conn, work, ids)?;
+    Ok(dead.into_iter().map(|(id, _)| id).collect())
+}
+
+/// Those of `ids` that are dead and whose place this program may take: it knows all that theirs knew.
+pub(super) fn dead_to_succeed(
     conn: &mut Conn,
     work: &mut Work,
     ids: Vec<String>,
 ) -> QueryResult<Vec<String>> {
+    let mut dead = dead_with_schemas(conn, work, ids)?;
+    dead.retain(|(_, schema)| *schema <= work.inputs.schema.0);
+    Ok(dead.into_iter().map(|(id, _)| id).collect())
+}
+
+/// Those of `ids` that are dead, each marked as such when its process is gone: dead is for ever, so a worker that was
+/// found dead once cannot write again. With the schema that its program knew, 0 when nothing is known of it any more.
+fn dead_with_schemas(
+    conn: &mut Conn,
+    work: &mut Work,
+    ids: Vec<String>,
+) -> QueryResult<Vec<(String, i64)>> {
     let moment = lease_moment(conn, work)?;
     let mut dead = Vec::new();
     for id in ids {
@@ -184,9 +219,9 @@ pub(crate) fn dead_among(
             Some(row) if work.is_alive(&row, &moment) && !planted(Planted::TakenFromTheLiving) => {}
             Some(row) => {
                 mark_gone(conn, &id, &row.lease, &moment)?;
-                dead.push(id);
+                dead.push((id, row.schema));
             }
-            None => dead.push(id),
+            None => dead.push((id, 0)),
         }
     }
     Ok(dead)

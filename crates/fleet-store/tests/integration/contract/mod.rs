@@ -19,6 +19,7 @@ mod together;
 mod trail;
 mod tries;
 mod verbs;
+mod versions;
 mod views;
 
 macro_rules! cases {
@@ -112,5 +113,9 @@ cases! {
     feed: readers_miss_nothing waits_for_events_of_others;
     slots: racing_processes_stay_within_the_limit;
     together: refused_calls_do_not_undo_others dropped_calls_take_effect;
+    versions: older_ones_work_while_the_schema_is_compatible contracting_waits_for_older_ones
+        what_a_newer_one_wrote_to_is_left_to_it looking_is_not_writing hosts_in_flight_of_an_older_one_end
+        the_gate_is_judged_by_newer_ones an_older_one_takes_nothing_over_from_a_newer_one
+        a_newer_checker_is_succeeded_by_its_like only_newer_ones_attend what_it_does_not_know_is_not_exported;
     }
 }
