@@ -420,6 +420,19 @@ pub(crate) fn active(
     .help(help)
 }
 
+/// A newer version has written to a rollout, and no process of that version works on it now.
+pub(crate) fn left_to_newer(exit: Exit, id: RolloutId) -> Failure {
+    let id = id.short();
+    Failure::new(
+        exit,
+        format!("rollout {id} is carried on by a newer version of rollout-cli or rollout-server"),
+    )
+    .why("no process of that version works on it now; this one cannot go on with it")
+    .help(format!(
+        "rollout-cli resume {id} with the newer version, or start a server of it"
+    ))
+}
+
 impl From<EndpointError> for Failure {
     fn from(error: EndpointError) -> Self {
         let failure = Self::refused(&error);

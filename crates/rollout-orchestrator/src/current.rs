@@ -122,7 +122,10 @@ impl Current {
         self.nothing_to_claim = true;
         self.idle = Some(idle);
         // The store knows better than the record read last.
-        self.fresh &= !matches!(idle, Idle::Unresolved | Idle::NotRunning);
+        self.fresh &= !matches!(
+            idle,
+            Idle::Unresolved | Idle::NotRunning | Idle::LeftToNewer
+        );
     }
 
     /// Hosts that are not to be claimed here.

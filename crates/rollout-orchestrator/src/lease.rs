@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fleet_store::{LeaseError, LeaseTimes, Store};
+use fleet_store::{LeaseError, LeaseTimes, Store, StoreError};
 use fleet_types::{Planted, WorkerId, planted};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -189,6 +189,11 @@ async fn renew(store: &dyn Store, lease: &Lease) -> bool {
         Ok(Ok(())) => {
             lease.renewed(before);
             lease.outage.over();
+        }
+        // This program must not work on the store any more: who registers anew is told so, and ends.
+        Ok(Err(LeaseError::Store(error @ StoreError::TooNew { .. }))) => {
+            lease.outage.note(&error);
+            lease.lose();
         }
         Ok(Err(LeaseError::Store(error))) => {
             lease.outage.note(&error);

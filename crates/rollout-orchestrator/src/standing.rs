@@ -17,6 +17,8 @@ pub enum Standing {
     Paused(RolloutRecord),
     /// One is, not paused, and nobody works on it: its processes are gone.
     Interrupted(RolloutRecord),
+    /// The same, and it is not for this program to go on with it: a newer version has written to it.
+    LeftToNewer(RolloutRecord),
 }
 
 /// Why an interrupted rollout could not be settled.
@@ -43,6 +45,9 @@ impl Orchestrator {
         let view = self.store().rollout_view(record.id).await?;
         Ok(match view {
             Some(view) if view.state.is_active() && view.attended => Standing::Attended(record),
+            Some(view) if view.state.is_active() && record.schema > self.store().schema_known() => {
+                Standing::LeftToNewer(record)
+            }
             Some(view) if view.state.is_active() => Standing::Interrupted(record),
             _ => Standing::Free,
         })

@@ -67,15 +67,20 @@ impl Orchestrator {
         self.freeze(plan, worker).await
     }
 
-    /// Freezes a plan for others to carry out: refused when no live process does the work of every rollout. Its
-    /// credentials are theirs and not looked for here.
+    /// Freezes a plan for others to carry out: refused when no live process of at least this version does the work of every
+    /// rollout. Its credentials are theirs and not looked for here.
     pub async fn trigger_detached(&self, plan: &Plan) -> Result<RolloutId, TriggerRefusal> {
         let alive = self
             .store()
             .worker_alive()
             .await
             .map_err(fleet_store::TriggerError::Store)?;
-        if !alive.iter().any(|worker| worker.serves) {
+        let known = self.store().schema_known();
+        // Those of an older version leave to others what this one writes.
+        if !alive
+            .iter()
+            .any(|worker| worker.serves && worker.schema >= known)
+        {
             return Err(TriggerRefusal::NobodyServes);
         }
         self.freeze(plan, None).await

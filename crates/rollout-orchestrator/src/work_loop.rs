@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use fleet_store::NewWorker;
+use fleet_store::{NewWorker, RolloutRecord};
 use fleet_types::RolloutId;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -42,6 +42,8 @@ pub(crate) struct WorkLoop {
     /// When it was last looked whether other processes work on the store.
     company_looked: Option<Instant>,
     trouble: Option<String>,
+    /// The active rollout, when it is left to processes of a newer version.
+    left_to_newer: Option<RolloutId>,
 }
 
 /// What comes after one thing done.
@@ -77,6 +79,7 @@ impl WorkLoop {
             take_over_due: true,
             company_looked: None,
             trouble: None,
+            left_to_newer: None,
         }
     }
 
@@ -132,14 +135,12 @@ impl WorkLoop {
         let Some(found) = self.weather(found)? else {
             return Ok(());
         };
+        self.note_left(found.as_ref());
         match (found, self.mode) {
             (None, WorkMode::One(id)) => return Err(WorkError::UnknownRollout { id }),
-            (None, _) => {
-                self.current = None;
-                if self.owned.is_empty() {
-                    self.desks.clear();
-                }
-            }
+            (None, _) => self.work_on_none(),
+            // Hosts in flight here are finished; all else is for those who understand what was written.
+            (Some(_), _) if self.left_to_newer.is_some() => self.work_on_none(),
             (Some(record), _) => {
                 let known = self
                     .current
@@ -155,6 +156,25 @@ impl WorkLoop {
             }
         }
         Ok(())
+    }
+
+    fn work_on_none(&mut self) {
+        self.current = None;
+        if self.owned.is_empty() {
+            self.desks.clear();
+        }
+    }
+
+    /// Takes note of whether a newer version of the program has written to the rollout that is under way.
+    fn note_left(&mut self, found: Option<&RolloutRecord>) {
+        let known = self.store().schema_known();
+        let left = found
+            .filter(|record| record.state.is_active() && record.schema > known)
+            .map(|record| record.id);
+        if let Some(rollout) = left.filter(|_| left != self.left_to_newer) {
+            tracing::warn!("{}", left_to_newer(rollout));
+        }
+        self.left_to_newer = left;
     }
 
     async fn act(&mut self, leaving: bool) -> Result<Turn, WorkError> {
@@ -292,6 +312,7 @@ impl WorkLoop {
             trouble: self
                 .trouble
                 .clone()
+                .or_else(|| self.left_to_newer.map(left_to_newer))
                 .or_else(|| self.current.as_ref()?.trouble.clone()),
         };
         self.outlets.shown.send_if_modified(|shown| {
@@ -300,4 +321,12 @@ impl WorkLoop {
             changed
         });
     }
+}
+
+/// Why nothing of it is done here.
+fn left_to_newer(rollout: RolloutId) -> String {
+    let rollout = rollout.short();
+    format!(
+        "rollout {rollout} is carried on by a newer version of this program; this process leaves it to those"
+    )
 }

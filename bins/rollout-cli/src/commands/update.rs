@@ -11,7 +11,7 @@ use crate::ask::{Answer, ask};
 use crate::cli::{Global, Update};
 use crate::display::words::{self, hosts};
 use crate::exit::Exit;
-use crate::failure::{Failure, active};
+use crate::failure::{Failure, active, left_to_newer};
 use crate::fleet::{Asked, DatabaseFleet, Place, Rollouts as _, new_worker};
 use crate::output::Output;
 use crate::run::{Ended, conclude, work};
@@ -53,6 +53,7 @@ async fn on_database(database: &DatabaseFleet, arguments: &Update) -> Result<Exi
             Standing::Free => {}
             Standing::Attended(record) => return Err(conflict(&record, true, false)),
             Standing::Paused(record) => return Err(conflict(&record, false, true)),
+            Standing::LeftToNewer(record) => return Err(left_to_newer(Exit::Active, record.id)),
             Standing::Interrupted(record) if is_same_target(&record, &first) => {
                 match covers(database, &record, &first).await? {
                     Coverage::All => {
@@ -102,6 +103,7 @@ async fn on_database(database: &DatabaseFleet, arguments: &Update) -> Result<Exi
             Err(conflict(&record, true, false))
         }
         Standing::Paused(record) => Err(conflict(&record, false, true)),
+        Standing::LeftToNewer(record) => Err(left_to_newer(Exit::Active, record.id)),
     }
 }
 

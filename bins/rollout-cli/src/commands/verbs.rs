@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::{Global, Which};
 use crate::display::words;
 use crate::exit::{Exit, needs_attention};
-use crate::failure::{Failure, active};
+use crate::failure::{Failure, active, left_to_newer};
 use crate::fleet::{self, DatabaseFleet, Fleet, Place, Rollouts as _, new_worker};
 use crate::output::Output;
 use crate::run::{Ended, conclude, work};
@@ -62,7 +62,11 @@ pub(crate) async fn resume(which: &Which, global: &Global, out: Output) -> Resul
 async fn is_worked_on(database: &DatabaseFleet, before: &view::Rollout) -> Result<bool, Failure> {
     if before.state == RolloutState::Paused {
         let alive = database.store.worker_alive().await?;
-        return Ok(alive.iter().any(|worker| worker.serves));
+        let record = database.store.rollout_get(before.id).await?;
+        let needed = record.map(|record| record.schema).unwrap_or_default();
+        return Ok(alive
+            .iter()
+            .any(|worker| worker.serves && worker.schema >= needed));
     }
     Ok(database.rollout(before.id).await?.attended)
 }
@@ -127,6 +131,11 @@ async fn shown(fleet: &dyn Fleet, out: Output, id: RolloutId) -> Result<view::Ro
 
 /// Works on a rollout until it has ended.
 async fn finish(database: &DatabaseFleet, id: RolloutId) -> Result<Ended, Failure> {
+    let record = database.store.rollout_get(id).await?;
+    let known = database.store.schema_known();
+    if record.is_some_and(|record| record.schema > known) {
+        return Err(left_to_newer(Exit::Refused, id));
+    }
     let orchestrator = database.orchestrator()?;
     let worker = Worker::start(&orchestrator, new_worker(), WorkMode::One(id)).await?;
     work(database, id, worker).await
@@ -186,5 +195,6 @@ pub(crate) async fn conflict(orchestrator: &Orchestrator) -> Result<Failure, Fai
             false,
             false,
         ),
+        Standing::LeftToNewer(record) => left_to_newer(Exit::Active, record.id),
     })
 }
