@@ -59,6 +59,14 @@ pub(crate) fn arm_crash_point() -> anyhow::Result<()> {
     rollout_orchestrator::crash_points::arm(&point, flag).map_err(anyhow::Error::msg)
 }
 
+/// What tests want this program to know of a later version's schema, if they do.
+#[cfg(feature = "crash-points")]
+pub(crate) fn know_more_migrations() {
+    if let Some(folder) = path("ROLLOUT_MORE_MIGRATIONS") {
+        fleet_store::know_more_migrations(folder);
+    }
+}
+
 /// Where to look for what.
 pub(crate) fn places(cli: &Cli) -> Places {
     Places {

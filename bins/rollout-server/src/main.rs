@@ -59,7 +59,10 @@ fn main() -> ExitCode {
 fn run(cli: &Cli, talk: Talk) -> anyhow::Result<()> {
     raise_descriptor_limit();
     #[cfg(feature = "crash-points")]
-    environment::arm_crash_point().context(WrongSettings)?;
+    {
+        environment::arm_crash_point().context(WrongSettings)?;
+        environment::know_more_migrations();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
