@@ -131,7 +131,7 @@ async fn written_to(
 ) -> (RolloutId, Option<HostLease>) {
     let mut new = plan(hosts);
     new.policy.stages = "50,100".parse().unwrap();
-    if way == Way::Resolves {
+    if matches!(way, Way::Creates | Way::Resolves) {
         new.target = None;
     }
     if way == Way::Creates {
@@ -351,9 +351,14 @@ pub(crate) async fn an_older_one_takes_nothing_over_from_a_newer_one(place: &Pla
         .unwrap();
     assert!(older.attempt_take_over(heir, &[]).await.unwrap().is_none());
 
-    // The older one's own are anybody's.
+    // The older one's own are anybody's who may carry the rollout on.
     claim(&older, id, heir).await;
     older.worker_leave(heir).await.unwrap();
+    for verb in [Verb::Pause, Verb::Resume] {
+        newer.rollout_verb(id, verb, &actor()).await.unwrap();
+    }
+    let late = registered(&older).await;
+    assert!(older.attempt_take_over(late, &[]).await.unwrap().is_none());
     let successor = registered(&newer).await;
     for _ in 0..3 {
         let taken = newer
