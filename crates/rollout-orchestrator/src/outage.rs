@@ -49,7 +49,10 @@ impl Outage {
         let certain = matches!(error, StoreError::Full { .. } | StoreError::ReadOnly { .. });
         match *state {
             _ if certain => state.go_out(error.in_brief(), &error.to_string()),
-            State::Usable => *state = State::Doubtful(Instant::now()),
+            State::Usable => {
+                tracing::info!(%error, "a call to the store failed; it is tried again");
+                *state = State::Doubtful(Instant::now());
+            }
             State::Doubtful(since) if since.elapsed() < MOMENT => {}
             _ => state.go_out(error.in_brief(), &error.to_string()),
         }

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use fleet_store::{PastAttempt, StepRecord};
+use fleet_store::{HostRecord, PastAttempt, StepRecord};
 use fleet_types::{HostName, RolloutId, StepId, Timestamp, printable, view};
 
 use crate::api::hosts::{host_name, pinned_key};
@@ -114,14 +114,23 @@ pub(crate) async fn show(
         // There is no panel of a rollout here to keep true.
         live.status = String::new();
     }
-    let host = api.store().host_view(&known.name, wanted).await?;
-    let host = host.ok_or_else(|| Problem::not_found(format!("there is no host {name}")))?;
-    let steps = match &host.attempt {
-        Some(attempt) => {
-            api.store()
-                .attempt_steps(attempt.rollout, &known.name)
-                .await?
-        }
+    let name_then = match wanted {
+        Some(_) => named_then(&api, wanted, &known).await?,
+        None => Some(known.name.clone()),
+    };
+    let Some(name_then) = name_then else {
+        // Another host had this name then, or none.
+        return gone(&api, &caller, name, wanted, back).await;
+    };
+    let host = api.store().host_view(&name_then, wanted).await?;
+    let mut host = host.ok_or_else(|| Problem::not_found(format!("there is no host {name}")))?;
+    host.name = known.name.to_string();
+    host.needs_attention = known.needs_attention;
+    let last = host.attempt.as_ref().map(|attempt| attempt.rollout);
+    let name_then = named_then(&api, last, &known).await?;
+    let name_then = name_then.unwrap_or_else(|| known.name.clone());
+    let steps = match last {
+        Some(rollout) => api.store().attempt_steps(rollout, &name_then).await?,
         None => Vec::new(),
     };
     let mut past = api
@@ -145,7 +154,8 @@ pub(crate) async fn show(
         printable,
     );
     let shown = Output {
-        host: known.name.to_string(),
+        page: known.name.to_string(),
+        host: name_then.to_string(),
         rollout: host.attempt.as_ref().map(|attempt| attempt.rollout),
     };
     let app = &known.spec.app;
@@ -193,6 +203,19 @@ pub(crate) async fn show(
     })
 }
 
+/// What this host was called in a rollout, if it has a part in it.
+async fn named_then(
+    api: &AdminApi,
+    rollout: Option<RolloutId>,
+    host: &HostRecord,
+) -> Result<Option<HostName>, Problem> {
+    let Some(rollout) = rollout else {
+        return Ok(None);
+    };
+    let part = api.store().attempt_get(rollout, host.id).await?;
+    Ok(part.map(|attempt| attempt.name))
+}
+
 /// Lists of a rollout lead to hosts that were removed since: their part in it is still to be seen.
 async fn gone(
     api: &AdminApi,
@@ -211,6 +234,7 @@ async fn gone(
     };
     let steps = api.store().attempt_steps(attempt.rollout, &name).await?;
     let output = Output {
+        page: name.to_string(),
         host: name.to_string(),
         rollout: Some(attempt.rollout),
     };
@@ -244,6 +268,9 @@ fn attempt_shown(attempt: &view::Attempt, host: &view::Host) -> AttemptShown {
 
 /// Whose output is shown, of which rollout.
 struct Output {
+    /// What the host's page is called.
+    page: String,
+    /// What the host was called in the rollout.
     host: String,
     rollout: Option<RolloutId>,
 }
@@ -262,7 +289,7 @@ impl Output {
         let rollout = self.rollout.map(|id| id.to_string()).unwrap_or_default();
         format!(
             "/admin/updates/hosts/{}?rollout={rollout}&earlier={back}#attempt",
-            self.host
+            self.page
         )
     }
 }

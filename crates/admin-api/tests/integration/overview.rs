@@ -191,6 +191,20 @@ async fn a_host_that_was_taken_out_waits_for_nobody_and_no_link_to_it_is_dead() 
     let past = look(&format!("/admin/updates/hosts/web-001?rollout={id}")).await;
     assert!(past.text().contains("the disk is full"));
     assert_eq!(look("/admin/updates/hosts/web-001").await.status, 404);
+
+    // Another host has the name now; and one that was in the rollout has another name.
+    let (heir, renamed) = (sample_host("web-001"), sample_host("web-009"));
+    world.store.host_add(vec![heir], &actor()).await.unwrap();
+    let before = "web-002".parse().unwrap();
+    let edited = world.store.host_edit(&before, renamed, &actor()).await;
+    assert_eq!(edited.unwrap().name.as_str(), "web-009");
+    let past = look(&format!("/admin/updates/hosts/web-001?rollout={id}")).await;
+    let past = past.text();
+    assert!(past.contains("id=\"gone\"") && past.contains("the disk is full"));
+    let heir = look("/admin/updates/hosts/web-001").await.text();
+    assert!(!heir.contains("the disk is full"), "{heir}");
+    let own = look(&format!("/admin/updates/hosts/web-009?rollout={id}")).await;
+    assert!(own.status == 200 && own.text().contains("no route"));
 }
 
 #[tokio::test(start_paused = true)]

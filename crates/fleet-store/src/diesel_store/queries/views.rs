@@ -387,7 +387,7 @@ pub(super) fn of_fleet(
     with_findings(conn, work, hosts)
 }
 
-/// Hosts of a rollout as they are shown, under the names they had then.
+/// Hosts of a rollout as they are shown, under the names they had then, and marked for a person if it ended so.
 pub(super) fn of_rollout(
     conn: &mut Conn,
     work: &Work,
@@ -397,6 +397,7 @@ pub(super) fn of_rollout(
     let mut views = with_findings(conn, work, hosts)?;
     for (view, (attempt, _)) in views.iter_mut().zip(rows) {
         view.name.clone_from(&attempt.name);
+        view.needs_attention = attempt.needs_attention;
     }
     Ok(views)
 }

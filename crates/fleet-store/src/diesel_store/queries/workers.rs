@@ -6,7 +6,7 @@ use fleet_types::{Planted, planted};
 
 use super::{Conn, lease_moment, open};
 use crate::clock::LeaseMoment;
-use crate::diesel_store::prepared::{update, update_returning};
+use crate::diesel_store::prepared::update_returning;
 use crate::diesel_store::rows::{DriverRow, LeaseRow, RolloutRow, WorkerRow, to_json};
 use crate::diesel_store::schema::{compatibility, drivers, hosts, meta, slots, workers};
 use crate::diesel_store::work::{Answer, Work, millis, refuse, widen};
@@ -218,8 +218,9 @@ fn dead_with_schemas(
         match row {
             Some(row) if work.is_alive(&row, &moment) && !planted(Planted::TakenFromTheLiving) => {}
             Some(row) => {
-                mark_gone(conn, &id, &row.lease, &moment)?;
-                dead.push((id, row.schema));
+                if mark_gone(conn, &id, &row.lease, &moment)? {
+                    dead.push((id, row.schema));
+                }
             }
             None => dead.push((id, 0)),
         }
@@ -227,22 +228,24 @@ fn dead_with_schemas(
     Ok(dead)
 }
 
-/// A lease that ran out ended then; a process that is gone ended no later than now.
+/// A lease that ran out ended then; a process that is gone ended no later than now. Says whether it is dead: not when it
+/// renewed its lease since that was looked at, in a transaction that was under way.
 fn mark_gone(
     conn: &mut Conn,
     worker: &str,
     lease: &LeaseRow,
     moment: &LeaseMoment,
-) -> QueryResult<()> {
+) -> QueryResult<bool> {
     if lease.gone_at.is_some() || *lease.lease_era != *moment.era {
-        return Ok(());
+        return Ok(true);
     }
-    update!(
-        conn,
-        diesel::update(workers::table.find(worker))
-            .set(workers::gone_at.eq(lease.lease_until.min(moment.at))),
-    )?;
-    Ok(())
+    let as_seen = workers::table
+        .find(worker)
+        .filter(workers::lease_until.eq(lease.lease_until));
+    let marked = diesel::update(as_seen)
+        .set(workers::gone_at.eq(lease.lease_until.min(moment.at)))
+        .execute(conn)?;
+    Ok(marked > 0)
 }
 
 /// `checks`: it is for a health check, of which there may be so many.
@@ -279,8 +282,8 @@ pub(crate) fn slot_acquire(
     Ok(true)
 }
 
-/// All that count slots do this first, so that no two count the same free one; and who gives one back waits here for the
-/// end of its taking, if the answer to that was lost on the way.
+/// All that count slots do this first, so that no two count the same free one; and who gives one back that is not there
+/// waits here for the end of its taking, if the answer to that was lost on the way.
 fn lock_slots(conn: &mut Conn) -> QueryResult<()> {
     let _: i64 = locked!(meta::table.select(meta::id)).get_result(conn)?;
     Ok(())
@@ -319,8 +322,12 @@ pub(crate) fn slot_release(conn: &mut Conn, _: &mut Work, slot: SlotId) -> Answe
     if planted(Planted::SlotKept) {
         return Ok(());
     }
-    lock_slots(conn)?;
     let of_worker = slots::worker.eq(slot.worker.to_string());
-    diesel::delete(slots::table.find(slot.number).filter(of_worker)).execute(conn)?;
+    let held = slots::table.find(slot.number).filter(of_worker);
+    if diesel::delete(held.clone()).execute(conn)? == 0 {
+        // It is free already; or its taking, to which the answer was lost, has not ended yet and holds the lock.
+        lock_slots(conn)?;
+        diesel::delete(held).execute(conn)?;
+    }
     Ok(())
 }
