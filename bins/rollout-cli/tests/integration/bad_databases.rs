@@ -63,14 +63,19 @@ fn made_by_a_newer_program() {
     let place = place();
     place.expect(0, ADD);
     let database = place.path("rollout.db");
-    let mut conn = SqliteConnection::establish(&database.display().to_string()).unwrap();
-    // The program knows its schema by the names of its migrations; a later one has a later name.
-    conn.batch_execute(
-        "INSERT INTO __diesel_schema_migrations (version, run_on) VALUES ('99991231000000', CURRENT_TIMESTAMP);
-         PRAGMA wal_checkpoint(TRUNCATE);",
-    )
-    .unwrap();
-    drop(conn);
+    let says = |sql: &str| {
+        let mut conn = SqliteConnection::establish(&database.display().to_string()).unwrap();
+        conn.batch_execute(&format!("{sql}; PRAGMA wal_checkpoint(TRUNCATE);"))
+            .unwrap();
+    };
+    // The program knows its schema by the names of its migrations; a later one has a later name. As long as that only
+    // adds something, older programs work on.
+    says(
+        "INSERT INTO __diesel_schema_migrations (version, run_on) VALUES ('99991231000000', CURRENT_TIMESTAMP); \
+         ALTER TABLE hosts ADD COLUMN next_note TEXT",
+    );
+    place.expect(0, &["status"]);
+    says("UPDATE compatibility SET since = 99991231000000");
     let before = fs::read(&database).unwrap();
     refused(
         &place.run(&["hosts", "add", "web-2", "--address", "192.0.2.2"]),
