@@ -179,12 +179,17 @@ impl WorkLoop {
 
     async fn act(&mut self, leaving: bool) -> Result<Turn, WorkError> {
         let in_flight = self.owned.len();
+        let in_doubt = self.registration.slots.in_doubt.load(Ordering::Relaxed);
         let Some(current) = &mut self.current else {
-            return Ok(if leaving && in_flight == 0 {
-                Turn::End
-            } else {
-                Turn::Wait
-            });
+            if leaving && in_flight == 0 {
+                return Ok(Turn::End);
+            }
+            // Of a host that it may hold without knowing, those who carry on must hear that it is free.
+            if self.left_to_newer.is_some() && in_flight == 0 && in_doubt {
+                self.registration.lease().lose();
+                return Ok(Turn::Again);
+            }
+            return Ok(Turn::Wait);
         };
         let view = View {
             state: current.record.state,
@@ -193,7 +198,7 @@ impl WorkLoop {
             leaving,
             in_flight,
             place: current.desk.has_place(),
-            in_doubt: self.registration.slots.in_doubt.load(Ordering::Relaxed),
+            in_doubt,
             nothing_to_claim: current.nothing_to_claim,
             advanced: current.advanced,
         };

@@ -77,9 +77,12 @@ pub(crate) async fn abort(which: &Which, global: &Global, out: Output) -> Result
     let fleet = place.fleet();
     let before = fleet.rollout(id).await?;
     fleet.abort(id).await?;
+    // Also asked after that: servers of an older version leave to others what this one has written to.
+    let after = fleet.rollout(id).await?;
+    let is_left = !before.attended || after.state.is_active() && !after.attended;
     if let Place::Database(database) = &place
         && before.state.is_active()
-        && !before.attended
+        && is_left
     {
         let ended = finish(database, id).await?;
         if ended.rollout.state.is_active() || ended.hosts.iter().any(needs_attention) {

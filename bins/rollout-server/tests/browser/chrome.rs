@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use thirtyfour::error::{WebDriverError, WebDriverErrorInner};
 use thirtyfour::prelude::*;
 
 /// How long anything on a page may take to come about.
@@ -177,9 +178,20 @@ impl Browser {
 
     /// Clicks on it as a person does: it must be visible and nothing may cover it.
     pub(crate) async fn click(&self, css: &str) {
-        let element = self.find(css).await;
-        element.scroll_into_view().await.unwrap();
-        element.click().await.unwrap();
+        let begun = Instant::now();
+        loop {
+            let element = self.find(css).await;
+            let clicked = match element.scroll_into_view().await {
+                Ok(()) => element.click().await,
+                Err(error) => Err(error),
+            };
+            match clicked {
+                Ok(()) => return,
+                // A live page has put a new one in its place since it was found; this one was not clicked on.
+                Err(error) if is_stale(&error) && begun.elapsed() < PATIENCE => {}
+                Err(error) => panic!("{css} cannot be clicked on: {error}"),
+            }
+        }
     }
 
     /// Presses one key, wherever the focus is.
@@ -330,6 +342,13 @@ impl Browser {
     pub(crate) async fn close(self) {
         self.page.quit().await.unwrap();
     }
+}
+
+fn is_stale(error: &WebDriverError) -> bool {
+    matches!(
+        error.as_inner(),
+        WebDriverErrorInner::StaleElementReference(_)
+    )
 }
 
 /// Between two looks at a page.

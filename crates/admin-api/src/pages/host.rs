@@ -124,6 +124,8 @@ pub(crate) async fn show(
     };
     let host = api.store().host_view(&name_then, wanted).await?;
     let mut host = host.ok_or_else(|| Problem::not_found(format!("there is no host {name}")))?;
+    let attempt = host.attempt.as_ref();
+    let attempt = attempt.map(|attempt| attempt_shown(attempt, &host));
     host.name = known.name.to_string();
     host.needs_attention = known.needs_attention;
     let last = host.attempt.as_ref().map(|attempt| attempt.rollout);
@@ -189,10 +191,7 @@ pub(crate) async fn show(
             .iter()
             .map(|line| pinned_key(line))
             .collect(),
-        attempt: host
-            .attempt
-            .as_ref()
-            .map(|attempt| attempt_shown(attempt, &host)),
+        attempt,
         steps: steps
             .into_iter()
             .map(|step| StepRow::of(step, &shown, back))

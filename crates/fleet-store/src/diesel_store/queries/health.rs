@@ -237,8 +237,7 @@ pub(crate) fn health_claim(
 }
 
 /// A checker that died leaves nothing to settle: what it had sent is waited for under the host's own lock, and whoever
-/// comes next outranks it. One of a newer version may have been at something that this one does not know of: its lease is
-/// for its like to free. Whether any lease was freed.
+/// comes next outranks it, whichever version it was of. Whether any lease was freed.
 pub(super) fn free_dead(conn: &mut Conn, work: &mut Work) -> QueryResult<bool> {
     let holders: Vec<Option<String>> = hosts::table
         .filter(hosts::lease_worker.is_not_null())
@@ -247,7 +246,7 @@ pub(super) fn free_dead(conn: &mut Conn, work: &mut Work) -> QueryResult<bool> {
         .distinct()
         .load(conn)?;
     let mut freed = 0;
-    for dead in workers::dead_to_succeed(conn, work, holders.into_iter().flatten().collect())? {
+    for dead in workers::dead_among(conn, work, holders.into_iter().flatten().collect())? {
         let held = hosts::table
             .filter(hosts::lease_worker.eq(dead))
             .filter(hosts::lease_purpose.eq(HEALTH));

@@ -122,11 +122,10 @@ fn too_new(conn: &mut Conn, work: &Work) -> Result<Trouble, Trouble> {
     }))
 }
 
-/// Refuses once the schema has gone on so far that this program must not work on it any more.
+/// Refuses once the schema has gone on so far that this program must not work on it any more. Under a lock: a migration
+/// that raises the mark sees those who registered before, or is seen.
 pub(crate) fn require_compatible(conn: &mut Conn, work: &Work) -> Result<(), Trouble> {
-    let since: i64 = compatibility::table
-        .select(compatibility::since)
-        .get_result(conn)?;
+    let since: i64 = locked!(compatibility::table.select(compatibility::since)).get_result(conn)?;
     if Schema(since) > work.inputs.schema {
         return Err(too_new(conn, work)?);
     }

@@ -184,7 +184,11 @@ pub(crate) fn rollout_attend(
 }
 
 /// Those of `ids` that are dead, whatever their programs knew.
-fn dead_among(conn: &mut Conn, work: &mut Work, ids: Vec<String>) -> QueryResult<Vec<String>> {
+pub(super) fn dead_among(
+    conn: &mut Conn,
+    work: &mut Work,
+    ids: Vec<String>,
+) -> QueryResult<Vec<String>> {
     let dead = dead_with_schemas(conn, work, ids)?;
     Ok(dead.into_iter().map(|(id, _)| id).collect())
 }

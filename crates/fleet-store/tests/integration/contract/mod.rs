@@ -116,6 +116,6 @@ cases! {
     versions: older_ones_work_while_the_schema_is_compatible contracting_waits_for_older_ones
         what_a_newer_one_wrote_to_is_left_to_it looking_is_not_writing hosts_in_flight_of_an_older_one_end
         the_gate_is_judged_by_newer_ones an_older_one_takes_nothing_over_from_a_newer_one
-        a_newer_checker_is_succeeded_by_its_like only_newer_ones_attend what_it_does_not_know_is_not_exported;
+        a_newer_checker_is_succeeded_by_all only_newer_ones_attend what_it_does_not_know_is_not_exported;
     }
 }
