@@ -38,6 +38,8 @@ pub(crate) struct Driver<'a> {
     left: Left,
     /// The longest that a command which another worker left behind may keep the lock, until ours has had it once.
     leftover_seconds: u32,
+    /// A command under the host's lock was sent and may still be on its way: the next one has to outrank it.
+    outrank: bool,
 }
 
 impl<'a> Driver<'a> {
@@ -60,6 +62,7 @@ impl<'a> Driver<'a> {
             guard: spec.guard.clone(),
             left,
             leftover_seconds: 0,
+            outrank: false,
         }
     }
 
@@ -207,6 +210,10 @@ impl<'a> Driver<'a> {
             if !self.link.is_open() {
                 self.reconnect(step, None).await?;
             }
+            if work.guarded && std::mem::take(&mut self.outrank) {
+                // One that still waits for the lock must find itself outranked when it gets it after the one sent now.
+                self.guard.epoch = self.journal.raise(Epoch(self.guard.epoch)).await?.0;
+            }
             let guard = (work.guarded && !planted(Planted::NoHostLock))
                 .then(|| self.host_guard(work, reruns > 0, replace.take()));
             let error = match self.link.run(&work.command(guard, reruns > 0)).await {
@@ -232,15 +239,12 @@ impl<'a> Driver<'a> {
                 return Ok(CommandOutput::default());
             }
             self.may_have_run(step, &error);
+            self.outrank |= work.guarded && !planted(Planted::NoRaise);
             if reruns == RERUNS || !may_be_sent_again(&error, step, self.left) {
                 return Err(self.given_up(step, error)?.into());
             }
             reruns += 1;
             self.reconnect(step, Some(&error)).await?;
-            if work.guarded && !planted(Planted::NoRaise) {
-                // One that still waits for the lock must find itself outranked when it gets it after the one sent now.
-                self.guard.epoch = self.journal.raise(Epoch(self.guard.epoch)).await?.0;
-            }
         }
     }
 

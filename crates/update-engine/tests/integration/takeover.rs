@@ -464,3 +464,30 @@ async fn a_step_that_is_sent_again_outranks_the_one_that_may_still_wait() {
     assert_eq!(epochs, [7, 8]);
     assert_eq!(scene.host().fence, Some(("store-1".to_owned(), 8)));
 }
+
+/// Every try is lost, so that the host is brought back while the last one may still wait for the lock.
+#[tokio::test(start_paused = true)]
+async fn the_way_back_outranks_a_step_that_may_still_wait() {
+    let scene = Scene::new(SimRelease::Good);
+    scene.fleet.change(HOST, |host| {
+        for nth in 1..=4 {
+            let lost = update_engine::testing::SimWhat::LostBefore;
+            *host = host.clone().with_fault("restart", nth, lost);
+        }
+    });
+    let mut journal = MemoryJournal::default();
+    let outcome = scene.run(scene.spec(), &mut journal).await.unwrap();
+    assert_ended(&outcome, AttemptStatus::RolledBack, Reason::OutcomeUnknown);
+    let host = scene.host();
+    let sent = host
+        .received
+        .iter()
+        .filter_map(|command| Some((command.name.as_str(), command.epoch?)));
+    let sent: Vec<_> = sent.collect();
+    let last = sent.iter().rposition(|(name, _)| *name == "restart");
+    let back = sent
+        .iter()
+        .position(|(name, _)| *name == "rollback_checkout");
+    let (last, back) = (last.unwrap(), back.unwrap());
+    assert!(last < back && sent[last].1 < sent[back].1, "{sent:?}");
+}
