@@ -94,9 +94,16 @@ async fn is_used_by_keyboard(browser: &Browser) {
         answer.json().clone()
     };
     let places = run(WATCH_FOCUS).await.as_u64().unwrap();
-    // Once around, wherever the focus was at first.
-    browser.tab(places + 5).await;
-    let left = run("return places().filter(name => !stops.has(name))").await;
+    // Once around, wherever the focus was at first. A live page may replace what has the focus, so that some are passed
+    // over: whoever goes around again must come to them.
+    let mut left = json!(null);
+    for _ in 0..3 {
+        browser.tab(places + 5).await;
+        left = run("return places().filter(name => !stops.has(name))").await;
+        if left == json!([]) {
+            break;
+        }
+    }
     assert_eq!(
         left,
         json!([]),
