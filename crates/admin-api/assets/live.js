@@ -196,6 +196,15 @@ async function swap() {
   return undefined;
 }
 
+// What the same thing matches in the page that is fetched anew.
+function likeness(element) {
+  if (element.id) return `#${CSS.escape(element.id)}`;
+  const inside = element.parentElement.id ? `#${CSS.escape(element.parentElement.id)} > ` : "";
+  const told = ["data-host", "href", "name", "aria-label"].find((name) => element.hasAttribute(name));
+  const which = told ? `[${told}="${CSS.escape(element.getAttribute(told))}"]` : "";
+  return inside + element.localName + which;
+}
+
 function regions(fresh) {
   for (const old of document.querySelectorAll("[data-region]")) {
     const name = CSS.escape(old.dataset.region);
@@ -204,11 +213,12 @@ function regions(fresh) {
     if (!now || old.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")) continue;
     if (old.innerHTML === now.innerHTML) continue;
     const open = [...old.querySelectorAll("details[open][id]")].map((details) => details.id);
-    const focus = old.contains(document.activeElement) ? document.activeElement : null;
-    const back = focus && (focus.id ? `#${CSS.escape(focus.id)}` : focus.dataset.host ? `a[data-host="${CSS.escape(focus.dataset.host)}"]` : null);
+    const focus = old.contains(document.activeElement) ? likeness(document.activeElement) : null;
+    const at = focus && [...old.querySelectorAll(focus)].indexOf(document.activeElement);
     old.replaceChildren(...now.childNodes);
     for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-    if (back) old.querySelector(back)?.focus();
+    // Who goes by keyboard, or hears the page read out, stays where they are.
+    if (focus) old.querySelectorAll(focus)[at]?.focus({ preventScroll: true });
   }
   tick();
 }

@@ -9,7 +9,7 @@ use thirtyfour::error::{WebDriverError, WebDriverErrorInner};
 use thirtyfour::prelude::*;
 
 /// How long anything on a page may take to come about.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const AXE: &str = include_str!("axe/axe.min.js");
 
 /// How the pages are looked at.
@@ -209,6 +209,12 @@ impl Browser {
         keys.perform().await.unwrap();
     }
 
+    /// What a script returns.
+    pub(crate) async fn run(&self, script: &str) -> Value {
+        let answer = self.page.execute(script, vec![]).await.unwrap();
+        answer.json().clone()
+    }
+
     /// Whether the focus is on what matches.
     pub(crate) async fn is_on(&self, css: &str) -> bool {
         let script = "return document.activeElement?.matches(arguments[0]) ?? false";
@@ -352,6 +358,6 @@ fn is_stale(error: &WebDriverError) -> bool {
 }
 
 /// Between two looks at a page.
-async fn pause() {
+pub(crate) async fn pause() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }

@@ -5,6 +5,7 @@ mod account;
 mod api;
 mod chrome;
 mod dialogs;
+mod focus;
 mod hostile;
 mod journeys;
 mod site;

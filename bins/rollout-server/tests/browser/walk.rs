@@ -89,17 +89,15 @@ return places().length;";
 
 /// The tabulator leads to everything that can be used, and what has the focus can be seen to have it.
 async fn is_used_by_keyboard(browser: &Browser) {
-    let run = async |script: &str| {
-        let answer = browser.page.execute(script, vec![]).await.unwrap();
-        answer.json().clone()
-    };
-    let places = run(WATCH_FOCUS).await.as_u64().unwrap();
-    // Once around, wherever the focus was at first. A live page may replace what has the focus, so that some are passed
-    // over: whoever goes around again must come to them.
+    let places = browser.run(WATCH_FOCUS).await.as_u64().unwrap();
+    // Once around, wherever the focus was at first. While somebody goes, a live list moves its rows: what has moved from
+    // before the focus to behind it is come to when they go around again.
     let mut left = json!(null);
     for _ in 0..3 {
         browser.tab(places + 5).await;
-        left = run("return places().filter(name => !stops.has(name))").await;
+        left = browser
+            .run("return places().filter(name => !stops.has(name))")
+            .await;
         if left == json!([]) {
             break;
         }
@@ -110,7 +108,7 @@ async fn is_used_by_keyboard(browser: &Browser) {
         "no tabulator leads there on {}",
         browser.path().await
     );
-    let unseen = run("return [...unseen]").await;
+    let unseen = browser.run("return [...unseen]").await;
     assert_eq!(
         unseen,
         json!([]),
