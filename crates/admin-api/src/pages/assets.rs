@@ -23,6 +23,7 @@ pub(crate) struct Addresses {
     pub(crate) style: String,
     pub(crate) script: String,
     pub(crate) matrix: String,
+    pub(crate) regions: String,
     pub(crate) dialog: String,
     pub(crate) icon: String,
 }
@@ -31,6 +32,7 @@ pub(crate) static ADDRESSES: LazyLock<Addresses> = LazyLock::new(|| Addresses {
     style: address("style.css"),
     script: address("live.js"),
     matrix: address("matrix.js"),
+    regions: address("regions.js"),
     dialog: address("dialog.js"),
     icon: address("icon.svg"),
 });
