@@ -82,6 +82,8 @@ struct StepRow {
 }
 
 struct PastRow {
+    /// What the host was called then.
+    name: String,
     rollout: RolloutId,
     state: &'static str,
     word: String,
@@ -103,7 +105,7 @@ pub(crate) async fn show(
     };
     let back: usize = params.parsed("earlier")?.unwrap_or(0);
     let name = host_name(&name)?;
-    let Some(known) = api.store().host_get(&name).await? else {
+    let Some(known) = called(&api, &name, wanted).await? else {
         return gone(&api, &caller, name, wanted, back).await;
     };
     let before: Option<RolloutId> = params.parsed("before")?;
@@ -119,7 +121,7 @@ pub(crate) async fn show(
         None => Some(known.name.clone()),
     };
     let Some(name_then) = name_then else {
-        // Another host had this name then, or none.
+        // It has no part in that rollout, and neither has anybody else of this name.
         return gone(&api, &caller, name, wanted, back).await;
     };
     let host = api.store().host_view(&name_then, wanted).await?;
@@ -156,7 +158,6 @@ pub(crate) async fn show(
         printable,
     );
     let shown = Output {
-        page: known.name.to_string(),
         host: name_then.to_string(),
         rollout: host.attempt.as_ref().map(|attempt| attempt.rollout),
     };
@@ -202,6 +203,20 @@ pub(crate) async fn show(
     })
 }
 
+/// The host of this name: the one that was called so in the rollout, as it is now, or the one that is called so now.
+async fn called(
+    api: &AdminApi,
+    name: &HostName,
+    rollout: Option<RolloutId>,
+) -> Result<Option<HostRecord>, Problem> {
+    if let Some(rollout) = rollout
+        && api.store().host_view(name, Some(rollout)).await?.is_some()
+    {
+        return Ok(api.store().host_once(name, rollout).await?);
+    }
+    Ok(api.store().host_get(name).await?)
+}
+
 /// What this host was called in a rollout, if it has a part in it.
 async fn named_then(
     api: &AdminApi,
@@ -233,7 +248,6 @@ async fn gone(
     };
     let steps = api.store().attempt_steps(attempt.rollout, &name).await?;
     let output = Output {
-        page: name.to_string(),
         host: name.to_string(),
         rollout: Some(attempt.rollout),
     };
@@ -267,8 +281,6 @@ fn attempt_shown(attempt: &view::Attempt, host: &view::Host) -> AttemptShown {
 
 /// Whose output is shown, of which rollout.
 struct Output {
-    /// What the host's page is called.
-    page: String,
     /// What the host was called in the rollout.
     host: String,
     rollout: Option<RolloutId>,
@@ -288,7 +300,7 @@ impl Output {
         let rollout = self.rollout.map(|id| id.to_string()).unwrap_or_default();
         format!(
             "/admin/updates/hosts/{}?rollout={rollout}&earlier={back}#attempt",
-            self.page
+            self.host
         )
     }
 }
@@ -373,6 +385,7 @@ impl From<PastAttempt> for PastRow {
         let attention = past.attempt.reason.as_deref() == Some("rollback_failed");
         let state = show::attempt_state(&past.attempt, attention);
         Self {
+            name: past.name.to_string(),
             rollout: past.attempt.rollout,
             state,
             word: show::words(past.attempt.status.as_str()),

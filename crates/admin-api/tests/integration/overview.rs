@@ -44,6 +44,7 @@ async fn seen(world: &World, number: usize, health: HealthState, message: &str) 
     let seen = HealthSeen {
         health,
         message: message.to_owned(),
+        key_changed: false,
         epoch: Epoch(0),
         since: Timestamp(i64::MAX),
     };
@@ -203,8 +204,14 @@ async fn a_host_that_was_taken_out_waits_for_nobody_and_no_link_to_it_is_dead() 
     assert!(past.contains("id=\"gone\"") && past.contains("the disk is full"));
     let heir = look("/admin/updates/hosts/web-001").await.text();
     assert!(!heir.contains("the disk is full"), "{heir}");
-    let own = look(&format!("/admin/updates/hosts/web-009?rollout={id}")).await;
-    assert!(own.status == 200 && own.text().contains("no route"));
+    for name in ["web-009", "web-002"] {
+        let own = look(&format!("/admin/updates/hosts/{name}?rollout={id}")).await;
+        let text = own.text();
+        assert!(own.status == 200 && text.contains("no route"), "{name}");
+        assert!(text.contains("<h1>web-009</h1>"), "{name}");
+        // Its own history names it as it was called then.
+        assert!(text.contains(&format!("/admin/updates/hosts/web-002?rollout={id}")));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use fleet_types::{Event, HostName, RolloutId, Seq, Timestamp, view};
 
 use crate::error::{StoreError, TriggerError};
 use crate::records::{
-    Freshness, HostQuery, Page, PastAttempt, RequestKey, RolloutQuery, RolloutRecord,
+    Freshness, HostQuery, HostRecord, Page, PastAttempt, RequestKey, RolloutQuery, RolloutRecord,
 };
 
 /// Lists in pages.
@@ -21,6 +21,12 @@ pub trait Lists: fmt::Debug + Send + Sync {
         name: &HostName,
         rollout: Option<RolloutId>,
     ) -> Result<Option<view::Host>, StoreError>;
+    /// The host that had this name in this rollout, as it is now; none if nobody had it, or if it was removed.
+    async fn host_once(
+        &self,
+        name: &HostName,
+        rollout: RolloutId,
+    ) -> Result<Option<HostRecord>, StoreError>;
     /// A host's own history: its part in each rollout, the latest first; those older than `before`.
     async fn host_history(
         &self,

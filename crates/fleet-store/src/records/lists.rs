@@ -1,7 +1,8 @@
 //! Pages.
 
 use fleet_types::{
-    AttemptStatus, HealthState, Reason, RolloutId, RolloutState, Selection, Timestamp, view,
+    AttemptStatus, HealthState, HostName, Reason, RolloutId, RolloutState, Selection, Timestamp,
+    view,
 };
 
 /// Which hosts, and how many.
@@ -91,6 +92,8 @@ pub struct Page<T> {
 /// A host's part in an earlier rollout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PastAttempt {
+    /// What the host was called in it.
+    pub name: HostName,
     /// Its part.
     pub attempt: view::Attempt,
     /// What the rollout went to.

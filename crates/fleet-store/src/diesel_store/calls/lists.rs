@@ -10,7 +10,7 @@ use crate::diesel_store::work::Work;
 use crate::diesel_store::{on_postgres, on_sqlite};
 use crate::error::{StoreError, TriggerError};
 use crate::records::{
-    Freshness, HostQuery, Page, PastAttempt, RequestKey, RolloutQuery, RolloutRecord,
+    Freshness, HostQuery, HostRecord, Page, PastAttempt, RequestKey, RolloutQuery, RolloutRecord,
 };
 
 #[async_trait]
@@ -32,6 +32,17 @@ impl Lists for DieselStore {
             work,
             &name,
             rollout.as_deref()
+        ))
+    }
+
+    async fn host_once(
+        &self,
+        name: &HostName,
+        rollout: RolloutId,
+    ) -> Result<Option<HostRecord>, StoreError> {
+        let (name, rollout) = (name.clone(), rollout.to_string());
+        run!(self, read, |conn, work, q| q::inventory::host_once(
+            conn, work, &name, &rollout
         ))
     }
 

@@ -366,6 +366,7 @@ pub(crate) fn host_history(
     let past = found.into_iter().map(|(row, version, reference)| {
         let time = |at: Option<i64>| at.map(fleet_types::Timestamp);
         Ok(PastAttempt {
+            name: word("attempts", &row.name)?,
             attempt: row.view(work.now())?,
             target: view::Target { version, reference },
             started_at: time(row.started_at),

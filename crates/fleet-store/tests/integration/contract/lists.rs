@@ -1,5 +1,5 @@
 use fleet_store::*;
-use fleet_types::{AttemptStatus, HealthState, Reason, Selection, view};
+use fleet_types::{AttemptStatus, HealthState, HostName, Reason, Selection, view};
 
 use crate::fleet::*;
 use crate::place::Place;
@@ -234,10 +234,45 @@ pub(crate) async fn one_host_and_its_history(place: &Place) {
         past[1..]
     );
     assert_eq!(store.host_history(name, Some(first), 10).await.unwrap(), []);
+    // Two that swap their names are still told apart by what they were called then.
+    let (a, b) = (&hosts[0], &hosts[1]);
+    let named = |host: &HostRecord, name: &HostName| NewHost {
+        name: name.clone(),
+        spec: host.spec.clone(),
+        labels: host.labels.clone(),
+        owner: None,
+    };
+    let between: HostName = "between".parse().unwrap();
+    for (now, host, then) in [
+        (&a.name, a, &between),
+        (&b.name, b, &a.name),
+        (&between, a, &b.name),
+    ] {
+        let edited = store.host_edit(now, named(host, then), &actor()).await;
+        assert_eq!(edited.unwrap().id, host.id);
+    }
+    for host in [a, b] {
+        let once = store.host_once(&host.name, first).await.unwrap().unwrap();
+        assert_eq!(once.id, host.id);
+        let now = store.host_get(&host.name).await.unwrap().unwrap();
+        assert_ne!(now.id, host.id);
+    }
+    assert_eq!(store.host_once(&between, first).await.unwrap(), None);
+    assert_eq!(store.host_once(&b.name, second).await.unwrap(), None);
+    let past = store.host_history(&b.name, None, 10).await.unwrap();
+    assert!(past.len() == 2 && past.iter().all(|past| past.name == a.name));
     // The history of a host that was removed and of one that never was: none, and no error.
+    let name = &b.name;
     store.host_remove(name, &actor()).await.unwrap();
     assert_eq!(store.host_history(name, None, 10).await.unwrap(), []);
-    assert!(store.host_view(name, Some(first)).await.unwrap().is_some());
+    assert!(
+        store
+            .host_view(&a.name, Some(first))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(store.host_once(&a.name, first).await.unwrap(), None);
 }
 
 pub(crate) async fn cells_are_in_plan_order(place: &Place) {
@@ -340,6 +375,7 @@ pub(crate) async fn the_fleet_in_any_order_has_each_host_once(place: &Place) {
         let seen = HealthSeen {
             health,
             message: String::new(),
+            key_changed: false,
             epoch: fleet_types::Epoch(0),
             since: fleet_types::Timestamp(0),
         };
@@ -403,6 +439,7 @@ pub(crate) async fn how_fresh_the_health_is(place: &Place) {
         let seen = HealthSeen {
             health,
             message: String::new(),
+            key_changed: false,
             epoch: fleet_types::Epoch(0),
             since: fleet_types::Timestamp(i64::MAX),
         };
