@@ -77,6 +77,11 @@ impl Process {
         lock(&self.worker).take()
     }
 
+    /// Sums up what was counted since the last time: until then each value of a distribution is kept by itself.
+    pub(crate) fn sum_up_numbers(&self) {
+        self.numbers.run_upkeep();
+    }
+
     /// Numbers to be shown beside the counted ones, in place of those given before.
     pub(crate) fn show_numbers(&self, text: String) {
         *lock(&self.more_numbers) = text;

@@ -27,6 +27,7 @@ pub(crate) async fn beat(parts: &Parts, stop: CancellationToken) {
         look(parts).await;
         if beat % NUMBERS_EVERY == 0 {
             count(parts, &mut told).await;
+            parts.process.sum_up_numbers();
         }
         systemd::watchdog();
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -26,10 +27,13 @@ use super::places::Seat;
 
 /// From the first look at a connection, or the end of a request, to the end of the next one's head.
 const HEAD_TIME: Duration = Duration::from_secs(10);
+const EVENT_STREAM: &str = "text/event-stream";
 /// Longest head of a request, in bytes.
 const HEAD_MOST: usize = 32 * 1024;
 /// Whoever takes nothing of what is sent for this long is gone.
 const SEND_TIME: Duration = Duration::from_secs(30);
+/// Whoever takes longer than this for an answer that has an end reads so slowly that others need the place more.
+const ANSWER_TIME: Duration = Duration::from_secs(120);
 /// At the end it is looked this often whether a request has become whole.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
@@ -54,6 +58,7 @@ pub(crate) async fn serve(
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = never_taken(&own) => return,
         () = give_way.cancelled() => {
             if own.is_idle() {
                 return;
@@ -101,15 +106,27 @@ async fn never_whole(seat: &Seat) {
     }
 }
 
+/// Waits until an answer has been on its way for longer than it may.
+async fn never_taken(seat: &Seat) {
+    while seat.has_been_sending() < ANSWER_TIME {
+        sleep(LAST_LOOK * 5).await;
+    }
+}
+
 async fn answer(
     request: Request<Incoming>,
     peer: SocketAddr,
     router: Router,
     seat: Arc<Seat>,
 ) -> Result<Response, Infallible> {
-    let (mut request, exchange) = Exchange::of(request, seat);
+    let (mut request, exchange) = Exchange::of(request, Arc::clone(&seat));
     request.extensions_mut().insert(ConnectInfo(peer));
     let response = router.oneshot(request).await?;
+    let kind = response.headers().get(CONTENT_TYPE);
+    // A stream of events has no end.
+    if kind.is_none_or(|kind| kind != EVENT_STREAM) {
+        seat.sends();
+    }
     Ok(response.map(|body| Held::wrap(body, exchange)))
 }
 
@@ -126,9 +143,13 @@ fn tune(stream: &TcpStream) {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::pin::Pin;
     use std::sync::OnceLock;
+    use std::task::{Context, Poll};
 
+    use axum::body::{Body, Bytes, HttpBody};
     use axum::routing::get;
+    use hyper::body::Frame;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::task::yield_now;
@@ -164,5 +185,43 @@ mod tests {
             let ((), answer) = tokio::join!(served, ask);
             assert!(answer.ends_with("the whole answer"), "{answer:?}");
         }
+    }
+
+    /// A body that there is always more of.
+    struct Long;
+
+    impl HttpBody for Long {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            let some = Bytes::from_static(&[b'x'; 65536]);
+            Poll::Ready(Some(Ok(Frame::data(some))))
+        }
+    }
+
+    /// How a connection ends whose client asks and then reads nothing.
+    async fn of_who_reads_nothing(kind: &'static str) -> bool {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let seat = Places::new(1).take().await;
+        let answer = move || async move { ([(CONTENT_TYPE, kind)], Body::new(Long)) };
+        let router = Router::new().route("/", get(answer));
+        let address = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let served = serve(stream, peer, router, seat, CancellationToken::new());
+        // Nobody else has anything to do, so that an hour passes at once.
+        tokio::time::timeout(ANSWER_TIME * 30, served).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_never_takes_the_answer_loses_the_place_unless_it_has_no_end() {
+        assert!(of_who_reads_nothing("text/html").await);
+        assert!(!of_who_reads_nothing(EVENT_STREAM).await);
     }
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// When there is no room, one place of so many is made free, at least one: if each newcomer waited for another one to go, a
@@ -39,6 +41,8 @@ pub(crate) struct Seat {
     stays: Arc<Notify>,
     /// When it became idle; none while it has a whole request.
     since: Mutex<Option<u64>>,
+    /// Since when an answer with an end is being sent.
+    sending: Mutex<Option<Instant>>,
     give_way: CancellationToken,
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -71,6 +75,7 @@ impl Places {
             rests: Arc::clone(&self.rests),
             stays: Arc::clone(&self.stays),
             since: Mutex::new(None),
+            sending: Mutex::new(None),
             give_way: CancellationToken::new(),
             _permit: permit,
         });
@@ -133,6 +138,16 @@ impl Seat {
         }
     }
 
+    /// An answer that has an end is on its way from now on.
+    pub(crate) fn sends(&self) {
+        *lock(&self.sending) = Some(Instant::now());
+    }
+
+    /// For how long an answer that has an end has been on its way.
+    pub(crate) fn has_been_sending(&self) -> Duration {
+        lock(&self.sending).map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     /// Something came: of all that are idle, it is the last to give way.
     pub(crate) fn stir(&self) {
         self.rise();
@@ -158,6 +173,7 @@ impl Seat {
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        *lock(&self.seat.sending) = None;
         self.seat.rest();
     }
 }

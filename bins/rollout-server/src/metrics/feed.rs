@@ -13,6 +13,15 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(30);
 const BATCH: u32 = 500;
 
+/// How a rollout may end.
+const HALTED: &str = "halted";
+const ABORTED: &str = "aborted";
+const SUCCEEDED: &str = "succeeded";
+const SUCCEEDED_WITH_FAILURES: &str = "succeeded_with_failures";
+/// How a host may end.
+const RESULTS: [&str; 4] = ["success", "failed", "rolled_back", "skipped"];
+const OTHER: &str = "other";
+
 /// Follows the feed from its end until cancelled.
 pub(crate) async fn follow(store: &DieselStore, stop: CancellationToken) {
     tokio::select! {
@@ -45,17 +54,33 @@ async fn count_next(
         return Ok(());
     };
     store.events_wait(last, PATIENCE).await?;
-    for event in store.events_after(last, None, BATCH).await? {
-        count(&event);
+    let head = store.last_seq().await?;
+    let events = store.events_after(last, None, BATCH).await?;
+    for event in &events {
+        count(event);
         *after = Some(event.seq);
+    }
+    if events.is_empty() {
+        // What there is up to here only a newer program understands; waiting for it again would not wait.
+        *after = Some(head.max(last));
     }
     Ok(())
 }
 
+/// Every result that there may be, none counted yet.
+pub(super) fn begin() {
+    for result in [HALTED, ABORTED, SUCCEEDED, SUCCEEDED_WITH_FAILURES] {
+        counter!(ROLLOUTS, "result" => result).absolute(0);
+    }
+    for result in RESULTS.into_iter().chain([OTHER]) {
+        counter!(HOST_RESULTS, "result" => result).absolute(0);
+    }
+}
+
 fn count(event: &Event) {
     match event.kind {
-        EventKind::RolloutHalted => ended(event, "halted"),
-        EventKind::RolloutAborted => ended(event, "aborted"),
+        EventKind::RolloutHalted => ended(event, HALTED),
+        EventKind::RolloutAborted => ended(event, ABORTED),
         EventKind::RolloutFinished => finished(event),
         EventKind::HostFinished => host(event),
         EventKind::HostStep => step(event),
@@ -66,9 +91,9 @@ fn count(event: &Event) {
 fn finished(event: &Event) {
     let clean = event.status.as_deref() == Some("completed");
     let result = if clean {
-        "succeeded"
+        SUCCEEDED
     } else {
-        "succeeded_with_failures"
+        SUCCEEDED_WITH_FAILURES
     };
     ended(event, result);
     if clean {
@@ -84,12 +109,11 @@ fn ended(event: &Event, result: &'static str) {
 }
 
 fn host(event: &Event) {
-    let known = ["success", "failed", "rolled_back", "skipped"];
     let status = event.status.as_deref().unwrap_or_default();
-    let result = known
+    let result = RESULTS
         .into_iter()
         .find(|word| *word == status)
-        .unwrap_or("other");
+        .unwrap_or(OTHER);
     counter!(HOST_RESULTS, "result" => result).increment(1);
     if let Some(seconds) = event.duration_seconds {
         histogram!(HOST_TIME, "result" => result).record(seconds);

@@ -40,6 +40,7 @@ const SEQ: &str = "rollout_server_events_seq";
 const SSH_CONNECTS: &str = "rollout_server_ssh_connects_total";
 const SSH_SESSIONS: &str = "rollout_server_ssh_sessions";
 const HEALTH_CHECKS: &str = "rollout_server_health_checks_total";
+const HEALTH_RESTARTS: &str = "rollout_server_health_restarts_total";
 const DB_TIME: &str = "rollout_server_db_query_duration_seconds";
 
 /// Seconds of calls of the database, of requests, and of work on hosts.
@@ -64,6 +65,9 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
         .and_then(PrometheusBuilder::install_recorder)
         .context("the numbers for Prometheus")?;
     describe();
+    // From the start: whoever asks for an increase sees none in a series that begins with its first event.
+    feed::begin();
+    checks::begin();
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }
@@ -130,6 +134,10 @@ fn describe() {
     describe_counter!(
         HEALTH_CHECKS,
         "Checks of services made by this process, by what came of them."
+    );
+    describe_counter!(
+        HEALTH_RESTARTS,
+        "Services started again by this process, by what they were after it."
     );
     describe_histogram!(
         DB_TIME,

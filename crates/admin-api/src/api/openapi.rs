@@ -1,5 +1,8 @@
 //! What there is, for programs: OpenAPI 3.1.
 
+use std::sync::LazyLock;
+
+use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -161,5 +164,6 @@ pub fn openapi_json() -> String {
 #[utoipa::path(get, path = "/api/openapi.json", tag = "process", security(()),
     responses((status = 200, description = "This document.", body = serde_json::Value)))]
 pub(crate) async fn serve() -> Response {
-    ([(CONTENT_TYPE, "application/json")], openapi_json()).into_response()
+    static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| openapi_json().into());
+    ([(CONTENT_TYPE, "application/json")], DOCUMENT.clone()).into_response()
 }
