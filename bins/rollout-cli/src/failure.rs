@@ -195,7 +195,7 @@ impl From<StoreError> for Failure {
                 Exit::Refused,
                 "make room on that file system and run the command again",
             ),
-            StoreError::Unavailable { .. } => (
+            StoreError::Busy { .. } | StoreError::Unavailable { .. } => (
                 Exit::Refused,
                 "run the command again; rollout-cli status shows where things stand",
             ),

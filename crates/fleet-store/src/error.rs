@@ -87,8 +87,13 @@ pub enum StoreError {
         /// What the system said.
         cause: String,
     },
-    /// Another process held it for too long, or the connection is gone. Nothing was changed, or what was changed is not
-    /// known; a later call may succeed.
+    /// Another process held it for too long, or two waited for each other. Nothing was changed; a later call may succeed.
+    #[error("the database did not answer: {cause}")]
+    Busy {
+        /// What the database said.
+        cause: String,
+    },
+    /// The connection is gone. Nothing was changed, or what was changed is not known; a later call may succeed.
     #[error("the database did not answer: {cause}")]
     Unavailable {
         /// What the database said.
@@ -122,7 +127,7 @@ impl StoreError {
             Self::OlderAtWork { .. } => "an older version works on the database",
             Self::ReadOnly { .. } => "the database is read-only",
             Self::Full { .. } => "no space is left for the database",
-            Self::Unavailable { .. } => "the database does not answer",
+            Self::Busy { .. } | Self::Unavailable { .. } => "the database does not answer",
             Self::Corrupt { .. } | Self::Database { .. } => "the database cannot be used",
         }
     }
@@ -132,7 +137,8 @@ impl StoreError {
     pub fn may_pass(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable { .. }
+            Self::Busy { .. }
+                | Self::Unavailable { .. }
                 | Self::Full { .. }
                 | Self::ReadOnly { .. }
                 | Self::Open { .. }

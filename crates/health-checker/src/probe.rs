@@ -33,6 +33,8 @@ pub struct Seen {
     pub message: String,
     /// Whether a restart may help: it is not active, and there is a unit to restart.
     pub can_be_restarted: bool,
+    /// Whether the host showed another key than the pinned ones, so that nothing was asked of it.
+    pub key_changed: bool,
 }
 
 /// This program may not ask now: its lease is gone. Nothing is known of the host.
@@ -52,6 +54,7 @@ impl Seen {
             health,
             message: printable(&line),
             can_be_restarted: false,
+            key_changed: false,
         }
     }
 
@@ -131,7 +134,13 @@ pub(crate) fn unconnected(error: &ConnectError) -> Result<Seen, Withheld> {
         _ => {
             let hidden = error.without_files();
             let shown = hidden.as_ref().unwrap_or(error).to_string();
-            Ok(Seen::new(HealthState::Unreachable, shown))
+            Ok(Seen {
+                key_changed: matches!(
+                    error,
+                    ConnectError::HostKeyChanged { .. } | ConnectError::HostKeyRevoked { .. }
+                ),
+                ..Seen::new(HealthState::Unreachable, shown)
+            })
         }
     }
 }

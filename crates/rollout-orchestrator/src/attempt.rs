@@ -120,13 +120,17 @@ impl AttemptTask {
             self.owned.host_lease.clone(),
             seat,
         );
-        #[cfg(feature = "crash-points")]
-        let ran = {
-            let mut watched = crate::crash_points::watch(&spec, &mut journal);
-            run_attempt(spec, &transport, &mut watched).await
+        let running = async {
+            #[cfg(feature = "crash-points")]
+            let mut journal = crate::crash_points::watch(&spec, &mut journal);
+            run_attempt(spec, &transport, &mut journal).await
         };
-        #[cfg(not(feature = "crash-points"))]
-        let ran = run_attempt(spec, &transport, &mut journal).await;
+        let ran = tokio::select! {
+            biased;
+            // Its connection must be closed before others may take the slot, also when the store keeps all else waiting.
+            () = lease.lost() => return AttemptEnd::NotOurs,
+            ran = running => ran,
+        };
         match ran {
             Ok(_) => AttemptEnd::Settled,
             Err(stopped) => {

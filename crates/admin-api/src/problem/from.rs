@@ -49,7 +49,8 @@ fn unprocessable(code: &'static str, error: &impl std::fmt::Display) -> Problem 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable { .. }
+            StoreError::Busy { .. }
+            | StoreError::Unavailable { .. }
             | StoreError::Full { .. }
             | StoreError::ReadOnly { .. } => {
                 log_cause("the store cannot be used", &error);

@@ -63,6 +63,7 @@ async fn seen(world: &World, name: &str, health: HealthState) {
         let seen = HealthSeen {
             health,
             message: "so it is".into(),
+            key_changed: false,
             epoch,
             since: Timestamp(i64::MAX),
         };

@@ -371,7 +371,7 @@ impl Workers for DieselStore {
 
     async fn worker_renew(&self, worker: WorkerId) -> Result<(), LeaseError> {
         let worker = worker.to_string();
-        run!(self, write Host, |conn, work, q| q::workers::worker_renew(conn, work, &worker))
+        run!(self, write Lease, |conn, work, q| q::workers::worker_renew(conn, work, &worker))
     }
 
     async fn worker_leave(&self, worker: WorkerId) -> Result<(), StoreError> {

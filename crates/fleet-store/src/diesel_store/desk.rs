@@ -15,6 +15,8 @@ use crate::error::StoreError;
 /// each other in a circle; the feed's counter comes after all of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
+    /// The row of one worker, to renew its lease: before all that others may keep waiting.
+    Lease,
     /// Rows of one host or one worker.
     Host,
     /// The row of the active rollout, then rows of hosts.

@@ -93,8 +93,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const TELLING: [&str; 4] = ["hosts", "rollouts", "attempts", "meta"];
 
 /// Sessions go by these whatever the server's defaults: durable commits, no endless waits for locks or for a process that
-/// was frozen in mid-transaction.
-const SESSION: &str = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'; \
+/// was frozen in mid-transaction. What such a one holds keeps others from renewing their leases in time, so that it is cut
+/// off well before these run out.
+const SESSION: &str = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'; \
      SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';";
 
 /// Drives one connection: each has a runtime of its own on its own thread, so it depends on no other one and on no paused
@@ -454,9 +455,12 @@ impl Backend for Postgres {
         };
         let message = told.message();
         let says = |text: &str| message.contains(text);
+        if says("deadlock detected") || says("lock timeout") {
+            return StoreError::Busy {
+                cause: format!("{self}: {message}"),
+            };
+        }
         let unavailable = Self::is_broken(error)
-            || says("deadlock detected")
-            || says("lock timeout")
             || says("terminating connection")
             || says("shutting down")
             || says("starting up");

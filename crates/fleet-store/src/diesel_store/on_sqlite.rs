@@ -350,7 +350,7 @@ impl Sqlite {
         let database = self.name();
         let says = |text: &str| message.contains(text);
         if says("database is locked") || says("table is locked") {
-            StoreError::Unavailable {
+            StoreError::Busy {
                 cause: format!(
                     "{database} was held by another process for more than {:?}",
                     self.busy

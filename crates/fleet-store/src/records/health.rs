@@ -35,6 +35,8 @@ pub struct HealthSeen {
     pub health: HealthState,
     /// More, for people: one printable line.
     pub message: String,
+    /// Whether the host showed another key than the pinned ones: that is audited.
+    pub key_changed: bool,
     /// The epoch when the look began; a host taken on since is not written about.
     pub epoch: Epoch,
     /// When the look began.

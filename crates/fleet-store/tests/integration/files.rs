@@ -175,6 +175,14 @@ async fn rows_that_make_no_sense_are_named() {
     let page = store.events_after(Seq(last.0 - 3), None, 1).await.unwrap();
     assert_eq!(page.len(), 1);
     assert_eq!(page[0].seq, last);
+    // Whoever gets fewer than they asked for knows that there are no more.
+    let all = store.events_after(Seq(0), None, 1000).await.unwrap();
+    let most = u32::try_from(all.len()).unwrap();
+    for limit in 1..=most {
+        let page = store.events_after(Seq(0), None, limit).await.unwrap();
+        assert_eq!(page, all[..page.len()]);
+        assert_eq!(page.len(), usize::try_from(limit).unwrap());
+    }
 }
 
 #[tokio::test]
@@ -246,7 +254,7 @@ async fn held_by_another_process_for_too_long() {
         async move { store.host_add(vec![host(&format!("h{n}"))], &who).await }
     });
     for refused in futures_util::future::join_all(calls).await {
-        let Err(HostError::Store(StoreError::Unavailable { cause })) = refused else {
+        let Err(HostError::Store(StoreError::Busy { cause })) = refused else {
             panic!("{refused:?}");
         };
         assert!(cause.contains("another process"), "{cause}");
@@ -370,10 +378,7 @@ async fn sessions_hold_while_nothing_can_be_written() {
     let mut other = SqliteConnection::establish(spot.path.to_str().unwrap()).unwrap();
     other.batch_execute("BEGIN IMMEDIATE").unwrap();
     let refused = store.host_add(vec![host("a")], &actor()).await.unwrap_err();
-    assert!(matches!(
-        refused,
-        HostError::Store(StoreError::Unavailable { .. })
-    ));
+    assert!(matches!(refused, HostError::Store(StoreError::Busy { .. })));
     let times = SessionTimes::default();
     let found = store.session_find(&SecretHash([1; 32]), times).await;
     assert_eq!(found.unwrap().unwrap().user.as_str(), "anna");

@@ -11,3 +11,4 @@ mod place;
 mod postgres;
 mod schema;
 mod tls;
+mod waits;

@@ -1,6 +1,7 @@
 //! Where a case runs: a database, and the clock and the processes that all stores on it share.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
@@ -72,10 +73,7 @@ impl Place {
     /// Keeps every store from writing, until released.
     pub(crate) async fn hold_writers(&self) -> Hold {
         if self.is_postgres() {
-            let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls)
-                .await
-                .unwrap();
-            tokio::spawn(connection);
+            let client = self.client().await;
             let lock = "BEGIN; LOCK TABLE hosts, feed IN ACCESS EXCLUSIVE MODE";
             client.batch_execute(lock).await.unwrap();
             return Hold::Postgres(client);
@@ -86,13 +84,40 @@ impl Place {
         Hold::Sqlite(conn)
     }
 
+    /// Keeps whoever locks a host of this PostgreSQL waiting, until released.
+    pub(crate) async fn hold_hosts(&self) -> Hold {
+        let client = self.client().await;
+        let rows = "BEGIN; SELECT 1 FROM hosts FOR UPDATE";
+        client.batch_execute(rows).await.unwrap();
+        Hold::Postgres(client)
+    }
+
+    /// Waits until so many calls wait for a lock of this PostgreSQL.
+    pub(crate) async fn until_waiting(&self, calls: usize) {
+        let client = self.client().await;
+        let waiting = "SELECT 1 FROM pg_stat_activity \
+             WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let begun = Instant::now();
+        while client.query(waiting, &[]).await.unwrap().len() < calls {
+            assert!(
+                begun.elapsed() < Duration::from_secs(4),
+                "{calls} do not wait"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn client(&self) -> tokio_postgres::Client {
+        let connecting = tokio_postgres::connect(&self.url, tokio_postgres::NoTls);
+        let (client, connection) = connecting.await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
     /// Sends SQL past the store, as somebody with the database's password might. What the database said against it.
     pub(crate) async fn execute(&self, sql: &str) -> Result<(), String> {
         if self.is_postgres() {
-            let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls)
-                .await
-                .unwrap();
-            tokio::spawn(connection);
+            let client = self.client().await;
             let told = client.batch_execute(sql).await;
             return told.map_err(|error| format!("{error:?}"));
         }

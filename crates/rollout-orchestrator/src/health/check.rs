@@ -43,8 +43,13 @@ impl Check {
         let endpoint = match endpoint(&host.name, &host.spec, &host.host_keys, &self.ssh) {
             Ok(endpoint) => endpoint,
             Err(error) => {
-                let health = HealthState::Unknown;
-                return self.record(due, health, error.to_string()).await;
+                let seen = Seen {
+                    health: HealthState::Unknown,
+                    message: error.to_string(),
+                    can_be_restarted: false,
+                    key_changed: false,
+                };
+                return self.record(due, seen).await;
             }
         };
         let seen = self.probe(due, &endpoint).await?;
@@ -65,8 +70,12 @@ impl Check {
             Some(why) => format!("{}; not restarted: {why}", seen.message),
             None => seen.message,
         };
-        self.record(due, shown(host.health, seen.health), message)
-            .await
+        let seen = Seen {
+            health: shown(host.health, seen.health),
+            message,
+            ..seen
+        };
+        self.record(due, seen).await
     }
 
     pub(super) async fn probe(&self, due: &Due, endpoint: &Endpoint) -> Result<Seen, Nothing> {
@@ -77,15 +86,10 @@ impl Check {
         }
     }
 
-    async fn record(
-        &self,
-        due: &Due,
-        health: HealthState,
-        message: String,
-    ) -> Result<Checked, Nothing> {
-        let seen = written(due, health, message.clone());
-        match self.health.health_record(due.host.id, seen).await {
-            Ok(true) => Ok(checked(due, health, message, CheckDone::Looked)),
+    async fn record(&self, due: &Due, seen: Seen) -> Result<Checked, Nothing> {
+        let record = written(due, &seen);
+        match self.health.health_record(due.host.id, record).await {
+            Ok(true) => Ok(checked(due, seen.health, seen.message, CheckDone::Looked)),
             Ok(false) => Err(Nothing("somebody took the host on meanwhile".to_owned())),
             Err(error) => Err(Nothing(error.to_string())),
         }
@@ -109,10 +113,11 @@ pub(super) fn left_alone(host: HostName, why: String) -> Checked {
     }
 }
 
-pub(super) fn written(due: &Due, health: HealthState, message: String) -> HealthSeen {
+pub(super) fn written(due: &Due, seen: &Seen) -> HealthSeen {
     HealthSeen {
-        health,
-        message,
+        health: seen.health,
+        message: seen.message.clone(),
+        key_changed: seen.key_changed,
         epoch: due.epoch,
         since: due.since,
     }

@@ -175,7 +175,7 @@ impl Check {
         loop {
             let seen = HealthSeen {
                 epoch: lease.epoch,
-                ..written(due, seen.health, seen.message.clone())
+                ..written(due, seen)
             };
             match self.health.health_settle(lease, seen, *restart).await {
                 Ok(()) => return Ok(()),

@@ -238,7 +238,9 @@ impl HealthSweeper {
         loop {
             match self.turns(Turns::Of(vec![host]), 1).await {
                 Ok(due) => return Ok(due.into_iter().next()),
-                Err(SweepError::Store(error @ StoreError::Unavailable { .. })) if tries < TRIES => {
+                Err(SweepError::Store(
+                    error @ (StoreError::Busy { .. } | StoreError::Unavailable { .. }),
+                )) if tries < TRIES => {
                     self.orchestrator.outage().note(&error);
                     tries += 1;
                     sleep(TICK).await;

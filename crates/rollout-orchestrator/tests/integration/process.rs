@@ -46,6 +46,7 @@ struct Shared {
     dead: AtomicBool,
     died: Notify,
     away: AtomicBool,
+    unanswered: AtomicBool,
     records: AtomicUsize,
     commands: AtomicUsize,
     /// Journal events, in the order in which they were durable.
@@ -96,6 +97,11 @@ impl Process {
     /// The database does not answer this process from now on, or answers again.
     pub(crate) fn cut_off(&self, away: bool) {
         self.shared.away.store(away, Ordering::SeqCst);
+    }
+
+    /// What it asks its database for from now on is never answered, and never refused.
+    pub(crate) fn hears_nothing(&self) {
+        self.shared.unanswered.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn commands(&self) -> usize {
@@ -179,6 +185,9 @@ impl Process {
     pub(crate) async fn call_begins(&self) -> Result<usize, StoreError> {
         let number = self.shared.asked.fetch_add(1, Ordering::SeqCst) + 1;
         self.alive().await;
+        if self.shared.unanswered.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         let away = self.shared.away.load(Ordering::SeqCst);
         self.answers(!away && *self.shared.cut.lock().unwrap() != Some(Cut::Before(number)))?;
         Ok(number)

@@ -103,6 +103,28 @@ async fn a_frozen_process_that_wakes_up_changes_nothing() {
     world.check_all_left().await;
 }
 
+/// Its slots are given to others once its lease is over: by then its connections must be closed, although it can ask for
+/// nothing.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_hears_nothing_from_its_database_closes_its_connections() {
+    let world = World::new(6).await;
+    world.takes("install", Duration::from_secs(200));
+    let (deaf, first) = world.process();
+    let (id, _worker) = begin(&first, at_once(3)).await;
+    until(async || deaf.commands() >= 9).await;
+    assert_eq!(world.network.open(), 3);
+    deaf.hears_nothing();
+    // The next turn of its loop has no answer either.
+    sleep(world.store.lease_times().lease).await;
+    assert_eq!(world.network.open(), 0);
+    world.takes("install", Duration::from_secs(1));
+    let (_, second) = world.process();
+    let record = second.drive(id, who("second")).await.unwrap();
+    assert_eq!(record.state, RolloutState::Completed);
+    assert_eq!(world.network.most_open(), 3);
+    world.check_truth(id).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_a_renewal_nothing_is_sent_after_the_fence() {
     let world = World::new(6).await;

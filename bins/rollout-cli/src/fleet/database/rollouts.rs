@@ -75,9 +75,12 @@ impl Rollouts for DatabaseFleet {
         // number would not wait at all.
         let mut seen = after;
         loop {
+            let head = self.admin.last_seq().await?;
             let mut events = self.store.events_after(seen, None, BATCH).await?;
             match events.last() {
                 Some(last) => seen = last.seq,
+                // Of a kind that only a newer program understands.
+                None if head > seen => seen = head,
                 None => self.store.events_wait(seen, PATIENCE).await?,
             }
             events.retain(|event| event.rollout == Some(id));

@@ -34,6 +34,25 @@ pub(super) fn done(
     write(conn, work, &entry).map(|_| ())
 }
 
+/// A host showed another key than the pinned ones, so that it was left alone: somebody may stand in its place.
+pub(super) fn host_key_changed(
+    conn: &mut Conn,
+    work: &Work,
+    finder: &str,
+    name: &str,
+    machine: &str,
+    detail: &str,
+) -> QueryResult<()> {
+    let entry = NewAudit {
+        actor: Actor::new(finder, machine),
+        action: "host.key_changed".to_owned(),
+        subject: Some(name.to_owned()),
+        result: AuditResult::Denied,
+        detail: Some(detail.to_owned()),
+    };
+    write(conn, work, &entry).map(|_| ())
+}
+
 fn write(conn: &mut Conn, work: &Work, entry: &NewAudit) -> QueryResult<i64> {
     let row = NewAuditRow {
         at: work.now().0,

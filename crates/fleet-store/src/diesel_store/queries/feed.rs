@@ -26,7 +26,8 @@ pub(crate) fn append(conn: &mut Conn, rows: &mut [EventRow]) -> QueryResult<i64>
     Ok(last)
 }
 
-/// Events after `after`, oldest first; none only if there is none. Kinds that a newer program wrote are left out.
+/// Events after `after`, oldest first; fewer than `limit` only if there are no more. Kinds that a newer program wrote are
+/// left out.
 pub(crate) fn events_after(
     conn: &mut Conn,
     _: &mut Work,
@@ -34,6 +35,7 @@ pub(crate) fn events_after(
     rollout: Option<&str>,
     limit: i64,
 ) -> Answer<Vec<Event>> {
+    let most = usize::try_from(limit).unwrap_or(0);
     let mut found = Vec::new();
     loop {
         let base = events::table
@@ -45,15 +47,17 @@ pub(crate) fn events_after(
             Some(rollout) => base.filter(events::rollout.eq(rollout)).load(conn)?,
             None => base.load(conn)?,
         };
-        let Some(last) = rows.last() else {
-            return Ok(found);
-        };
-        after = last.seq;
+        let last = rows
+            .last()
+            .filter(|_| rows.len() >= most)
+            .map(|row| row.seq);
         for row in rows {
             found.extend(row.event()?);
         }
-        if !found.is_empty() {
-            return Ok(found);
+        found.truncate(most);
+        match last {
+            Some(last) if found.len() < most => after = last,
+            _ => return Ok(found),
         }
     }
 }

@@ -11,18 +11,20 @@ use fleet_types::{
 use super::claim::UPDATE;
 use super::record::raised;
 use super::settle::nobody;
-use super::{CHUNK, Conn, Db, workers};
+use super::{CHUNK, Conn, Db, audit, workers};
 use crate::diesel_store::rows::{HostRow, LastAttempt, count};
 use crate::diesel_store::schema::{attempts, health_checks, health_restarts, hosts};
 use crate::diesel_store::work::{Answer, Work, millis, refuse, widen};
 use crate::error::LeaseError;
 use crate::records::{
-    Due, FenceSeen, Freshness, HealthLease, HealthSeen, RestartLimit, RestartSent, RestartTurn,
-    Turns,
+    Actor, Due, FenceSeen, Freshness, HealthLease, HealthSeen, RestartLimit, RestartSent,
+    RestartTurn, Turns,
 };
 
 /// What a host is leased for when its service is restarted outside of a rollout.
 pub(crate) const HEALTH: &str = "health";
+/// Who looks at hosts and starts services again, in the audit trail.
+const CHECKER: &str = "health check";
 /// For so long after it was counted, a restart may still be under way on the host: it may have waited for a connection
 /// and for the host's lock, and ends only by the unit's own limits.
 const RESTART_REMAINS_MS: i64 = 20 * 60_000;
@@ -165,6 +167,17 @@ pub(crate) fn health_record(
 
 fn write(conn: &mut Conn, work: &mut Work, row: &HostRow, seen: &HealthSeen) -> QueryResult<()> {
     let message = printable(&seen.message);
+    if seen.key_changed {
+        let before: Option<Option<String>> = health_checks::table
+            .find(&row.id)
+            .select(health_checks::message)
+            .get_result(conn)
+            .optional()?;
+        // Once, and not with every sweep.
+        if before.flatten().as_deref() != Some(&*message) {
+            audit::host_key_changed(conn, work, CHECKER, &row.name, &row.machine, &message)?;
+        }
+    }
     diesel::insert_into(health_checks::table)
         .values((
             health_checks::host.eq(&row.id),
@@ -248,8 +261,22 @@ pub(super) fn free_dead(conn: &mut Conn, work: &mut Work) -> QueryResult<bool> {
     let mut freed = 0;
     for dead in workers::dead_among(conn, work, holders.into_iter().flatten().collect())? {
         let held = hosts::table
-            .filter(hosts::lease_worker.eq(dead))
+            .filter(hosts::lease_worker.eq(&dead))
             .filter(hosts::lease_purpose.eq(HEALTH));
+        let hosts: Vec<(String, String, i64)> = held
+            .select((hosts::id, hosts::name, hosts::lease_epoch))
+            .load(conn)?;
+        for (id, name, epoch) in hosts {
+            let counted = health_restarts::table.find((&id, epoch));
+            let counted: Option<i64> = counted
+                .select(health_restarts::epoch)
+                .get_result(conn)
+                .optional()?;
+            if counted.is_some() {
+                let detail = "perhaps: who was to do it died";
+                restarted(conn, work, &name, &dead, detail)?;
+            }
+        }
         freed += diesel::update(held).set(nobody()).execute(conn)?;
     }
     Ok(freed > 0)
@@ -350,14 +377,45 @@ pub(crate) fn health_settle(
     restart: RestartSent,
 ) -> Answer<(), LeaseError> {
     let row = held(conn, work, lease)?;
+    let health = row.health.clone();
     write(conn, work, &row, seen)?;
-    if restart == RestartSent::No {
-        diesel::delete(health_restarts::table.find((&row.id, lease.epoch.0))).execute(conn)?;
+    let counted = health_restarts::table.find((&row.id, lease.epoch.0));
+    match restart {
+        RestartSent::No => {
+            diesel::delete(counted).execute(conn)?;
+        }
+        RestartSent::Perhaps => {
+            let message = printable(&seen.message);
+            restarted(conn, work, &row.name, &lease.worker.to_string(), &message)?;
+            // A service that has to be started again and again is told of, although it is found active each time.
+            if seen.health == HealthState::Active && health == seen.health.as_str() {
+                work.tell(Event {
+                    host: Some(row.name.clone()),
+                    status: Some(health),
+                    message: Some(format!("started again: {message}")),
+                    ..Event::new(EventKind::HostHealth, work.now())
+                });
+            }
+        }
     }
     diesel::update(hosts::table.find(&row.id))
         .set(nobody())
         .execute(conn)?;
     Ok(())
+}
+
+/// Puts on record that a service was started again.
+fn restarted(
+    conn: &mut Conn,
+    work: &Work,
+    host: &str,
+    worker: &str,
+    detail: &str,
+) -> QueryResult<()> {
+    let label = workers::label(conn, worker)?;
+    let actor = Actor::new(CHECKER, label.as_deref().unwrap_or(worker));
+    let detail = Some(detail.to_owned());
+    audit::done(conn, work, &actor, "host.restart", Some(host), detail)
 }
 
 /// An update proved the service active, which is as good as a look.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error};
 use fleet_types::{
     AttemptStatus, Event, EventKind, HostId, HostName, Invalid, Label, Reason, view,
 };
@@ -164,17 +165,27 @@ fn find(conn: &mut Conn, name: &HostName) -> Answer<HostRow, HostError> {
     row.map_or_else(|| refuse(HostError::Unknown { name }), Ok)
 }
 
+/// Undoes the call and has it run again from its beginning, like any race that the database finds.
+fn again<T, E>(why: &str) -> Answer<T, E> {
+    let race = DatabaseErrorKind::SerializationFailure;
+    Err(Error::DatabaseError(race, Box::new(why.to_owned())).into())
+}
+
 /// Locks the active rollout first, as everything does that may come to both, then the entry. Its attempt there, if it
 /// has one.
 fn find_with_attempt(
     conn: &mut Conn,
     name: &HostName,
 ) -> Answer<(HostRow, Option<AttemptRow>), HostError> {
-    let active: Option<String> = locked!(rollouts::table.filter(active!()).select(rollouts::id))
-        .get_result(conn)
-        .optional()?;
+    let active = || rollouts::table.filter(active!()).select(rollouts::id);
+    let locked: Option<String> = locked!(active()).get_result(conn).optional()?;
     let host = find(conn, name)?;
-    let Some(active) = active else {
+    let Some(active) = locked else {
+        // One that was begun since may have the host by now: nobody can begin one with it while its row is ours.
+        let begun: Option<String> = active().get_result(conn).optional()?;
+        if begun.is_some() {
+            return again("a rollout was begun meanwhile");
+        }
         return Ok((host, None));
     };
     let attempt: Option<AttemptRow> = attempts::table
@@ -321,6 +332,30 @@ pub(crate) fn host_get(
 ) -> Answer<Option<HostRecord>> {
     let found: Option<(HostRow, Option<LastAttempt>)> = fleet!()
         .filter(hosts::name.eq(name.as_str()))
+        .select((HostRow::as_select(), Option::<LastAttempt>::as_select()))
+        .get_result(conn)
+        .optional()?;
+    let record = found.map(|(row, last)| row.record(last.as_ref()));
+    Ok(record.transpose()?)
+}
+
+pub(crate) fn host_once(
+    conn: &mut Conn,
+    _: &mut Work,
+    name: &HostName,
+    rollout: &str,
+) -> Answer<Option<HostRecord>> {
+    let had_it: Option<String> = attempts::table
+        .filter(attempts::rollout.eq(rollout))
+        .filter(attempts::name.eq(name.as_str()))
+        .select(attempts::host)
+        .get_result(conn)
+        .optional()?;
+    let Some(had_it) = had_it else {
+        return Ok(None);
+    };
+    let found: Option<(HostRow, Option<LastAttempt>)> = fleet!()
+        .filter(hosts::id.eq(had_it))
         .select((HostRow::as_select(), Option::<LastAttempt>::as_select()))
         .get_result(conn)
         .optional()?;

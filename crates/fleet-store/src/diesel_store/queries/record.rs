@@ -368,7 +368,7 @@ impl Attempt {
                 attempts::finished_at.eq(now.0),
             )),
         )?;
-        settle::settle_host(conn, &row, outcome, now.0)?;
+        settle::settle_host(conn, work, &row, outcome)?;
         let stage = settle::count_outcome(conn, &row, outcome)?;
         let began = row.started_at.map(fleet_types::Timestamp);
         let told = Event {

@@ -7,10 +7,10 @@ use fleet_types::{
     planted,
 };
 
-use super::{Conn, health, versions};
+use super::{Conn, audit, health, versions};
 use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{OwnedAttempt, RolloutRow, StageRow, word};
-use crate::diesel_store::schema::{hosts, rollouts, stages};
+use crate::diesel_store::schema::{attempts, hosts, rollouts, stages};
 use crate::diesel_store::work::{Answer, Work};
 
 /// The columns of a lease, to be set.
@@ -31,10 +31,19 @@ pub(super) fn nobody() -> Lease {
 
 pub(super) fn settle_host(
     conn: &mut Conn,
+    work: &Work,
     row: &OwnedAttempt,
     outcome: &Outcome,
-    now: i64,
 ) -> QueryResult<()> {
+    let now = work.now().0;
+    if outcome.reason == Reason::HostKeyChanged {
+        let machine: String = attempts::table
+            .find((&row.rollout, &row.host))
+            .select(attempts::machine)
+            .get_result(conn)?;
+        let (finder, message) = (format!("rollout {}", row.rollout), &outcome.message);
+        audit::host_key_changed(conn, work, &finder, &row.name, &machine, message)?;
+    }
     // The mark stays through everything but a success, or a person.
     let mark = match outcome.status {
         _ if outcome.needs_attention => Some(true),

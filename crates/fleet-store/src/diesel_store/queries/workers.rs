@@ -53,6 +53,15 @@ fn sweep(conn: &mut Conn, moment: &LeaseMoment) -> QueryResult<()> {
     Ok(())
 }
 
+/// What a worker calls itself, as long as it is on record.
+pub(super) fn label(conn: &mut Conn, worker: &str) -> QueryResult<Option<String>> {
+    workers::table
+        .find(worker)
+        .select(workers::label)
+        .get_result(conn)
+        .optional()
+}
+
 /// Whether this worker may write: its lease has not run out and nobody has found it dead.
 pub(crate) fn require_lease(
     conn: &mut Conn,

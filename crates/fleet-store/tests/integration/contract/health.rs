@@ -34,6 +34,7 @@ fn seen(due: &Due, health: HealthState) -> HealthSeen {
     HealthSeen {
         health,
         message: format!("it is {health}\u{1b}"),
+        key_changed: false,
         epoch: due.epoch,
         since: due.since,
     }
@@ -288,6 +289,104 @@ async fn restart(
     };
     store.health_settle(&lease, end, sent).await.unwrap();
     nth
+}
+
+/// The audit trail from its beginning: who, from where, what, on what, with what result and detail.
+async fn trail(store: &DieselStore) -> Vec<[String; 5]> {
+    let query = AuditQuery {
+        limit: 1000,
+        ..AuditQuery::default()
+    };
+    let rows = store.audit_list(query).await.unwrap().into_iter().rev();
+    rows.filter(|row| row.action != "host.add" && row.action != "rollout.update")
+        .map(|row| {
+            [
+                row.actor.name,
+                row.actor.source,
+                row.action,
+                row.result.to_string(),
+                row.detail.unwrap_or_default(),
+            ]
+        })
+        .collect()
+}
+
+pub(crate) async fn every_restart_is_on_record(place: &Place) {
+    let store = place.store().await;
+    let host = add_hosts(&store, 1).await[0].id;
+    let first = checker(&store).await;
+    restart(&store, first, host, RestartSent::No).await;
+    assert_eq!(trail(&store).await, Vec::<[String; 5]>::new());
+    let label = store.worker_alive().await.unwrap().remove(0).label;
+    let row = |source: &str, detail: &str| {
+        ["health check", source, "host.restart", "done", detail].map(ToOwned::to_owned)
+    };
+    let known = row(&label, "it is inactive\\x1b");
+    for nth in 1..=2 {
+        restart(&store, first, host, RestartSent::Perhaps).await;
+        assert_eq!(trail(&store).await, vec![known.clone(); nth]);
+        assert_eq!(told(&store).await, ["inactive"]);
+    }
+    // One that comes up each time is told of each time.
+    let turn = due(&store, first, 1).await.remove(0);
+    for nth in 1..=2 {
+        let lease = hold(&store, first, host).await.unwrap();
+        let end = HealthSeen {
+            epoch: lease.epoch,
+            ..seen(&turn, HealthState::Active)
+        };
+        let sent = RestartSent::Perhaps;
+        store.health_settle(&lease, end, sent).await.unwrap();
+        assert_eq!(told(&store).await[1..], vec!["active"; nth]);
+    }
+
+    // One that died in the middle of it may have done it.
+    let limit = RestartLimit::default();
+    let lease = hold(&store, first, host).await.unwrap();
+    store.health_restart(&lease, limit).await.unwrap();
+    store.worker_leave(first).await.unwrap();
+    let second = checker(&store).await;
+    assert!(hold(&store, second, host).await.is_some());
+    let rows = trail(&store).await;
+    assert_eq!(rows.len(), 5, "{rows:?}");
+    assert_eq!(rows[4][2..], row("", "perhaps: who was to do it died")[2..]);
+}
+
+pub(crate) async fn a_changed_key_is_on_record_once(place: &Place) {
+    let store = place.store().await;
+    let hosts = add_hosts(&store, 1).await;
+    let worker = checker(&store).await;
+    let find = async |message: &str, key_changed: bool| {
+        let turns = Turns::Of(vec![hosts[0].id]);
+        let mut due = store.health_due(worker, EVERY, 1, turns).await.unwrap();
+        let seen = HealthSeen {
+            message: message.to_owned(),
+            key_changed,
+            ..seen(&due.remove(0), HealthState::Unreachable)
+        };
+        assert!(store.health_record(hosts[0].id, seen).await.unwrap());
+    };
+    let machine = format!("{}:{}", hosts[0].spec.address, hosts[0].spec.port);
+    let row = |finder: &str, detail: &str| {
+        [finder, &machine, "host.key_changed", "denied", detail].map(ToOwned::to_owned)
+    };
+    find("no route", false).await;
+    assert_eq!(trail(&store).await, Vec::<[String; 5]>::new());
+    let mut rows = vec![row("health check", "key A")];
+    for _sweep in 0..2 {
+        find("key A", true).await;
+        assert_eq!(trail(&store).await, rows);
+    }
+    find("key B", true).await;
+    rows.push(row("health check", "key B"));
+    assert_eq!(trail(&store).await, rows);
+
+    let (id, updater) = start(&store, one_stage(&hosts)).await;
+    let lease = claim(&store, id, updater).await.lease;
+    let end = settled(AttemptStatus::Failed, Reason::HostKeyChanged, false);
+    store.attempt_record(&lease, &end).await.unwrap();
+    rows.push(row(&format!("rollout {id}"), ""));
+    assert_eq!(trail(&store).await, rows);
 }
 
 pub(crate) async fn restarts_that_were_not_sent_do_not_count(place: &Place) {

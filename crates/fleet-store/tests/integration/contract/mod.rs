@@ -95,7 +95,7 @@ cases! {
         a_late_first_admin_is_none         guessing_gets_slower_and_locks_nobody_out every_change_leaves_one_row a_request_is_carried_out_once;
     health: turns_are_taken_once findings_are_written_with_their_event updates_come_first
         a_restart_keeps_the_updater_waiting a_dead_checker_is_no_obstacle restarts_are_counted
-        restarts_that_were_not_sent_do_not_count a_checker_can_outrank_what_the_host_has_on_record
+        restarts_that_were_not_sent_do_not_count every_restart_is_on_record a_changed_key_is_on_record_once a_checker_can_outrank_what_the_host_has_on_record
         an_update_is_told_of_a_restart_just_before who_needs_a_person_is_only_looked_at;
     views: status_is_of_one_size in_flight_tells_why_nothing_moves steps_keep_their_output host_views_show_last_attempts;
     }
