@@ -72,6 +72,11 @@ impl Typed {
             .collect()
     }
 
+    /// Whether a field was sent at all.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
+    }
+
     /// Whether a box is ticked.
     pub(crate) fn ticked(&self, name: &str) -> bool {
         !self.get(name).is_empty()
@@ -134,6 +139,12 @@ impl Object<'_> {
     /// A value as it is.
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.map.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Leaves out what is told by name.
+    pub(crate) fn without(mut self, left: impl Fn(&str) -> bool) -> Self {
+        self.map.retain(|name, _| !left(name));
         self
     }
 

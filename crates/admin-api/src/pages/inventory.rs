@@ -5,7 +5,8 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use fleet_store::HostRecord;
+use fleet_store::{AuditQuery, HostError, HostRecord};
+use fleet_types::printable;
 use serde_json::{Map, Value};
 
 use crate::api::body::Fields;
@@ -18,14 +19,47 @@ use crate::pages::verbs::Confirm;
 use crate::problem::Problem;
 use crate::state::AdminApi;
 
+/// What the form asks for: the field, and what people read beside it.
+const ASKED: [(&str, &str); 14] = [
+    ("name", "Name"),
+    ("address", "Address"),
+    ("port", "SSH port"),
+    ("user", "SSH user"),
+    ("labels", "Labels"),
+    ("owner", "Owner"),
+    ("repo", "Repository folder"),
+    ("remote", "Remote"),
+    ("branch", "Branch"),
+    ("service", "Service"),
+    ("install", "Install command"),
+    ("verify", "Verify command"),
+    ("key", "Private key file"),
+    ("jump", "Through"),
+];
+
+/// How many changes of hosts are looked through for the one that somebody else made.
+const CHANGES_LOOKED_AT: u32 = 100;
+
 #[derive(Template)]
 #[template(path = "host_form.html")]
 struct HostForm {
     page: Page,
     problem: Option<Problem>,
+    /// What somebody else changed while the form was filled in.
+    changed: Vec<Changed>,
     form: Typed,
+    /// What the form showed before anybody typed: by that it is known what was changed, and by whom.
+    was: Vec<(String, String)>,
     action: String,
     back: String,
+}
+
+/// A field that somebody else changed meanwhile.
+struct Changed {
+    label: &'static str,
+    now: String,
+    /// What is in the field still, where the person who fills in the form had changed it too.
+    typed: Option<String>,
 }
 
 #[derive(Template)]
@@ -58,7 +92,11 @@ fn label_map(text: &str) -> Value {
     Value::Object(pairs.collect())
 }
 
-fn fields(typed: &Typed) -> Fields {
+/// What was typed; of a host that is known, only what is another than before.
+fn fields(typed: &Typed, before: Option<&Typed>) -> Fields {
+    let left = |name: &str| {
+        before.is_some_and(|before| !typed.has(name) || typed.get(name) == before.get(name))
+    };
     typed
         .object()
         .texts(&[
@@ -68,15 +106,24 @@ fn fields(typed: &Typed) -> Fields {
         .numbers(&["port"])
         .words("jump", form::text)
         .with("labels", label_map(typed.get("labels")))
+        .without(left)
         .fields()
+}
+
+/// A form as it is shown, for a host that is known or a new one.
+#[derive(Default)]
+struct Filled {
+    typed: Typed,
+    before: Option<Typed>,
+    changed: Vec<Changed>,
+    problem: Option<Problem>,
 }
 
 async fn form(
     api: &AdminApi,
     caller: &Caller,
     known: Option<&str>,
-    typed: Typed,
-    problem: Option<Problem>,
+    filled: Filled,
 ) -> Result<Response, Problem> {
     let (title, action, back) = match known {
         None => (
@@ -91,45 +138,58 @@ async fn form(
         ),
     };
     let page = Page::load(api, caller, Nav::Hosts, title).await?;
+    let was = filled
+        .before
+        .iter()
+        .flat_map(|before| ASKED.map(|(name, _)| (was(name), before.get(name).to_owned())));
     html_with(
-        status(problem.as_ref()),
+        status(filled.problem.as_ref()),
         &HostForm {
             page,
-            problem,
-            form: typed,
+            was: was.collect(),
+            problem: filled.problem,
+            changed: filled.changed,
+            form: filled.typed,
             action,
             back,
         },
     )
 }
 
+/// The hidden field that keeps what was shown in this one.
+fn was(name: &str) -> String {
+    format!("was.{name}")
+}
+
 pub(crate) async fn new(
     State(api): State<AdminApi>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
-    form(&api, &caller, None, Typed::default(), None).await
+    form(&api, &caller, None, Filled::default()).await
 }
 
+/// Adds a host, or changes of a known one what the person changed. Of one that somebody changed since `known` was read,
+/// nothing is changed.
 async fn save(
     api: &AdminApi,
     caller: &Caller,
     typed: &Typed,
     known: Option<&HostRecord>,
 ) -> Result<String, Problem> {
-    let mut fields = fields(typed);
+    let before = known.map(typed_of);
+    let mut fields = fields(typed, before.as_ref());
     let host = entry::read(&mut fields, known, api.settings());
     fields.check()?;
     let host = host.ok_or_else(|| Problem::field("invalid", "name", "is missing"))?;
     entry::judge(&host)?;
     let name = host.name.to_string();
+    let (store, actor) = (api.store(), caller.actor());
     match known {
         None => {
-            api.store().host_add(vec![host], &caller.actor()).await?;
+            store.host_add(vec![host], &actor).await?;
         }
         Some(known) => {
-            api.store()
-                .host_edit(&known.name, host, &caller.actor())
-                .await?;
+            store.host_edit_seen(known, host, &actor).await?;
         }
     }
     Ok(name)
@@ -143,7 +203,14 @@ pub(crate) async fn add(
     match save(&api, &caller, &typed, None).await {
         // Without pinned keys it cannot be updated, so that comes next.
         Ok(name) => Ok(go(format!("/admin/hosts/{name}/keys"))),
-        Err(problem) => form(&api, &caller, None, typed, Some(mine(problem)?)).await,
+        Err(problem) => {
+            let filled = Filled {
+                typed,
+                problem: Some(mine(problem)?),
+                ..Filled::default()
+            };
+            form(&api, &caller, None, filled).await
+        }
     }
 }
 
@@ -153,8 +220,13 @@ pub(crate) async fn ask_edit(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let known = record(&api, &name).await?;
-    let typed = typed_of(&known);
-    form(&api, &caller, Some(known.name.as_str()), typed, None).await
+    let now = typed_of(&known);
+    let filled = Filled {
+        typed: now.clone(),
+        before: Some(now),
+        ..Filled::default()
+    };
+    form(&api, &caller, Some(known.name.as_str()), filled).await
 }
 
 fn typed_of(host: &HostRecord) -> Typed {
@@ -176,12 +248,46 @@ fn typed_of(host: &HostRecord) -> Typed {
         ("install", app.install.clone()),
         ("verify", app.verify.clone().unwrap_or_else(none)),
     ];
-    Typed::of(
-        pairs
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect(),
-    )
+    // A field of one line has no line ends, so that none is taken for something that was typed.
+    let pairs = pairs.map(|(name, value)| (name.to_owned(), value.replace(['\r', '\n'], "")));
+    Typed::of(pairs.to_vec())
+}
+
+/// What is there now under what the person changed, and what somebody else changed since the form was shown.
+fn brought_up_to_date(typed: &Typed, now: &Typed) -> (Typed, Vec<Changed>) {
+    let (mut pairs, mut changed) = (Vec::new(), Vec::new());
+    for (name, label) in ASKED {
+        let own = typed.get(name);
+        let shown = typed
+            .has(&was(name))
+            .then(|| typed.get(&was(name)).to_owned());
+        let now = now.get(name);
+        let shown = shown.as_deref().unwrap_or(now);
+        let own = Some(own).filter(|own| typed.has(name) && *own != shown);
+        if now != shown && own != Some(now) {
+            changed.push(Changed {
+                label,
+                now: printable(now),
+                typed: own.map(printable),
+            });
+        }
+        pairs.push((name.to_owned(), own.unwrap_or(now).to_owned()));
+    }
+    (Typed::of(pairs), changed)
+}
+
+/// Who changed a host last, where that is on record.
+async fn changed_by(api: &AdminApi, known: &HostRecord) -> Result<String, Problem> {
+    let asked = AuditQuery {
+        action: Some("host.edit".to_owned()),
+        limit: CHANGES_LOOKED_AT,
+        ..AuditQuery::default()
+    };
+    let rows = api.store().audit_list(asked).await?;
+    let found = rows
+        .iter()
+        .find(|row| row.subject.as_deref() == Some(known.name.as_str()));
+    Ok(found.map_or_else(|| "somebody".to_owned(), |row| printable(&row.actor.name)))
 }
 
 pub(crate) async fn edit(
@@ -191,13 +297,32 @@ pub(crate) async fn edit(
     typed: Typed,
 ) -> Result<Response, Problem> {
     let known = record(&api, &name).await?;
-    match save(&api, &caller, &typed, Some(&known)).await {
-        Ok(name) => Ok(go(format!("/admin/updates/hosts/{name}"))),
-        Err(problem) => {
-            let name = known.name.as_str();
-            form(&api, &caller, Some(name), typed, Some(mine(problem)?)).await
+    let now = typed_of(&known);
+    let (merged, changed) = brought_up_to_date(&typed, &now);
+    let refused = if changed.is_empty() {
+        match save(&api, &caller, &typed, Some(&known)).await {
+            Ok(name) => return Ok(go(format!("/admin/updates/hosts/{name}"))),
+            Err(problem) => mine(problem)?,
         }
-    }
+    } else {
+        let name = known.name.to_string();
+        let who = changed_by(&api, &known).await?;
+        let detail = format!(
+            "{name} was changed by {who} while you had this form open. Nothing is saved yet: what you typed is kept \
+             below, the rest is as it is now. Save again if that is what you want."
+        );
+        Problem {
+            detail,
+            ..HostError::Stale { name }.into()
+        }
+    };
+    let filled = Filled {
+        typed: merged,
+        before: Some(now),
+        changed,
+        problem: Some(refused),
+    };
+    form(&api, &caller, Some(known.name.as_str()), filled).await
 }
 
 pub(crate) async fn ask_remove(

@@ -2,11 +2,14 @@
 
 use askama::Template;
 use axum::extract::{Path, State};
+use axum::http::header::IF_MATCH;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use axum::{Extension, Json};
 use fleet_types::view;
 
 use crate::api::hosts::{self, ScanBody, pinned_key, record};
+use crate::api::tags;
 use crate::identity::Caller;
 use crate::pages::form::Typed;
 use crate::pages::layout::{Nav, Page, go, html_with};
@@ -21,6 +24,8 @@ struct Keys {
     name: String,
     pinned: Vec<view::HostKey>,
     scan: Option<ScanBody>,
+    /// The tag of the host that was asked for its keys.
+    seen: String,
     finding: &'static str,
     finding_tone: &'static str,
 }
@@ -29,10 +34,11 @@ async fn page(
     api: &AdminApi,
     caller: &Caller,
     name: &str,
-    scan: Option<ScanBody>,
+    scanned: Option<(ScanBody, String)>,
     problem: Option<Problem>,
 ) -> Result<Response, Problem> {
     let known = record(api, name).await?;
+    let (scan, seen) = scanned.unzip();
     let (finding, finding_tone) = match scan.as_ref().map_or("", |scan| scan.finding) {
         "new" => ("No key was pinned before.", ""),
         "unchanged" => ("These are the pinned ones.", "ok"),
@@ -59,6 +65,7 @@ async fn page(
             .map(|line| pinned_key(line))
             .collect(),
         scan,
+        seen: seen.unwrap_or_default(),
         finding,
         finding_tone,
     };
@@ -78,6 +85,8 @@ pub(crate) async fn scan(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
+    // Taken before the host is asked: keys of an address that is changed meanwhile are not pinned.
+    let seen = tags::of_host(&record(&api, &name).await?);
     let asked = hosts::scan(
         State(api.clone()),
         Extension(caller.clone()),
@@ -85,7 +94,7 @@ pub(crate) async fn scan(
         crate::api::body::Fields::default(),
     );
     match asked.await {
-        Ok(Json(scan)) => page(&api, &caller, &name, Some(scan), None).await,
+        Ok(Json(scan)) => page(&api, &caller, &name, Some((scan, seen)), None).await,
         Err(problem) => page(&api, &caller, &name, None, Some(problem)).await,
     }
 }
@@ -97,11 +106,16 @@ pub(crate) async fn pin(
     typed: Typed,
 ) -> Result<Response, Problem> {
     let fields = typed.object().with("keys", typed.all("key")).fields();
+    let mut headers = HeaderMap::new();
+    if typed.has("seen") {
+        let seen = HeaderValue::from_str(typed.get("seen"));
+        headers.insert(IF_MATCH, seen.unwrap_or(HeaderValue::from_static("\"\"")));
+    }
     let pinned = hosts::pin(
         State(api.clone()),
         Extension(caller.clone()),
         Path(name.clone()),
-        axum::http::HeaderMap::new(),
+        headers,
         fields,
     );
     match pinned.await {
@@ -109,6 +123,13 @@ pub(crate) async fn pin(
             "/admin/updates/hosts/{}",
             hosts::host_name(&name)?
         ))),
-        Err(problem) => page(&api, &caller, &name, None, Some(problem)).await,
+        Err(mut problem) => {
+            if problem.code == "stale" {
+                problem
+                    .detail
+                    .push_str(". Nothing was pinned: fetch the keys once more.");
+            }
+            page(&api, &caller, &name, None, Some(problem)).await
+        }
     }
 }

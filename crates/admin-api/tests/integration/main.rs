@@ -7,6 +7,7 @@ mod bounds;
 mod documents;
 mod embedding;
 mod events;
+mod forms;
 mod guards;
 mod hosts;
 mod imports;

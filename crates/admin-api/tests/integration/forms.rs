@@ -1,0 +1,217 @@
+//! Forms as a browser sends them back: every field that a page had, those that a person filled in with something else.
+
+use admin_api::ApiSettings;
+use fleet_store::*;
+use fleet_types::*;
+use serde_json::json;
+
+use crate::world::*;
+
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9Yq1wU2lqEw2yB0oT1r0m9nXk3n3m1g0l8m1e6bQ2q";
+
+/// A form of a page: where it goes, and its fields as they stand there.
+#[derive(Clone, Debug)]
+pub(crate) struct Form {
+    pub(crate) action: String,
+    fields: Vec<(String, String)>,
+}
+
+impl Form {
+    /// The form with this id.
+    #[track_caller]
+    pub(crate) fn on(text: &str, id: &str) -> Self {
+        let tag = format!("id=\"{id}\"");
+        let (before, rest) = text
+            .split_once(&tag)
+            .unwrap_or_else(|| panic!("no {id}: {text}"));
+        let (inside, _) = rest.split_once("</form>").unwrap();
+        let opening = before.rsplit("<form ").next().unwrap();
+        let fields = inside.split("<input ").skip(1).filter_map(|part| {
+            let tag = part.split('>').next().unwrap();
+            let ticked = !tag.contains("type=\"checkbox\"") || tag.contains(" checked");
+            let value = attribute(tag, "value").unwrap_or_default();
+            ticked.then_some((attribute(tag, "name")?, value))
+        });
+        Self {
+            action: attribute(opening, "action").unwrap(),
+            fields: fields.collect(),
+        }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> &str {
+        let found = self.fields.iter().find(|(known, _)| known == name);
+        found.map_or("", |(_, value)| value)
+    }
+
+    /// The same with something else typed into a field, which must be there.
+    #[track_caller]
+    pub(crate) fn fill(mut self, name: &str, text: &str) -> Self {
+        let field = self.fields.iter_mut().find(|(known, _)| known == name);
+        let field = field.unwrap_or_else(|| panic!("no field {name}"));
+        field.1 = text.to_owned();
+        self
+    }
+
+    pub(crate) async fn send(&self, world: &World, token: &str) -> Answer {
+        let fields: Vec<String> = self
+            .fields
+            .iter()
+            .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
+            .collect();
+        let call = Call::new("POST", &self.action)
+            .token(token)
+            .header("accept", "text/html")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(fields.join("&"));
+        world.send(call).await
+    }
+}
+
+fn attribute(tag: &str, name: &str) -> Option<String> {
+    let (_, rest) = tag.split_once(&format!("{name}=\""))?;
+    let value = rest.split('"').next()?;
+    let entities = [
+        ("&#34;", "\""),
+        ("&#39;", "'"),
+        ("&#60;", "<"),
+        ("&#62;", ">"),
+    ];
+    let plain = entities
+        .iter()
+        .fold(value.to_owned(), |text, (from, to)| text.replace(from, to));
+    Some(plain.replace("&#38;", "&"))
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+pub(crate) async fn page(world: &World, path: &str, token: &str) -> String {
+    let call = Call::new("GET", path)
+        .token(token)
+        .header("accept", "text/html");
+    world.send(call).await.text()
+}
+
+async fn spec(world: &World, name: &str) -> HostSpec {
+    let name = name.parse().unwrap();
+    world.store.host_get(&name).await.unwrap().unwrap().spec
+}
+
+#[tokio::test]
+async fn saving_a_form_changes_what_was_typed_and_nothing_else() {
+    let mut settings = ApiSettings::default();
+    // Set after the hosts were enrolled.
+    settings.app.verify = Some("curl -f http://localhost".into());
+    let world = World::with(0, settings).await;
+    let admin = world.token(Role::Admin).await;
+    let mut odd = sample_host("odd");
+    odd.spec.app.install = "cd 'a & b' &&\n make <x >y".into();
+    odd.spec.app.generated = vec!["other.lock".into()];
+    odd.labels = [("region".to_owned(), "eu".to_owned())].into();
+    world
+        .store
+        .host_add(vec![odd.clone()], &actor())
+        .await
+        .unwrap();
+    let text = page(&world, "/admin/hosts/odd/edit", &admin).await;
+    let form = Form::on(&text, "host-form");
+    let saved = form.fill("labels", "region=us").send(&world, &admin).await;
+    assert_eq!(saved.status.as_u16(), 303, "{}", saved.text());
+    assert_eq!(spec(&world, "odd").await, odd.spec);
+    let shown = world.get("/api/hosts/odd", &admin).await.expect(200);
+    assert_eq!(shown["entry"]["labels"], json!({ "region": "us" }));
+    // What is emptied is as configured.
+    let text = page(&world, "/admin/hosts/odd/edit", &admin).await;
+    let form = Form::on(&text, "host-form").fill("install", "");
+    let saved = form.send(&world, &admin).await;
+    assert_eq!(saved.status.as_u16(), 303, "{}", saved.text());
+    let mut now = spec(&world, "odd").await.app;
+    assert_ne!(now.install, odd.spec.app.install);
+    now.install.clone_from(&odd.spec.app.install);
+    assert_eq!(now, odd.spec.app);
+}
+
+#[tokio::test]
+async fn a_form_undoes_nothing_that_somebody_changed_meanwhile() {
+    let world = World::new(1).await;
+    let (anna, zoe) = (
+        world.token_as("anna", Role::Admin).await,
+        world.token_as("zoe", Role::Admin).await,
+    );
+    let path = "/admin/hosts/web-001/edit";
+    let form = || async { Form::on(&page(&world, path, &anna).await, "host-form") };
+    let mine = form().await.fill("owner", "acme").fill("user", "root");
+    let body = json!({ "address": "10.9.9.9", "user": "ops" });
+    let call = Call::new("PUT", "/api/hosts/web-001").token(&zoe);
+    world.send(call.json(&body)).await.expect(200);
+
+    let refused = mine.send(&world, &anna).await;
+    let text = refused.text();
+    assert_eq!(refused.status.as_u16(), 412, "{text}");
+    for wanted in [
+        "changed by zoe",
+        "<b>Address</b> is now <code>10.9.9.9</code>.",
+        "<b>SSH user</b> is now <code>ops</code>; you made it <code>root</code>",
+    ] {
+        assert!(text.contains(wanted), "no {wanted:?}: {text}");
+    }
+    let kept = spec(&world, "web-001").await;
+    assert_eq!(
+        (kept.user.as_str(), kept.port),
+        ("ops", 22),
+        "nothing is saved"
+    );
+    // What was typed is there still, the rest is as it is now; saved again, it is what was looked at.
+    let again = Form::on(&text, "host-form");
+    let fields = ["owner", "user", "address"].map(|name| again.get(name).to_owned());
+    assert_eq!(fields, ["acme", "root", "10.9.9.9"]);
+    let saved = again.send(&world, &anna).await;
+    assert_eq!(saved.status.as_u16(), 303, "{}", saved.text());
+    let shown = world.get("/api/hosts/web-001", &anna).await.expect(200);
+    let entry = &shown["entry"];
+    assert_eq!(
+        (&entry["owner"], &entry["user"], &entry["address"]),
+        (&json!("acme"), &json!("root"), &json!("10.9.9.9"))
+    );
+    // What is no part of the form, or was changed to the same, is in nobody's way.
+    let mine = form().await.fill("port", "2222");
+    let call = Call::new("PUT", "/api/hosts/web-001").token(&zoe);
+    let body = json!({ "port": 2222, "min_free_mib": 7 });
+    world.send(call.json(&body)).await.expect(200);
+    let saved = mine.send(&world, &anna).await;
+    assert_eq!(saved.status.as_u16(), 303, "{}", saved.text());
+    assert_eq!(spec(&world, "web-001").await.app.min_free_mib, 7);
+}
+
+#[tokio::test]
+async fn keys_of_an_address_that_was_changed_meanwhile_are_not_pinned() {
+    let world = World::new(1).await;
+    let admin = world.token(Role::Admin).await;
+    let worker = world.worker().await;
+    *world.process.transport.lock().unwrap() = Some(worker.transport());
+    let path = "/admin/hosts/web-001/keys";
+    let fetch = Form::on(&page(&world, path, &admin).await, "scan-form");
+    let seen = Form::on(&fetch.send(&world, &admin).await.text(), "pin-form");
+    let call = Call::new("PUT", "/api/hosts/web-001").token(&admin);
+    world
+        .send(call.json(&json!({ "address": "10.9.9.9" })))
+        .await
+        .expect(200);
+    let refused = seen.fill("key", KEY).send(&world, &admin).await;
+    assert_eq!(refused.status.as_u16(), 412, "{}", refused.text());
+    assert!(refused.text().contains("Nothing was pinned"));
+    let pinned = async || {
+        let name = "web-001".parse().unwrap();
+        let host = world.store.host_get(&name).await.unwrap().unwrap();
+        host.host_keys.len()
+    };
+    assert_eq!(pinned().await, 0);
+    let fetch = Form::on(&refused.text(), "scan-form");
+    let seen = Form::on(&fetch.send(&world, &admin).await.text(), "pin-form");
+    // The hosts of this world show no real ones.
+    let done = seen.fill("key", KEY).send(&world, &admin).await;
+    assert_eq!(done.status.as_u16(), 303, "{}", done.text());
+    assert_eq!(pinned().await, 1);
+}
