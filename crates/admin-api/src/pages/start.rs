@@ -6,7 +6,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use fleet_store::{NewRollout, RequestKey, TriggerError};
-use fleet_types::{RolloutKind, printable, view};
+use fleet_types::{CommitHash, RolloutKind, printable, view};
 use rollout_orchestrator::{AgainRequest, Plan, TriggerRefusal};
 use uuid::Uuid;
 
@@ -149,7 +149,7 @@ async fn ask(
     html_with(status, &start)
 }
 
-/// Starts an update.
+/// Starts an update: the one that was looked at. When by now it would be another one, that is shown, and nothing starts.
 pub(crate) async fn start(
     State(api): State<AdminApi>,
     Extension(caller): Extension<Caller>,
@@ -157,11 +157,7 @@ pub(crate) async fn start(
 ) -> Result<Response, Problem> {
     // Not told beside the plan, for that would be to plan all the same.
     api.triggers().take(&caller)?;
-    let begun = match plan(&api, &caller, &typed).await {
-        Ok(plan) => begin(&api, &caller, &typed, "start", plan).await,
-        Err(problem) => Err(problem),
-    };
-    match begun {
+    match begin(&api, &caller, &typed, Asked::Update).await {
         Err(problem) if !problem.status.is_server_error() => {
             ask(&api, &caller, typed, Some(problem)).await
         }
@@ -169,32 +165,100 @@ pub(crate) async fn start(
     }
 }
 
-/// Freezes the plan. The same confirmation sent twice is one rollout.
+/// What a confirmed plan is made of once more.
+#[derive(Clone, Copy)]
+enum Asked<'a> {
+    Update,
+    Again(&'a str, Again),
+}
+
+/// Freezes the plan that was looked at. The same confirmation sent twice is one rollout.
+///
+/// The plan is made once more, and compared with the one that was shown before it is frozen. What is compared is what is
+/// frozen: the store takes these hosts and no others, in this order, and refuses the plan when one of them is gone by then.
+/// Of each host it takes address and service as they are at that moment, as an update always does.
 async fn begin(
     api: &AdminApi,
     caller: &Caller,
     typed: &Typed,
-    what: &str,
-    mut plan: Plan,
+    asked: Asked<'_>,
 ) -> Result<Response, Problem> {
-    let once: Option<Uuid> = typed.get("once").parse().ok();
-    plan.rollout.request = once.map(|once| {
-        let asked: Vec<String> = ASKED
-            .iter()
-            .chain(&["seed"])
-            .map(|name| typed.get(name).to_owned())
-            .collect();
-        RequestKey {
-            key: trigger::digest(&[&caller.scope(), "page", &once.to_string()]),
-            fingerprint: trigger::digest(&[what, &asked.join("\n")]),
-        }
-    });
+    let key = request_key(caller, typed, asked);
+    if let Some(rollout) = trigger::repeated(api, key.as_ref()).await? {
+        return Ok(go(format!("/admin/updates/rollouts/{rollout}")));
+    }
+    let mut plan = match asked {
+        Asked::Update => plan(api, caller, typed).await?,
+        Asked::Again(id, again) => plan_again(api, caller, id, again).await?,
+    };
+    as_seen(typed, &plan)?;
+    plan.rollout.request = key;
     match api.orchestrator().trigger(&plan, None).await {
         Ok(id) | Err(TriggerRefusal::Refused(TriggerError::Repeated { rollout: id })) => {
             Ok(go(format!("/admin/updates/rollouts/{id}")))
         }
         Err(refusal) => Err(refusal.into()),
     }
+}
+
+fn request_key(caller: &Caller, typed: &Typed, asked: Asked<'_>) -> Option<RequestKey> {
+    let what = match asked {
+        Asked::Update => "start".to_owned(),
+        Asked::Again(id, again) => format!("{} {id}", again.word()),
+    };
+    let once: Uuid = typed.get("once").parse().ok()?;
+    let said: Vec<&str> = ASKED
+        .iter()
+        .chain(&["seed"])
+        .map(|name| typed.get(name))
+        .collect();
+    Some(RequestKey {
+        key: trigger::digest(&[&caller.scope(), "page", &once.to_string()]),
+        fingerprint: trigger::digest(&[&what, &said.join("\n")]),
+    })
+}
+
+/// Refuses what is another plan than the one that was confirmed. Without a page nobody looked at one.
+fn as_seen(typed: &Typed, plan: &Plan) -> Result<(), Problem> {
+    if !typed.has("seen") || typed.get("seen") == digest_of(plan) {
+        return Ok(());
+    }
+    let hosts = show::hosts(count(plan));
+    Err(Problem::new(
+        StatusCode::CONFLICT,
+        "plan_changed",
+        format!(
+            "What would be done is not what you looked at any more: the fleet or the settings have changed meanwhile, \
+             and now it is {hosts}. Nothing was started. Look at the plan as it is now."
+        ),
+    ))
+}
+
+/// Another one for every plan that is not the same in what it does: hosts in order, stages, target, pace.
+fn digest_of(plan: &Plan) -> String {
+    let rollout = &plan.rollout;
+    let hosts: Vec<String> = rollout
+        .hosts
+        .iter()
+        .map(|host| format!("{} {}", host.host, words(host.to.as_ref())))
+        .collect();
+    let stages: Vec<String> = plan
+        .stages
+        .iter()
+        .map(|stage| format!("{} {}", stage.percent, stage.hosts.len()))
+        .collect();
+    trigger::digest(&[
+        rollout.kind.as_str(),
+        &rollout.target_ref,
+        words(rollout.target.as_ref()),
+        &serde_json::to_string(&rollout.policy).unwrap_or_default(),
+        &stages.join("\n"),
+        &hosts.join("\n"),
+    ])
+}
+
+fn words(version: Option<&CommitHash>) -> &str {
+    version.map_or("", |version| version.as_str())
 }
 
 #[derive(Clone, Copy)]
@@ -235,8 +299,17 @@ async fn ask_again(
     caller: &Caller,
     id: &str,
     again: Again,
+    problem: Option<Problem>,
 ) -> Result<Response, Problem> {
-    let plan = plan_again(api, caller, id, again).await?;
+    let plan = match (plan_again(api, caller, id, again).await, &problem) {
+        (Ok(plan), _) => plan,
+        // Why it was not begun says more than why there is no plan now.
+        (Err(_), Some(problem)) => return Err(problem.clone()),
+        (Err(problem), None) => return Err(problem),
+    };
+    let status = problem
+        .as_ref()
+        .map_or(StatusCode::OK, |problem| problem.status);
     let source = find::rollout(api, id).await?;
     let hosts = show::hosts(count(&plan));
     let (title, button) = match again {
@@ -250,13 +323,13 @@ async fn ask_again(
     let title = format!("{title} rollout {}?", source.short());
     let start = Start {
         page: Page::load(api, caller, Nav::Rollouts, title).await?,
-        problem: None,
+        problem,
         plan: Some(shown),
         form: None,
         defaults: Defaults::from(&api.settings().policy),
         open: false,
     };
-    html_with(StatusCode::OK, &start)
+    html_with(status, &start)
 }
 
 pub(crate) async fn show_retry(
@@ -265,7 +338,7 @@ pub(crate) async fn show_retry(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     api.triggers().take(&caller)?;
-    ask_again(&api, &caller, &id, Again::Retry).await
+    ask_again(&api, &caller, &id, Again::Retry, None).await
 }
 
 pub(crate) async fn show_rollback(
@@ -274,7 +347,7 @@ pub(crate) async fn show_rollback(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     api.triggers().take(&caller)?;
-    ask_again(&api, &caller, &id, Again::Rollback).await
+    ask_again(&api, &caller, &id, Again::Rollback, None).await
 }
 
 pub(crate) async fn retry(
@@ -283,9 +356,7 @@ pub(crate) async fn retry(
     Path(id): Path<String>,
     typed: Typed,
 ) -> Result<Response, Problem> {
-    api.triggers().take(&caller)?;
-    let plan = plan_again(&api, &caller, &id, Again::Retry).await?;
-    begin(&api, &caller, &typed, &format!("retry {id}"), plan).await
+    begin_again(&api, &caller, &id, &typed, Again::Retry).await
 }
 
 pub(crate) async fn rollback(
@@ -294,9 +365,23 @@ pub(crate) async fn rollback(
     Path(id): Path<String>,
     typed: Typed,
 ) -> Result<Response, Problem> {
-    api.triggers().take(&caller)?;
-    let plan = plan_again(&api, &caller, &id, Again::Rollback).await?;
-    begin(&api, &caller, &typed, &format!("rollback {id}"), plan).await
+    begin_again(&api, &caller, &id, &typed, Again::Rollback).await
+}
+
+async fn begin_again(
+    api: &AdminApi,
+    caller: &Caller,
+    id: &str,
+    typed: &Typed,
+    again: Again,
+) -> Result<Response, Problem> {
+    api.triggers().take(caller)?;
+    match begin(api, caller, typed, Asked::Again(id, again)).await {
+        Err(problem) if problem.code == "plan_changed" => {
+            ask_again(api, caller, id, again, Some(problem)).await
+        }
+        other => other,
+    }
 }
 
 fn count(plan: &Plan) -> u32 {
@@ -351,7 +436,10 @@ fn shown(plan: &Plan) -> PlanShown {
         gone: gone.join(", "),
         stages: plan.stages.iter().map(stage).collect(),
         action: String::new(),
-        hidden: vec![("once", Uuid::new_v4().to_string())],
+        hidden: vec![
+            ("once", Uuid::new_v4().to_string()),
+            ("seen", digest_of(plan)),
+        ],
         back: String::new(),
         button: String::new(),
         may_force: false,

@@ -215,3 +215,114 @@ async fn keys_of_an_address_that_was_changed_meanwhile_are_not_pinned() {
     assert_eq!(done.status.as_u16(), 303, "{}", done.text());
     assert_eq!(pinned().await, 1);
 }
+
+async fn plan_of(world: &World, path: &str, token: &str) -> Form {
+    Form::on(&page(world, path, token).await, "confirm")
+}
+
+async fn rollouts(world: &World) -> usize {
+    world.store.rollout_list(None, 100).await.unwrap().len()
+}
+
+async fn add(world: &World, names: &[&str]) {
+    let new = names.iter().map(|name| sample_host(name)).collect();
+    world.store.host_add(new, &actor()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_started_is_what_was_looked_at() {
+    let world = World::new(3).await;
+    let token = world.token(Role::Operator).await;
+    let all = "/admin/updates/start?which=all";
+    let looked_at = plan_of(&world, all, &token).await;
+    add(&world, &["other", "zebra"]).await;
+    let refused = looked_at.send(&world, &token).await;
+    let text = refused.text();
+    assert_eq!(refused.status.as_u16(), 409, "{text}");
+    let says = [
+        "is not what you looked at",
+        "Start: update 5 hosts",
+        "5 hosts are updated",
+    ];
+    assert!(says.iter().all(|wanted| text.contains(wanted)), "{text}");
+    assert_eq!(rollouts(&world).await, 0);
+    // Another host in the place of one is another plan as well.
+    let looked_at = Form::on(&text, "confirm");
+    let zebra = "zebra".parse().unwrap();
+    world.store.host_remove(&zebra, &actor()).await.unwrap();
+    add(&world, &["zebra"]).await;
+    let refused = looked_at.send(&world, &token).await;
+    assert_eq!(refused.status.as_u16(), 409, "{}", refused.text());
+    // As it is looked at, it is started, and the same click once more is the same rollout, whatever there is by then.
+    let looked_at = Form::on(&refused.text(), "confirm");
+    let begun = looked_at.send(&world, &token).await;
+    assert_eq!(begun.status.as_u16(), 303, "{}", begun.text());
+    add(&world, &["late"]).await;
+    let twice = looked_at.send(&world, &token).await;
+    assert_eq!(twice.header("location"), begun.header("location"));
+    assert_eq!(rollouts(&world).await, 1);
+}
+
+/// A rollout of the whole fleet that is over: all of it well, or failed.
+async fn over(world: &World, well: bool) -> RolloutId {
+    if !well {
+        let worse = (AttemptStatus::Failed, Reason::Unreachable, false, "no");
+        return world.ended(&[worse; 4]).await;
+    }
+    let worker = world.worker().await;
+    let request = rollout_orchestrator::PlanRequest {
+        selection: Selection::All,
+        to: None,
+        policy: Policy::default(),
+        message: None,
+        actor: actor(),
+        force: false,
+    };
+    let plan = world.orchestrator.plan(&request).await.unwrap();
+    let id = world.orchestrator.trigger(&plan, None).await.unwrap();
+    while world.store.rollout_active().await.unwrap().is_some() {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    drop(worker);
+    id
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_tried_again_or_taken_back_is_what_was_looked_at() {
+    for (verb, well) in [("retry", false), ("rollback", true)] {
+        let world = World::new(4).await;
+        let token = world.token(Role::Operator).await;
+        let id = over(&world, well).await;
+        let path = format!("/admin/updates/rollouts/{id}/{verb}");
+        let looked_at = plan_of(&world, &path, &token).await;
+        let gone = "web-003".parse().unwrap();
+        world.store.host_remove(&gone, &actor()).await.unwrap();
+        let refused = looked_at.send(&world, &token).await;
+        let text = refused.text();
+        assert_eq!(refused.status.as_u16(), 409, "{verb}: {text}");
+        assert!(text.contains("is not what you looked at"), "{verb}: {text}");
+        assert_eq!(rollouts(&world).await, 1);
+        let begun = Form::on(&text, "confirm").send(&world, &token).await;
+        assert_eq!(begun.status.as_u16(), 303, "{verb}: {}", begun.text());
+        assert_eq!(rollouts(&world).await, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_program_says_how_many_hosts_it_expects() {
+    let world = World::new(3).await;
+    let token = world.token(Role::Operator).await;
+    let ask = async |hosts: serde_json::Value, dry_run: bool| {
+        let body = json!({ "all": true, "expect": { "hosts": hosts }, "dry_run": dry_run });
+        world.post("/api/updates/trigger", &token, body).await
+    };
+    for dry_run in [true, false] {
+        let problem = ask(json!(2), dry_run).await.problem(409, "hosts_mismatch");
+        assert_eq!(problem["hosts"], 3);
+    }
+    let problem = ask(json!("x"), false).await.problem(422, "invalid");
+    assert_eq!(problem["errors"][0]["field"], "expect");
+    assert_eq!(rollouts(&world).await, 0);
+    ask(json!(null), true).await.expect(200);
+    ask(json!(3), false).await.expect(202);
+}

@@ -74,8 +74,8 @@ impl Asked {
         Value::Object(body)
     }
 
-    /// The same as it was looked at: to that commit, also when the branch has moved on since, and in that order, also where
-    /// it is random.
+    /// The same as it was looked at: to that commit, also when the branch has moved on since, in that order, also where it is
+    /// random, and refused when by then it is another number of hosts.
     pub(crate) fn as_seen(&self, plan: &view::Plan) -> Self {
         let mut body = self.body.clone();
         if plan.kind == RolloutKind::Update
@@ -86,6 +86,7 @@ impl Asked {
         if let Some(seed) = &plan.seed {
             body.insert("seed".to_owned(), seed.clone().into());
         }
+        body.insert("expect".to_owned(), json!({ "hosts": plan.hosts }));
         Self {
             path: self.path.clone(),
             body,

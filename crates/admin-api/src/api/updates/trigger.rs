@@ -62,6 +62,32 @@ pub(crate) struct TriggerBody {
     force: Option<bool>,
     /// Only say what would be done.
     dry_run: Option<bool>,
+    /// What the caller takes for granted; when it does not hold, nothing is started.
+    expect: Option<Expected>,
+}
+
+/// What the caller takes for granted of the plan.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[schema(as = Expect)]
+pub(crate) struct Expected {
+    /// How many hosts are chosen: so that a scripted `all` never means more than it was written for.
+    hosts: Option<u32>,
+}
+
+impl Expected {
+    /// Refuses a plan that is not as expected.
+    pub(crate) fn check(self, plan: &Plan) -> Result<(), Problem> {
+        let found = u32::try_from(plan.hosts.len()).unwrap_or(u32::MAX);
+        match self.hosts {
+            Some(expected) if expected != found => {
+                let detail =
+                    format!("{expected} hosts were expected, and {found} would be taken in");
+                let problem = Problem::new(StatusCode::CONFLICT, "hosts_mismatch", detail);
+                Err(problem.with("hosts", found))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What to do differently than in the rollout that is retried or taken back.
@@ -90,6 +116,8 @@ pub(crate) struct AgainBody {
     message: Option<String>,
     /// Only say what would be done.
     dry_run: Option<bool>,
+    /// What the caller takes for granted; when it does not hold, nothing is started.
+    expect: Option<Expected>,
 }
 
 /// What would be done.
@@ -108,7 +136,7 @@ pub(crate) struct PlanBody {
     responses(
         (status = 202, description = "Started.", body = RolloutBody, headers(("Location" = String, description = "The rollout."))),
         (status = 200, description = "With `dry_run`: what would be done.", body = PlanBody),
-        (status = 409, description = "`rollout_active`: another rollout is active; `active` is its id.", body = crate::api::openapi::ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`rollout_active`: another rollout is active; `active` is its id. `hosts_mismatch`: another number of hosts than `expect` says; `hosts` is how many.", body = crate::api::openapi::ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`no_selection`, `no_hosts`, `invalid`, `known_bad`, `idempotency_mismatch`, `no_credential`; with `dry_run` also `no_target`.", body = crate::api::openapi::ProblemBody, content_type = "application/problem+json"),
         (status = 429, description = "`rate_limited`: more than 30 in a minute.", body = crate::api::openapi::ProblemBody, content_type = "application/problem+json"),
     ))]
@@ -120,12 +148,14 @@ pub(crate) async fn trigger(
 ) -> Result<Response, Problem> {
     let key = request_key(&headers, &caller, "trigger", &fields)?;
     let dry_run = fields.optional("dry_run").unwrap_or(false);
+    let expected: Option<Expected> = fields.optional("expect");
     let request = read(&mut fields, &caller, api.settings())?;
     if !dry_run && let Some(rollout) = repeated(&api, key.as_ref()).await? {
         return accepted(&api, rollout).await;
     }
     api.triggers().take(&caller)?;
     let mut plan = api.orchestrator().plan(&request).await?;
+    expected.map_or(Ok(()), |expected| expected.check(&plan))?;
     if dry_run {
         return planned(&api, plan).await;
     }

@@ -9,7 +9,7 @@ use rollout_orchestrator::{AgainRequest, Plan, PlanError};
 use crate::api::body::Fields;
 use crate::api::openapi::ProblemBody;
 use crate::api::updates::trigger::{
-    AgainBody, PlanBody, accepted, planned, policy, repeated, request_key, start,
+    AgainBody, Expected, PlanBody, accepted, planned, policy, repeated, request_key, start,
 };
 use crate::api::updates::{RolloutBody, find};
 use crate::identity::Caller;
@@ -61,7 +61,7 @@ pub(crate) async fn abort(
 /// A new rollout over the failed and never started hosts of this one, to the same target. The answer is the new one.
 #[utoipa::path(post, path = "/api/updates/rollouts/{id}/retry", tag = "updates",
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = AgainBody,
-    responses((status = 202, body = RolloutBody), (status = 200, description = "With `dry_run`: what would be done.", body = PlanBody), (status = 409, description = "`not_over`, `nothing_left`, `rollout_active`", body = ProblemBody, content_type = "application/problem+json"),
+    responses((status = 202, body = RolloutBody), (status = 200, description = "With `dry_run`: what would be done.", body = PlanBody), (status = 409, description = "`not_over`, `nothing_left`, `rollout_active`, `hosts_mismatch`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 429, description = "`rate_limited`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn retry(
     State(api): State<AdminApi>,
@@ -76,7 +76,7 @@ pub(crate) async fn retry(
 /// A new rollout that takes every host that this one changed back to its own previous version. The answer is the new one.
 #[utoipa::path(post, path = "/api/updates/rollouts/{id}/rollback", tag = "updates",
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = AgainBody,
-    responses((status = 202, body = RolloutBody), (status = 200, description = "With `dry_run`: what would be done.", body = PlanBody), (status = 409, description = "`not_over`, `nothing_left`, `rollout_active`", body = ProblemBody, content_type = "application/problem+json"),
+    responses((status = 202, body = RolloutBody), (status = 200, description = "With `dry_run`: what would be done.", body = PlanBody), (status = 409, description = "`not_over`, `nothing_left`, `rollout_active`, `hosts_mismatch`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 429, description = "`rate_limited`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn rollback(
     State(api): State<AdminApi>,
@@ -109,6 +109,7 @@ async fn again(
     };
     let key = request_key(headers, caller, &what, &fields)?;
     let dry_run = fields.optional("dry_run").unwrap_or(false);
+    let expected: Option<Expected> = fields.optional("expect");
     let record = api.store().rollout_get(source).await?;
     let record = record.ok_or(PlanError::UnknownRollout { id: source })?;
     let configured = api.settings().max_in_flight;
@@ -124,6 +125,7 @@ async fn again(
     }
     api.triggers().take(caller)?;
     let mut plan = plan(api, &request, again).await?;
+    expected.map_or(Ok(()), |expected| expected.check(&plan))?;
     if dry_run {
         return planned(api, plan).await;
     }
