@@ -1,41 +1,10 @@
 // Keeps an open page true. Events set the cells at once; counts and bars come from one small JSON reply, at most once a
-// second; what changes the page's structure is fetched as the same page and swapped region by region.
+// second; what changes the page's structure is fetched as the same page and swapped region by region, by regions.js.
 // Without this file every page works: it is then as old as its last load.
 
 const body = document.body;
 const badge = document.querySelector("[data-live]");
 const said = document.getElementById("said");
-
-/* ---- a clock for relative times ---- */
-
-function ago(seconds) {
-  if (seconds < 5) return "just now";
-  if (seconds < 90) return `${Math.round(seconds)} s ago`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min ago`;
-  if (seconds < 129600) return `${Math.round(seconds / 3600)} h ago`;
-  return `${Math.round(seconds / 86400)} d ago`;
-}
-
-function tick() {
-  const now = Date.now();
-  for (const time of document.querySelectorAll("time[data-ago]")) {
-    const text = ago(Math.max(0, (now - Date.parse(time.dateTime)) / 1000));
-    if (time.textContent !== text) time.textContent = text;
-  }
-}
-setInterval(tick, 10_000);
-
-/* ---- keyboard ---- */
-
-addEventListener("keydown", (event) => {
-  const typing = event.target instanceof Element && event.target.closest("input, textarea, select");
-  if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
-  const search = document.querySelector("input[type=search]");
-  if (search) {
-    event.preventDefault();
-    search.focus();
-  }
-});
 
 /* ---- a polite sentence, at most every ten seconds ---- */
 
@@ -97,25 +66,29 @@ async function readStatus() {
   statusAgain = false;
   try {
     const reply = await fetch(body.dataset.status, { headers: { accept: "application/json" } });
+    if (isSignedOut(reply)) return location.reload();
     if (reply.ok) showRollout((await reply.json()).rollout);
-    else if (reply.status === 401) location.reload();
   } catch { /* the stream says when the server is away */ }
   setTimeout(() => {
     statusRuns = false;
     if (statusAgain) askStatus();
   }, 1000);
+  return undefined;
 }
 
 function showRollout(rollout) {
   if (!rollout) return;
   const panel = document.querySelector(`[data-rollout="${CSS.escape(rollout.id)}"]`);
   if (!panel) return refresh();
-  if (panel.dataset.at !== rollout.state) refresh();
+  // That nobody works on it any more is told by no event.
+  const { at, attended } = panel.dataset;
+  if (at !== rollout.state || attended !== String(rollout.attended)) refresh();
   for (const stage of rollout.stages) {
     const element = panel.querySelector(`[data-stage="${Number(stage.index)}"]`);
     if (!element) continue;
     if (element.dataset.at !== stage.state) refresh();
-    showCounts(element, stage.counts, stage.hosts);
+    const { counts, hosts } = stage;
+    document.dispatchEvent(new CustomEvent("counted", { detail: { element, counts, hosts } }));
   }
   const { counts } = rollout;
   const bad = counts.failed + counts.rolled_back;
@@ -126,40 +99,19 @@ function showRollout(rollout) {
   }
 }
 
-function showCounts(element, counts, hosts) {
-  const share = (kind) => (hosts ? (counts[kind] * 100) / hosts : 0);
-  let before = null;
-  let at = 0;
-  // A colour and the pattern laid over it are two of the same kind.
-  for (const rect of element.querySelectorAll("rect[data-kind]")) {
-    const { kind } = rect.dataset;
-    if (before && before !== kind) at += share(before);
-    before = kind;
-    rect.setAttribute("x", `${at}%`);
-    rect.setAttribute("width", `${share(kind)}%`);
-  }
-  for (const number of element.querySelectorAll("[data-count]")) {
-    const kind = number.dataset.count;
-    const value = kind === "done" ? hosts - counts.pending - counts.updating
-      : kind === "bad" ? counts.failed + counts.rolled_back : counts[kind];
-    if (number.textContent !== String(value)) number.textContent = String(value);
-    const item = number.closest("[data-zero]");
-    if (item) item.hidden = value === 0;
-  }
-}
-
-/* ---- structure: the same page again, region by region ---- */
+/* ---- structure: the same page again ---- */
 
 let refreshDue = 0;
 let refreshRuns = false;
 let refreshAgain = false;
+let refreshRest = 0;
+// How many times in a row the page could not be fetched, and when it was.
+let missed = 0;
+let fresh = Date.now();
 
 function refresh() {
-  if (refreshRuns || refreshDue) {
-    refreshAgain = refreshRuns;
-    return;
-  }
-  refreshDue = setTimeout(swap, 300);
+  if (refreshRuns) refreshAgain = true;
+  else refreshDue ||= setTimeout(swap, 300);
 }
 
 // What is told in words may be a few seconds old, not a whole stage.
@@ -169,6 +121,11 @@ function refreshLater() {
   later ||= setTimeout(() => { later = 0; refresh(); }, 4000);
 }
 
+// Not all that a page tells has an event: a check that finds everything as before has none, and neither has its absence.
+function keepFresh() {
+  if (!document.hidden && Date.now() - fresh >= 60_000) refresh();
+}
+
 // Whether this is where people sign in, and no page of ours: that may be below /admin as well.
 function asksWho(url) {
   const { signIn } = body.dataset;
@@ -176,28 +133,39 @@ function asksWho(url) {
   return !pathname.startsWith("/admin/") || (signIn && pathname === new URL(signIn, location.href).pathname);
 }
 
+function isSignedOut(reply) {
+  return reply.status === 401 || reply.redirected && asksWho(reply.url);
+}
+
 async function swap() {
   refreshDue = 0;
   refreshRuns = true;
   refreshAgain = false;
   meanwhile = new Map();
+  missed += 1;
   try {
     const reply = await fetch(location.href, { headers: { accept: "text/html" } });
-    if (reply.redirected && asksWho(reply.url)) return location.reload();
+    if (isSignedOut(reply)) return location.reload();
     if (reply.ok) {
-      const fresh = new DOMParser().parseFromString(await reply.text(), "text/html");
-      document.dispatchEvent(new CustomEvent("fetched", { detail: fresh }));
-      tick();
+      const detail = new DOMParser().parseFromString(await reply.text(), "text/html");
+      document.dispatchEvent(new CustomEvent("fetched", { detail }));
+      missed = 0;
+      fresh = Date.now();
     }
   } catch { /* the stream says when the server is away */ }
   const painted = meanwhile;
   meanwhile = null;
   for (const moved of painted.values()) cell(moved, moved.state);
-  setTimeout(() => {
-    refreshRuns = false;
-    if (refreshAgain) refresh();
-  }, 2000);
+  // What did not come stays due: it is fetched when the server is back, or after a while.
+  refreshRest = setTimeout(rested, missed ? Math.min(30_000, 2000 * 2 ** missed) : 2000);
   return undefined;
+}
+
+function rested() {
+  clearTimeout(refreshRest);
+  refreshRest = 0;
+  refreshRuns = false;
+  if (refreshAgain || missed && !document.hidden) refresh();
 }
 
 /* ---- the feed ---- */
@@ -215,6 +183,8 @@ function connect() {
   if (last) url.searchParams.set("after", last);
   source = new EventSource(url);
   source.onopen = () => {
+    if (lost || missed) refresh();
+    if (missed && refreshRest) rested();
     tries = 0;
     lost = 0;
     show("on", "live");
@@ -233,13 +203,46 @@ function connect() {
   });
   source.onerror = () => {
     lost ||= Date.now();
-    show("off", `disconnected since ${new Date(lost).toLocaleTimeString()}`);
+    if (badge?.dataset.live !== "asks") disconnected();
     // The browser comes back by itself with the last id, unless the answer was an error: then we do.
     if (source?.readyState !== EventSource.CLOSED) return;
     close();
     tries += 1;
     retry = setTimeout(connect, Math.min(30_000, 1000 * 2 ** tries) * (0.5 + Math.random()));
+    asking ||= setTimeout(askInstead, 0);
   };
+}
+
+function disconnected() {
+  show("off", `disconnected since ${new Date(lost).toLocaleTimeString()}`);
+}
+
+// Where there is no stream, as when the server has too many, the status is asked for instead. It also says whether
+// somebody has to sign in again, which a stream that is refused does not.
+let asking = 0;
+let answered = "";
+
+async function askInstead() {
+  let answer = null;
+  try {
+    const reply = await fetch(body.dataset.status, { headers: { accept: "application/json" } });
+    if (isSignedOut(reply)) return location.reload();
+    if (reply.ok) answer = await reply.text();
+  } catch { /* said below */ }
+  asking = 0;
+  if (document.hidden || source?.readyState === EventSource.OPEN) return undefined;
+  asking = setTimeout(askInstead, 10_000);
+  if (answer === null) {
+    disconnected();
+    return undefined;
+  }
+  show("asks", "every 10 s");
+  if (answer !== answered) {
+    answered = answer;
+    showRollout(JSON.parse(answer).rollout);
+    refresh();
+  }
+  return undefined;
 }
 
 function close() {
@@ -277,10 +280,12 @@ function heard(event) {
 
 if (body.dataset.feed) {
   connect();
+  setInterval(keepFresh, 10_000);
   document.addEventListener("visibilitychange", () => {
     // A hidden page holds no connection: six of them would use up all that a browser opens to one server.
-    if (document.hidden) close();
-    else connect();
+    if (document.hidden) return close();
+    connect();
+    return keepFresh();
   });
   addEventListener("pagehide", close);
   addEventListener("pageshow", (event) => event.persisted && connect());

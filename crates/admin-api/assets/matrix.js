@@ -1,5 +1,6 @@
-// Moves hosts between the groups of the matrix as they change. What it cannot know (a host that was only counted) it takes
-// for waiting; the next time the page is fetched, the server's word replaces all of this.
+// Sets the counts and bars of stages, and moves hosts between the groups of the matrix, as they change. What it cannot know
+// (a host that was only counted) it takes for waiting; the next time the page is fetched, the server's word replaces all of
+// this.
 
 // Cells that a group takes from here: as many as the server draws.
 const MOST = 200;
@@ -64,3 +65,27 @@ document.addEventListener("moved", ({ detail }) => {
     if (matrix) move(matrix, moved);
   }
 });
+
+function show({ element, counts, hosts }) {
+  const share = (kind) => (hosts ? (counts[kind] * 100) / hosts : 0);
+  let before = null;
+  let at = 0;
+  // A colour and the pattern laid over it are two of the same kind.
+  for (const rect of element.querySelectorAll("rect[data-kind]")) {
+    const { kind } = rect.dataset;
+    if (before && before !== kind) at += share(before);
+    before = kind;
+    rect.setAttribute("x", `${at}%`);
+    rect.setAttribute("width", `${share(kind)}%`);
+  }
+  for (const number of element.querySelectorAll("[data-count]")) {
+    const kind = number.dataset.count;
+    const value = kind === "done" ? hosts - counts.pending - counts.updating
+      : kind === "bad" ? counts.failed + counts.rolled_back : counts[kind];
+    if (number.textContent !== String(value)) number.textContent = String(value);
+    const item = number.closest("[data-zero]");
+    if (item) item.hidden = value === 0;
+  }
+}
+
+document.addEventListener("counted", ({ detail }) => show(detail));

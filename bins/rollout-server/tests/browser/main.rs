@@ -9,5 +9,6 @@ mod focus;
 mod hostile;
 mod journeys;
 mod site;
+mod stale;
 mod streams;
 mod walk;
