@@ -160,14 +160,14 @@ pub(crate) fn split(text: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
-/// A number as JSON has it; else the text; null for nothing.
+/// A number as JSON has it; else the text; null for nothing. JSON has no infinity, and would have null in its place.
 pub(crate) fn number(text: &str) -> Value {
     if text.is_empty() {
         return Value::Null;
     }
     match (text.parse::<u64>(), text.parse::<f64>()) {
         (Ok(whole), _) => whole.into(),
-        (_, Ok(broken)) => broken.into(),
+        (_, Ok(broken)) if broken.is_finite() => broken.into(),
         _ => text.into(),
     }
 }

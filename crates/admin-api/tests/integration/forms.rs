@@ -326,3 +326,42 @@ async fn a_program_says_how_many_hosts_it_expects() {
     ask(json!(null), true).await.expect(200);
     ask(json!(3), false).await.expect(202);
 }
+
+#[tokio::test]
+async fn a_number_that_is_none_is_named_and_nothing_is_started() {
+    let world = World::new(3).await;
+    let admin = world.token(Role::Admin).await;
+    for field in [
+        "max_failure_percent",
+        "concurrency",
+        "settle_seconds",
+        "stages",
+    ] {
+        // Of their own, for so many plans are not made for one caller.
+        let token = world.token(Role::Admin).await;
+        for text in ["inf", "-inf", "nan", "NaN", "infinity", "1e999", "-1e999"] {
+            let path = format!("/admin/updates/start?which=all&{field}={text}");
+            let call = Call::new("GET", &path).token(&token);
+            let asked = world.send(call.header("accept", "text/html")).await;
+            let body = format!("which=all&{field}={text}");
+            let call = Call::new("POST", "/admin/updates/start").token(&token);
+            let call = call.header("content-type", "application/x-www-form-urlencoded");
+            let begun = world.send(call.body(body)).await;
+            for answer in [asked, begun] {
+                assert_eq!(answer.status.as_u16(), 422, "{field}={text}");
+                assert!(
+                    answer.text().contains(field),
+                    "{field}={text}: {}",
+                    answer.text()
+                );
+            }
+        }
+    }
+    assert_eq!(rollouts(&world).await, 0);
+    let new = page(&world, "/admin/hosts/new", &admin).await;
+    let new = Form::on(&new, "host-form").fill("name", "web-9");
+    let new = new.fill("address", "10.9.9.9").fill("port", "inf");
+    let refused = new.send(&world, &admin).await;
+    assert_eq!(refused.status.as_u16(), 422);
+    assert!(refused.text().contains("port"), "{}", refused.text());
+}
