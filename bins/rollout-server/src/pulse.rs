@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleet_store::{Rollouts, Workers};
+use fleet_store::{Rollouts, StoreError, Workers};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -52,9 +52,15 @@ pub(crate) async fn look(parts: &Parts) {
 
 /// `told`: the log has it already that the fleet cannot be counted.
 async fn count(parts: &Parts, told: &mut bool) {
-    let cause = match timeout(PATIENCE, parts.store.status()).await {
-        Ok(Ok(status)) => {
-            metrics::fleet::show(&status, crate::setup::now());
+    let asked = async {
+        let status = parts.store.status().await?;
+        let now = crate::setup::now();
+        let stuck = metrics::fleet::stuck(parts.store.as_ref(), &status, now).await?;
+        Ok::<_, StoreError>((status, stuck))
+    };
+    let cause = match timeout(PATIENCE, asked).await {
+        Ok(Ok((status, stuck))) => {
+            metrics::fleet::show(&status, stuck);
             parts
                 .process
                 .show_numbers(metrics::fleet::versions(&status));

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use fleet_store::{Lists, StoreError};
 use fleet_types::Timestamp;
-use fleet_types::view::{InFlight, Rollout, Status};
+use fleet_types::view::{Rollout, Status};
 use metrics::{counter, gauge};
 
 use super::*;
@@ -11,8 +12,29 @@ use super::*;
 /// A step may be a little over its limit: the host ends it, and then tells us.
 const GRACE_MILLIS: i64 = 60_000;
 
-/// Sets the numbers that tell how things are now.
-pub(crate) fn show(status: &Status, now: Timestamp) {
+/// How many hosts most likely go on by themselves no more.
+pub(crate) async fn stuck(
+    store: &impl Lists,
+    status: &Status,
+    now: Timestamp,
+) -> Result<u32, StoreError> {
+    match active(status) {
+        None => Ok(0),
+        Some(rollout) if !rollout.attended => Ok(rollout.counts.updating),
+        Some(rollout) => {
+            let before = Timestamp(now.0.saturating_sub(GRACE_MILLIS));
+            store.hosts_late(rollout.id, before).await
+        }
+    }
+}
+
+fn active(status: &Status) -> Option<&Rollout> {
+    let rollout = status.rollout.as_ref();
+    rollout.filter(|rollout| rollout.state.is_active())
+}
+
+/// Sets the numbers that tell how things are now, so many hosts being stuck.
+pub(crate) fn show(status: &Status, stuck: u32) {
     let fleet = &status.fleet;
     let health = &fleet.health;
     for (word, hosts) in [
@@ -27,13 +49,8 @@ pub(crate) fn show(status: &Status, now: Timestamp) {
     gauge!(HOSTS_ATTENTION).set(fleet.needs_attention);
     gauge!(HOSTS_UPDATING).set(fleet.updating);
     counter!(SEQ).absolute(u64::try_from(status.seq.0).unwrap_or(0));
-    show_rollout(
-        status
-            .rollout
-            .as_ref()
-            .filter(|rollout| rollout.state.is_active()),
-        now,
-    );
+    gauge!(HOSTS_STUCK).set(stuck);
+    show_rollout(active(status));
 }
 
 /// Hosts by version, in the text format of Prometheus. Made anew each time: a version that is gone must not stay for ever.
@@ -56,20 +73,7 @@ pub(crate) fn versions(status: &Status) -> String {
     text
 }
 
-/// Hosts that most likely go on by themselves no more.
-fn stuck(rollout: &Rollout, now: Timestamp) -> u32 {
-    if !rollout.attended {
-        return rollout.counts.updating;
-    }
-    let late = |flight: &&InFlight| {
-        let deadline = flight.deadline;
-        deadline.is_some_and(|deadline| now.0 > deadline.0.saturating_add(GRACE_MILLIS))
-    };
-    u32::try_from(rollout.in_flight.iter().filter(late).count()).unwrap_or(u32::MAX)
-}
-
-fn show_rollout(rollout: Option<&Rollout>, now: Timestamp) {
-    gauge!(HOSTS_STUCK).set(rollout.map_or(0, |rollout| stuck(rollout, now)));
+fn show_rollout(rollout: Option<&Rollout>) {
     gauge!(ROLLOUT_ACTIVE).set(u32::from(rollout.is_some()));
     gauge!(ROLLOUT_STAGE).set(rollout.map_or(0, |rollout| rollout.stage));
     let counts = rollout.map(|rollout| rollout.counts).unwrap_or_default();
@@ -106,11 +110,7 @@ pub(crate) fn in_words(status: &Status) -> String {
         0 => String::new(),
         hosts => format!(", {hosts} need attention"),
     };
-    let Some(rollout) = status
-        .rollout
-        .as_ref()
-        .filter(|rollout| rollout.state.is_active())
-    else {
+    let Some(rollout) = active(status) else {
         return format!("{} hosts, no rollout{attention}", fleet.hosts);
     };
     let counts = &rollout.counts;
@@ -131,35 +131,83 @@ pub(crate) fn in_words(status: &Status) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use fleet_store::{
+        Actor, Attempts, Claim, DieselStore, Inventory, ManualClock, NewRollout, NewWorker,
+        PlannedHost, Rollouts, sample_host,
+    };
+    use fleet_types::{HostEvent, Policy, RolloutKind, StepId, WorkerId};
+
     use super::*;
 
-    #[test]
-    fn a_host_is_stuck_when_nobody_works_on_it_or_its_step_is_long_over() {
-        let flight = |deadline| serde_json::json!({ "host": "a", "step": "install", "since": "2026-01-01T00:00:00Z", "deadline": deadline });
-        let rollout = |attended: bool, flights: serde_json::Value| -> Rollout {
-            let counts = serde_json::json!({ "pending": 1, "updating": 2, "success": 0, "failed": 0, "rolled_back": 0, "skipped": 0 });
-            let text = serde_json::json!({
-                "id": "0192f0c4-0000-7000-8000-000000000000", "state": "running", "kind": "update",
-                "target": { "version": null, "ref": "main" }, "started_by": "ann", "message": null,
-                "created_at": "2026-01-01T00:00:00Z", "finished_at": null,
-                "policy": { "stages": [100], "max_failure_percent": 30, "concurrency": 5, "max_in_flight": 20, "settle_seconds": 5.0 },
-                "stage": 1, "stages": [], "counts": counts, "reason": null, "in_flight": flights, "attended": attended,
-            });
-            serde_json::from_value(text).unwrap_or_else(|error| panic!("{error}"))
+    /// A rollout of 60 hosts, each at a step that may take a minute.
+    async fn all_at_work(store: &DieselStore) {
+        let actor = Actor::local("ann");
+        let new = (0..60).map(|number| sample_host(&format!("h{number}")));
+        let hosts = store.host_add(new.collect(), &actor).await.unwrap();
+        let planned = hosts.iter().map(|host| PlannedHost {
+            host: host.id,
+            from: None,
+            to: None,
+        });
+        let plan = NewRollout {
+            kind: RolloutKind::Update,
+            hosts: planned.collect(),
+            target: Some("b".repeat(40).parse().unwrap()),
+            target_ref: "main".to_owned(),
+            policy: Policy {
+                stages: "100".parse().unwrap(),
+                max_in_flight: 60,
+                ..Policy::default()
+            },
+            source: None,
+            actor,
+            message: None,
+            force: false,
+            request: None,
         };
-        let now: Timestamp = serde_json::from_value("2026-01-01T00:10:00Z".into())
-            .unwrap_or_else(|error| panic!("{error}"));
-        let flights = serde_json::json!([
-            flight(Some("2026-01-01T00:08:59Z")),
-            flight(Some("2026-01-01T00:09:30Z")),
-            flight(None),
-        ]);
-        assert_eq!(stuck(&rollout(true, flights.clone()), now), 1);
-        assert_eq!(
-            stuck(&rollout(false, flights), now),
-            2,
-            "all that are updating"
-        );
+        let worker = NewWorker {
+            id: WorkerId(uuid::Uuid::now_v7()),
+            label: "test".to_owned(),
+            serves: false,
+            process: None,
+        };
+        let id = worker.id;
+        let rollout = store.rollout_create(plan, Some(worker)).await.unwrap();
+        let step = HostEvent::StepStarted {
+            step: StepId::Inspect,
+            limit_seconds: 60,
+        };
+        for _ in 0..60 {
+            let claim = store.attempt_claim(rollout, id, &[]).await.unwrap();
+            let Claim::Claimed(claimed) = claim else {
+                panic!("{claim:?}");
+            };
+            store.attempt_record(&claimed.lease, &step).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_host_is_stuck_when_nobody_works_on_it_or_its_step_is_long_over() {
+        let store = DieselStore::in_memory(ManualClock::new());
+        let status = store.status().await.unwrap();
+        let none = stuck(&store, &status, Timestamp(0)).await.unwrap();
+        assert_eq!(none, 0);
+        all_at_work(&store).await;
+        let mut status = store.status().await.unwrap();
+        let rollout = status.rollout.as_mut().unwrap();
+        let limit = rollout.in_flight[0].deadline.unwrap();
+        let at = |millis: i64| Timestamp(limit.0 + millis);
+        rollout.attended = true;
+        for (now, hosts) in [
+            (at(GRACE_MILLIS - 5_000), 0),
+            (at(GRACE_MILLIS + 5_000), 60),
+        ] {
+            assert_eq!(stuck(&store, &status, now).await.unwrap(), hosts);
+        }
+        status.rollout.as_mut().unwrap().attended = false;
+        let all = stuck(&store, &status, Timestamp(0)).await.unwrap();
+        assert_eq!(all, 60, "all that are updating");
     }
 }

@@ -95,6 +95,13 @@ impl RolloutShown {
             .collect()
     }
 
+    /// How many more than those are under way.
+    pub(crate) fn more_flights(&self) -> u32 {
+        let shown = self.v.in_flight.len().min(FLIGHTS_MOST);
+        let shown = u32::try_from(shown).unwrap_or(u32::MAX);
+        self.v.counts.updating.saturating_sub(shown)
+    }
+
     /// Hosts by status, those that there are.
     pub(crate) fn total_counts(&self) -> Vec<Count> {
         let mut counts = counts(&self.v.counts);

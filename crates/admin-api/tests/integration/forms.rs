@@ -365,3 +365,38 @@ async fn a_number_that_is_none_is_named_and_nothing_is_started() {
     assert_eq!(refused.status.as_u16(), 422);
     assert!(refused.text().contains("port"), "{}", refused.text());
 }
+
+#[tokio::test]
+async fn all_hosts_under_way_are_told_of() {
+    let world = World::new(60).await;
+    let token = world.token(Role::Viewer).await;
+    let policy = Policy {
+        stages: "100".parse().unwrap(),
+        max_in_flight: 60,
+        ..Policy::default()
+    };
+    let request = rollout_orchestrator::PlanRequest {
+        selection: Selection::All,
+        to: None,
+        policy,
+        message: None,
+        actor: actor(),
+        force: false,
+    };
+    let plan = world.orchestrator.plan(&request).await.unwrap();
+    let id = world.orchestrator.trigger(&plan, None).await.unwrap();
+    let path = format!("/admin/updates/rollouts/{id}");
+    for _ in 0..50 {
+        world.begin(id).await;
+    }
+    let text = page(&world, &path, &token).await;
+    assert!(!text.contains("more. <a"), "{text}");
+    for _ in 50..60 {
+        world.begin(id).await;
+    }
+    let text = page(&world, &path, &token).await;
+    assert!(
+        text.contains("And 10 more.") && text.contains("All 60"),
+        "{text}"
+    );
+}

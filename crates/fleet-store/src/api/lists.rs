@@ -47,6 +47,8 @@ pub trait Lists: fmt::Debug + Send + Sync {
         before: Option<Seq>,
         limit: u32,
     ) -> Result<Vec<Event>, StoreError>;
+    /// How many hosts of a rollout are at a step whose limit was over before this.
+    async fn hosts_late(&self, rollout: RolloutId, before: Timestamp) -> Result<u32, StoreError>;
     /// Rollouts that match, the latest first.
     async fn rollouts_matching(
         &self,

@@ -93,6 +93,13 @@ impl Lists for DieselStore {
         ))
     }
 
+    async fn hosts_late(&self, rollout: RolloutId, before: Timestamp) -> Result<u32, StoreError> {
+        let rollout = rollout.to_string();
+        run!(self, read, |conn, work, q| q::views::hosts_late(
+            conn, work, &rollout, before.0
+        ))
+    }
+
     async fn rollouts_matching(
         &self,
         query: RolloutQuery,

@@ -216,6 +216,17 @@ fn in_flight(conn: &mut Conn, rollout: &RolloutRow) -> QueryResult<Vec<view::InF
     Ok(in_flight.collect())
 }
 
+/// How many are at a step whose limit was over before this.
+pub(crate) fn hosts_late(conn: &mut Conn, _: &mut Work, rollout: &str, before: i64) -> Answer<u32> {
+    let late: i64 = attempts::table
+        .filter(attempts::rollout.eq(rollout))
+        .filter(attempts::status.eq(AttemptStatus::Updating.as_str()))
+        .filter(attempts::step_deadline.lt(before))
+        .count()
+        .get_result(conn)?;
+    Ok(count("attempts", late)?)
+}
+
 pub(crate) fn status(conn: &mut Conn, work: &mut Work) -> Answer<view::Status> {
     let seq = Seq(open::last_seq(conn)?);
     let fleet = fleet(conn)?;

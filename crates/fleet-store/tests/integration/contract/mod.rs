@@ -97,7 +97,8 @@ cases! {
         a_restart_keeps_the_updater_waiting a_dead_checker_is_no_obstacle restarts_are_counted
         restarts_that_were_not_sent_do_not_count every_restart_is_on_record a_changed_key_is_on_record_once a_checker_can_outrank_what_the_host_has_on_record
         an_update_is_told_of_a_restart_just_before who_needs_a_person_is_only_looked_at;
-    views: status_is_of_one_size in_flight_tells_why_nothing_moves steps_keep_their_output host_views_show_last_attempts;
+    views: status_is_of_one_size in_flight_tells_why_nothing_moves late_hosts_are_counted_however_many
+        steps_keep_their_output host_views_show_last_attempts;
     }
     shared {
     people: locked_out_at_once_everywhere one_of_many_takes_the_setup one_of_many_tokens_gets_the_name

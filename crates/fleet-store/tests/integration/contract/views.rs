@@ -79,6 +79,37 @@ pub(crate) async fn in_flight_tells_why_nothing_moves(place: &Place) {
     assert_eq!(store.status().await.unwrap().fleet.updating, 60);
 }
 
+pub(crate) async fn late_hosts_are_counted_however_many(place: &Place) {
+    let store = place.store().await;
+    let hosts = add_hosts(&store, 60).await;
+    let mut plan = one_stage(&hosts);
+    plan.policy.max_in_flight = 60;
+    let (id, worker) = start(&store, plan).await;
+    let now = || fleet_store::Clock::now(&place.clock);
+    let late = async |before| store.hosts_late(id, before).await.unwrap();
+    let mut leases = Vec::new();
+    for _ in 0..60 {
+        let lease = claim(&store, id, worker).await.lease;
+        store
+            .attempt_record(&lease, &started(StepId::Inspect))
+            .await
+            .unwrap();
+        leases.push(lease);
+    }
+    let far = Timestamp(now().0 + 3_600_000);
+    assert_eq!((late(now()).await, late(far).await), (0, 60));
+    let between = finished(StepId::Inspect);
+    store.attempt_record(&leases[0], &between).await.unwrap();
+    update(&store, &leases[1]).await;
+    assert_eq!(
+        late(far).await,
+        58,
+        "between steps, and at the end, none is late"
+    );
+    let other = fleet_types::RolloutId(uuid::Uuid::now_v7());
+    assert_eq!(store.hosts_late(other, far).await.unwrap(), 0);
+}
+
 pub(crate) async fn steps_keep_their_output(place: &Place) {
     let store = place.store().await;
     let hosts = add_hosts(&store, 1).await;
