@@ -1,5 +1,7 @@
 //! What would be done, and doing it: an update, a retry, a rollback.
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, Query, State};
@@ -7,7 +9,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use fleet_store::{NewRollout, RequestKey, TriggerError};
 use fleet_types::{CommitHash, RolloutKind, printable, view};
-use rollout_orchestrator::{AgainRequest, Plan, TriggerRefusal};
+use rollout_orchestrator::{AgainRequest, Plan, TargetAnswer, TriggerRefusal};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::api::body::Fields;
@@ -22,6 +25,8 @@ use crate::pages::versions::Versions;
 use crate::problem::Problem;
 use crate::state::AdminApi;
 
+/// Nobody waits longer than this for a plan. A commit that is not known by then is found when the rollout begins.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Names of a stage that are shown.
 const NAMES: usize = 8;
 const ASKED: [&str; 9] = [
@@ -92,6 +97,19 @@ async fn plan(api: &AdminApi, caller: &Caller, typed: &Typed) -> Result<Plan, Pr
     Ok(api.orchestrator().plan(&request).await?)
 }
 
+/// The plan with the commit that it goes to, where hosts say that soon enough. Nothing is changed on them.
+async fn plan_with_commit(api: &AdminApi, caller: &Caller, typed: &Typed) -> Result<Plan, Problem> {
+    let mut plan = plan(api, caller, typed).await?;
+    let patience = PATIENCE.min(api.settings().look_limit);
+    match timeout(patience, trigger::ask(api, &plan)).await {
+        Ok(Ok(TargetAnswer::Commit(commit))) => plan.rollout.target = Some(commit),
+        Ok(Ok(TargetAnswer::Missing(why))) => return Err(trigger::missing(&plan, &why)),
+        Ok(Err(problem)) => return Err(problem),
+        Ok(Ok(TargetAnswer::Nothing(_))) | Err(_) => {}
+    }
+    Ok(plan)
+}
+
 /// The plan of an update.
 pub(crate) async fn show(
     State(api): State<AdminApi>,
@@ -109,7 +127,7 @@ async fn ask(
     typed: Typed,
     problem: Option<Problem>,
 ) -> Result<Response, Problem> {
-    let (plan, wrong) = match plan(api, caller, &typed).await {
+    let (plan, wrong) = match plan_with_commit(api, caller, &typed).await {
         Ok(plan) => (Some(plan), None),
         Err(problem) if problem.status.is_server_error() => return Err(problem),
         Err(problem) => (None, Some(problem)),
@@ -135,6 +153,10 @@ async fn ask(
         );
         // What is confirmed is what is looked at, and so the order is not drawn again.
         shown.hidden.extend(plan.seed().map(|seed| ("seed", seed)));
+        // Neither is a branch followed that has moved on since.
+        let commit = plan.rollout.target.as_ref();
+        let commit = commit.map(|commit| ("commit", commit.to_string()));
+        shown.hidden.extend(commit);
         shown
     });
     let page = Page::load(api, caller, Nav::Overview, "Start an update?").await?;
@@ -188,7 +210,10 @@ async fn begin(
         return Ok(go(format!("/admin/updates/rollouts/{rollout}")));
     }
     let mut plan = match asked {
-        Asked::Update => plan(api, caller, typed).await?,
+        Asked::Update => {
+            let plan = plan(api, caller, typed).await?;
+            at_commit(plan, typed.get("commit"))
+        }
         Asked::Again(id, again) => plan_again(api, caller, id, again).await?,
     };
     as_seen(typed, &plan)?;
@@ -199,6 +224,14 @@ async fn begin(
         }
         Err(refusal) => Err(refusal.into()),
     }
+}
+
+/// The plan to the commit that was shown, if one was.
+fn at_commit(mut plan: Plan, commit: &str) -> Plan {
+    if let Ok(commit) = commit.parse() {
+        plan.rollout.target = Some(commit);
+    }
+    plan
 }
 
 fn request_key(caller: &Caller, typed: &Typed, asked: Asked<'_>) -> Option<RequestKey> {
@@ -398,14 +431,20 @@ fn back_to(rollout: &NewRollout) -> String {
     format!("each host’s own previous version: {to}")
 }
 
+/// Where an update leads: the commit, and what it was asked for by.
+fn target(rollout: &NewRollout) -> String {
+    let asked = &rollout.target_ref;
+    match &rollout.target {
+        Some(commit) if commit.as_str() == asked => commit.short().to_string(),
+        Some(commit) => format!("{} ({})", commit.short(), printable(asked)),
+        None => format!("{}, resolved when it starts", printable(show::short(asked))),
+    }
+}
+
 fn shown(plan: &Plan) -> PlanShown {
     let rollout = &plan.rollout;
     let hosts = show::hosts(count(plan));
-    let target = rollout
-        .target
-        .as_ref()
-        .map_or(rollout.target_ref.as_str(), |commit| commit.as_str());
-    let target = printable(show::short(target));
+    let target = target(rollout);
     let one = count(plan) == 1;
     let be = if one { "is" } else { "are" };
     let (what, to) = match rollout.kind {

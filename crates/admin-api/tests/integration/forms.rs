@@ -400,3 +400,31 @@ async fn all_hosts_under_way_are_told_of() {
         "{text}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_plan_says_to_which_commit_and_that_is_started() {
+    let world = World::new(3).await;
+    let token = world.token(Role::Operator).await;
+    let all = "/admin/updates/start?which=all";
+    let text = page(&world, all, &token).await;
+    assert!(text.contains("main, resolved when it starts"), "{text}");
+    let worker = world.worker().await;
+    *world.process.transport.lock().unwrap() = Some(worker.transport());
+    let text = page(&world, all, &token).await;
+    let shown = format!("<dd>{} (main)</dd>", world.new.short());
+    assert!(text.contains(&shown), "{text}");
+    // The branch moves on meanwhile.
+    let release = update_engine::testing::SimRelease::Good;
+    world
+        .fleet
+        .change_origin(|origin| origin.push("main", release));
+    let begun = Form::on(&text, "confirm").send(&world, &token).await;
+    assert_eq!(begun.status.as_u16(), 303, "{}", begun.text());
+    let started = world.store.rollout_latest().await.unwrap().unwrap();
+    let to = (started.target.as_ref(), started.target_ref.as_str());
+    assert_eq!(to, (Some(&world.new), "main"));
+    let nowhere = format!("{all}&to=nowhere");
+    let text = page(&world, &nowhere, &token).await;
+    assert!(text.contains("nowhere cannot be found"), "{text}");
+    assert!(!text.contains("id=\"confirm\""), "{text}");
+}

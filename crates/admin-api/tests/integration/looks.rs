@@ -127,6 +127,17 @@ async fn a_host_that_stays_silent_is_an_answer_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_plan_does_not_wait_for_hosts_that_stay_silent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (world, _worker, admin) = on(Network::Silent(listener.local_addr().unwrap())).await;
+    let text = crate::forms::page(&world, "/admin/updates/start?which=all", &admin).await;
+    assert!(text.contains("main, resolved when it starts"), "{text}");
+    let begun = crate::forms::Form::on(&text, "confirm");
+    let begun = begun.send(&world, &admin).await;
+    assert_eq!(begun.status.as_u16(), 303, "{}", begun.text());
+}
+
+#[tokio::test]
 async fn who_hangs_up_is_on_record_all_the_same() {
     let (world, _worker, admin) = on(Network::NoKey).await;
     let may_end = Arc::new(Notify::new());

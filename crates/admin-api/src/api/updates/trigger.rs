@@ -170,10 +170,7 @@ pub(crate) async fn planned(api: &AdminApi, mut plan: Plan) -> Result<Response, 
     if plan.rollout.kind == RolloutKind::Update {
         match ask(api, &plan).await? {
             TargetAnswer::Commit(commit) => plan.rollout.target = Some(commit),
-            TargetAnswer::Missing(why) => {
-                let what = format!("{} cannot be found", plan.rollout.target_ref);
-                return Err(Problem::field("no_target", "to", what).with("why", printable(&why)));
-            }
+            TargetAnswer::Missing(why) => return Err(missing(&plan, &why)),
             TargetAnswer::Nothing(why) => unresolved = Some(printable(&why)),
         }
     }
@@ -181,7 +178,14 @@ pub(crate) async fn planned(api: &AdminApi, mut plan: Plan) -> Result<Response, 
     Ok(Json(PlanBody { plan, unresolved }).into_response())
 }
 
-async fn ask(api: &AdminApi, plan: &Plan) -> Result<TargetAnswer, Problem> {
+/// No host finds the target.
+pub(crate) fn missing(plan: &Plan, why: &str) -> Problem {
+    let what = format!("{} cannot be found", printable(&plan.rollout.target_ref));
+    Problem::field("no_target", "to", what).with("why", printable(why))
+}
+
+/// Which commit the plan goes to, as its hosts say.
+pub(crate) async fn ask(api: &AdminApi, plan: &Plan) -> Result<TargetAnswer, Problem> {
     let Ok(transport) = transport(api) else {
         let why = "this process reaches no hosts now".to_owned();
         return Ok(TargetAnswer::Nothing(why));
