@@ -17,15 +17,55 @@ pub(crate) enum Answer {
     Interrupted,
 }
 
+/// What is done to more hosts than this is severe.
+const MANY: u32 = 50;
+
+/// What a person is asked before something starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    text: String,
+    /// What has to be typed; where there is nothing, yes does.
+    typed: Option<String>,
+}
+
+impl Question {
+    /// A question about so many hosts: of many, and of a whole fleet, their number has to be typed, so that nobody says yes to
+    /// more than they think.
+    pub(crate) fn about(text: impl Into<String>, hosts: u32, whole: bool) -> Self {
+        Self {
+            text: text.into(),
+            typed: (whole || hosts > MANY).then(|| hosts.to_string()),
+        }
+    }
+
+    /// Asks, and waits for a line. No answer, or another one, is a no.
+    pub(crate) fn ask(&self, out: Output) -> bool {
+        match &self.typed {
+            None => out.ask(&self.text),
+            Some(typed) => {
+                let question = format!("{} Type the number of hosts, {typed}: ", self.text);
+                out.prompt(&question).as_deref() == Some(typed)
+            }
+        }
+    }
+}
+
+impl From<String> for Question {
+    fn from(text: String) -> Self {
+        Self { text, typed: None }
+    }
+}
+
 /// Asks, and heeds signals meanwhile. Once work has listened to signals they end no process by themselves any more.
-pub(crate) async fn ask(out: Output, question: String) -> Result<Answer, Failure> {
+pub(crate) async fn ask(out: Output, question: impl Into<Question>) -> Result<Answer, Failure> {
     let listen = |kind| {
         signal(kind)
             .map_err(|error| Failure::unexpected("signals cannot be listened to").why(error))
     };
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
-    let asking = spawn_blocking(move || out.ask(&question));
+    let question = question.into();
+    let asking = spawn_blocking(move || question.ask(out));
     Ok(tokio::select! {
         yes = asking => match yes {
             Ok(true) => Answer::Yes,
@@ -34,4 +74,21 @@ pub(crate) async fn ask(out: Output, question: String) -> Result<Answer, Failure
         _ = interrupt.recv() => Answer::Interrupted,
         _ = terminate.recv() => Answer::Interrupted,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_hosts_and_a_whole_fleet_take_their_number_typed() {
+        for (hosts, whole, typed) in [
+            (50, false, None),
+            (51, false, Some("51")),
+            (1, true, Some("1")),
+        ] {
+            let question = Question::about("Update?", hosts, whole);
+            assert_eq!(question.typed.as_deref(), typed);
+        }
+    }
 }

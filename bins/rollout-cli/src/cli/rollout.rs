@@ -28,7 +28,7 @@ pub(crate) struct Update {
     /// Start it although the commit halted a rollout before
     #[arg(long)]
     pub force: bool,
-    /// Do not ask
+    /// Do not ask; else --all, and more than 50 hosts, take their number typed
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -146,7 +146,7 @@ pub(crate) struct Again {
     /// Write the rollout and leave the work to a server on the same database
     #[arg(long, conflicts_with = "dry_run")]
     pub detach: bool,
-    /// Do not ask
+    /// Do not ask; else more than 50 hosts take their number typed
     #[arg(short, long)]
     pub yes: bool,
 }

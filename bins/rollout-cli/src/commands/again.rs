@@ -5,6 +5,7 @@ use rollout_orchestrator::{AgainRequest, Orchestrator, Plan, PlanError};
 
 use super::update::{Started, detach, start};
 use super::{on_server, plan, verbs};
+use crate::ask::Question;
 use crate::cli::{Again, Global};
 use crate::display::words::hosts;
 use crate::exit::Exit;
@@ -71,7 +72,7 @@ async fn on_database(
         return Ok(Exit::Refused);
     }
     if arguments.detach {
-        return detach(database, &orchestrator, &plan, true).await;
+        return detach(database, &orchestrator, &plan).await;
     }
     match start(database, &orchestrator, &plan).await {
         Ok(exit) => Ok(exit),
@@ -131,17 +132,18 @@ async fn planned(
 
 fn confirm(out: Output, plan: &view::Plan) -> bool {
     out.say(plan::text(plan));
-    let sure = out.ask(&question(plan));
+    let sure = question(plan).ask(out);
     if !sure {
         out.say("nothing was changed");
     }
     sure
 }
 
-fn question(plan: &view::Plan) -> String {
+fn question(plan: &view::Plan) -> Question {
     let count = hosts(plan.hosts);
-    match plan.kind {
+    let text = match plan.kind {
         RolloutKind::Rollback => format!("Bring {count} back, each to its own previous version?"),
         _ => format!("Try {count} again, to {}?", plan.target.reference),
-    }
+    };
+    Question::about(text, plan.hosts, false)
 }

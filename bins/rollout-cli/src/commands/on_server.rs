@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::plan;
-use crate::ask::{Answer, ask};
+use crate::ask::{Answer, Question, ask};
 use crate::display::for_output;
 use crate::display::live::TICK;
 use crate::exit::Exit;
@@ -27,7 +27,7 @@ pub(crate) async fn carry_out(
     server: &ServerFleet,
     asked: &Asked,
     (sure, detach): (bool, bool),
-    question: fn(&view::Plan) -> String,
+    question: impl Fn(&view::Plan) -> Question,
 ) -> Result<Exit, Failure> {
     let mut seen = None;
     if !sure {

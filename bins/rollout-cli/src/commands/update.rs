@@ -7,7 +7,7 @@ use fleet_types::{HostId, RolloutKind, view};
 use rollout_orchestrator::{Orchestrator, Plan, Standing, TriggerRefusal, WorkMode, Worker};
 
 use super::{on_server, plan};
-use crate::ask::{Answer, ask};
+use crate::ask::{Answer, Question, ask};
 use crate::cli::{Global, Update};
 use crate::display::words::{self, hosts};
 use crate::exit::Exit;
@@ -33,7 +33,8 @@ pub(crate) async fn run(arguments: &Update, global: &Global, out: Output) -> Res
         Place::Server(server) => {
             let asked = Asked::update(arguments);
             let options = (arguments.yes, arguments.detach);
-            on_server::carry_out(server, &asked, options, question).await
+            let whole = arguments.choice.all;
+            on_server::carry_out(server, &asked, options, |plan| question(plan, whole)).await
         }
     }
 }
@@ -42,8 +43,13 @@ async fn on_database(database: &DatabaseFleet, arguments: &Update) -> Result<Exi
     let orchestrator = database.orchestrator()?;
     let request = plan::request(database, arguments);
     let first = orchestrator.plan(&request).await?;
+    let whole = arguments.choice.all;
     if arguments.detach {
-        return detach(database, &orchestrator, &first, arguments.yes).await;
+        let before = Before::default();
+        if !arguments.yes && !confirm(database, &first, &before, whole).await? {
+            return Ok(Exit::Refused);
+        }
+        return detach(database, &orchestrator, &first).await;
     }
     orchestrator.check_identities(&first).await?;
     let mut asked = arguments.yes;
@@ -84,7 +90,7 @@ async fn on_database(database: &DatabaseFleet, arguments: &Update) -> Result<Exi
         }
         // What is frozen is the fleet as it is now, not as it was before others were settled.
         let plan = orchestrator.plan(&request).await?;
-        if !asked && !confirm(database, &plan, &before).await? {
+        if !asked && !confirm(database, &plan, &before, whole).await? {
             return Ok(Exit::Refused);
         }
         asked = true;
@@ -210,14 +216,21 @@ async fn settle(
     Ok(true)
 }
 
-async fn confirm(database: &DatabaseFleet, plan: &Plan, before: &Before) -> Result<bool, Failure> {
+/// Shows the plan and asks; `whole` when it is about the whole fleet, whatever that is by now.
+async fn confirm(
+    database: &DatabaseFleet,
+    plan: &Plan,
+    before: &Before,
+    whole: bool,
+) -> Result<bool, Failure> {
     let plan = plan.view();
     database.out.say(plan::text(&plan));
-    before.agrees(database, question(&plan)).await
+    before.agrees(database, question(&plan, whole)).await
 }
 
-fn question(plan: &view::Plan) -> String {
-    format!("Update {} to {}?", hosts(plan.hosts), plan.target.reference)
+fn question(plan: &view::Plan, whole: bool) -> Question {
+    let text = format!("Update {} to {}?", hosts(plan.hosts), plan.target.reference);
+    Question::about(text, plan.hosts, whole)
 }
 
 /// What this command did before the rollout that it is about.
@@ -248,7 +261,11 @@ impl Before {
     }
 
     /// Asks. False was said to the person already.
-    async fn agrees(&self, database: &DatabaseFleet, question: String) -> Result<bool, Failure> {
+    async fn agrees(
+        &self,
+        database: &DatabaseFleet,
+        question: impl Into<Question>,
+    ) -> Result<bool, Failure> {
         match ask(database.out, question).await? {
             Answer::Yes => Ok(true),
             Answer::No if self.settled.is_empty() => {
@@ -321,11 +338,7 @@ pub(crate) async fn detach(
     database: &DatabaseFleet,
     orchestrator: &Orchestrator,
     plan: &Plan,
-    asked: bool,
 ) -> Result<Exit, Failure> {
-    if !asked && !confirm(database, plan, &Before::default()).await? {
-        return Ok(Exit::Refused);
-    }
     let id = orchestrator.trigger_detached(plan).await?;
     on_server::handed_over(database.out, &database.rollout(id).await?)
 }

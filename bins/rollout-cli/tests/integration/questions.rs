@@ -139,3 +139,41 @@ fn ctrl_c_while_another_rollout_is_settled_starts_nothing() {
     assert_eq!(ran.code, 130, "{ran:#?}");
     assert_eq!(number_of_rollouts(&site), 1);
 }
+
+#[test]
+fn the_whole_fleet_takes_its_number_typed() {
+    let site = Site::new(2, "[rollout]\nsettle = 0\n");
+    site.release(ReleaseSpec::good("two"));
+    let some = ["update", "--on", "*"];
+    for (arguments, asks, answer, code, rollouts) in [
+        (
+            &["update", "--all"][..],
+            "Type the number of hosts, 2: ",
+            "y\n",
+            8,
+            0,
+        ),
+        (
+            &["update", "--all"],
+            "Type the number of hosts, 2: ",
+            "3\n",
+            8,
+            0,
+        ),
+        (
+            &["update", "--all"],
+            "Type the number of hosts, 2: ",
+            "2\n",
+            0,
+            1,
+        ),
+        (&some, "? [y/N] ", "y\n", 0, 2),
+    ] {
+        let (running, mut terminal) = on_terminal(&site.place, arguments);
+        terminal.wait_for(asks);
+        terminal.types(answer);
+        let ran = running.end();
+        assert_eq!(ran.code, code, "{arguments:?} {answer:?}: {ran:#?}");
+        assert_eq!(number_of_rollouts(&site), rollouts);
+    }
+}

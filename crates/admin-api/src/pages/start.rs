@@ -27,6 +27,8 @@ use crate::state::AdminApi;
 
 /// Nobody waits longer than this for a plan. A commit that is not known by then is found when the rollout begins.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What is done to more hosts than this is severe: one click does not do.
+const HOSTS_OF_ONE_CLICK: u32 = 50;
 /// Names of a stage that are shown.
 const NAMES: usize = 8;
 const ASKED: [&str; 9] = [
@@ -65,6 +67,8 @@ struct PlanShown {
     back: String,
     button: String,
     may_force: bool,
+    /// What has to be typed before it starts: so many hosts.
+    type_first: Option<u32>,
 }
 
 struct StageRow {
@@ -217,6 +221,7 @@ async fn begin(
         Asked::Again(id, again) => plan_again(api, caller, id, again).await?,
     };
     as_seen(typed, &plan)?;
+    confirmed(typed, &plan)?;
     plan.rollout.request = key;
     match api.orchestrator().trigger(&plan, None).await {
         Ok(id) | Err(TriggerRefusal::Refused(TriggerError::Repeated { rollout: id })) => {
@@ -265,6 +270,24 @@ fn as_seen(typed: &Typed, plan: &Plan) -> Result<(), Problem> {
              and now it is {hosts}. Nothing was started. Look at the plan as it is now."
         ),
     ))
+}
+
+/// How many hosts it is, where that has to be typed before it starts.
+fn type_first(plan: &Plan) -> Option<u32> {
+    Some(count(plan)).filter(|hosts| *hosts > HOSTS_OF_ONE_CLICK)
+}
+
+/// Refuses what is severe when the person did not type how many hosts it is.
+fn confirmed(typed: &Typed, plan: &Plan) -> Result<(), Problem> {
+    match type_first(plan) {
+        Some(hosts) if typed.get("typed") != hosts.to_string() => {
+            let why = format!(
+                "Nothing was started: this is about {hosts} hosts. Type {hosts} to say that you mean all of them."
+            );
+            Err(Problem::field("not_confirmed", "typed", why))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Another one for every plan that is not the same in what it does: hosts in order, stages, target, pace.
@@ -410,7 +433,7 @@ async fn begin_again(
 ) -> Result<Response, Problem> {
     api.triggers().take(caller)?;
     match begin(api, caller, typed, Asked::Again(id, again)).await {
-        Err(problem) if problem.code == "plan_changed" => {
+        Err(problem) if ["plan_changed", "not_confirmed"].contains(&problem.code) => {
             ask_again(api, caller, id, again, Some(problem)).await
         }
         other => other,
@@ -482,6 +505,7 @@ fn shown(plan: &Plan) -> PlanShown {
         back: String::new(),
         button: String::new(),
         may_force: false,
+        type_first: type_first(plan),
     }
 }
 

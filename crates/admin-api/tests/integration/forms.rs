@@ -428,3 +428,47 @@ async fn the_plan_says_to_which_commit_and_that_is_started() {
     assert!(text.contains("nowhere cannot be found"), "{text}");
     assert!(!text.contains("id=\"confirm\""), "{text}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn more_than_fifty_hosts_are_not_one_click() {
+    let world = World::new(51).await;
+    let token = world.token(Role::Operator).await;
+    let fifty = "/admin/updates/start?which=on&on=*,!web-051";
+    let text = page(&world, fifty, &token).await;
+    assert!(text.contains("Start: update 50 hosts"), "{text}");
+    assert!(!text.contains("name=\"typed\""), "{text}");
+    let all = "/admin/updates/start?which=all";
+    let asked = plan_of(&world, all, &token).await;
+    for wrong in ["", "50", "all"] {
+        let refused = asked
+            .clone()
+            .fill("typed", wrong)
+            .send(&world, &token)
+            .await;
+        let text = refused.text();
+        assert_eq!(refused.status.as_u16(), 422, "{wrong}: {text}");
+        assert!(
+            text.contains("Nothing was started: this is about 51 hosts"),
+            "{text}"
+        );
+        assert!(text.contains("Start: update 51 hosts"), "{text}");
+    }
+    assert_eq!(rollouts(&world).await, 0);
+    let begun = asked.fill("typed", "51").send(&world, &token).await;
+    assert_eq!(begun.status.as_u16(), 303, "{}", begun.text());
+    // What takes as many back is no less severe.
+    let worker = world.worker().await;
+    while world.store.rollout_active().await.unwrap().is_some() {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    drop(worker);
+    let path = format!("{}/rollback", begun.header("location"));
+    let asked = plan_of(&world, &path, &token).await;
+    let refused = asked.send(&world, &token).await;
+    let text = refused.text();
+    assert_eq!(refused.status.as_u16(), 422, "{text}");
+    assert!(text.contains("Start: take 51 hosts back"), "{text}");
+    assert_eq!(rollouts(&world).await, 1);
+    let begun = asked.fill("typed", "51").send(&world, &token).await;
+    assert_eq!(begun.status.as_u16(), 303, "{}", begun.text());
+}

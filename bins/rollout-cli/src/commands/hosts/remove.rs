@@ -1,3 +1,4 @@
+use crate::ask::Question;
 use crate::cli::RemoveHosts;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -18,7 +19,9 @@ pub(crate) async fn run(
         "Take {} out of the fleet? Its history stays.",
         names.join(", ")
     );
-    if !arguments.yes && out.can_ask() && !out.ask(&question) {
+    let many = u32::try_from(names.len()).unwrap_or(u32::MAX);
+    let question = Question::about(question, many, false);
+    if !arguments.yes && out.can_ask() && !question.ask(out) {
         out.say("nothing was changed");
         return Ok(Exit::Refused);
     }
