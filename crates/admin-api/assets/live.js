@@ -239,7 +239,8 @@ async function askInstead() {
   show("asks", "every 10 s");
   if (answer !== answered) {
     answered = answer;
-    showRollout(JSON.parse(answer).rollout);
+    // A page that shows no rollout asks for itself.
+    if (body.dataset.status) showRollout(JSON.parse(answer).rollout);
     refresh();
   }
   return undefined;

@@ -123,6 +123,16 @@ async fn without_a_stream_it_asks(browser: &Browser, api: &Api, rollout: &str) {
     browser.find("[data-live=on]").await;
 }
 
+/// A page that shows no rollout asks for itself. The clock stands too early for it to be fetched by age.
+async fn a_page_of_a_host_asks_for_itself(browser: &Browser) {
+    is_quiet(browser).await;
+    browser
+        .run("window.ahead -= 600000; window.refused = true; turn(true); turn(false)")
+        .await;
+    browser.find("[data-live=asks]").await;
+    comes(browser, "window.fetched > 0").await;
+}
+
 /// The session is over when the page is looked at again: it asks who is there.
 async fn whose_session_is_over_signs_in_again(browser: &Browser, site: &Site) {
     browser.run("turn(true)").await;
@@ -151,6 +161,9 @@ async fn a_page_that_hears_nothing_asks() {
     browser.before_every_page(LEVERS).await;
     sign_in(&browser, &site, "otto").await;
     let rollout = api.trigger(json!({ "stages": [25, 100] })).await;
+    let host = format!("{}/admin/updates/hosts/demo-00", site.url);
+    browser.go(&host).await;
+    a_page_of_a_host_asks_for_itself(&browser).await;
     let page = format!("{}/admin/updates/rollouts/{rollout}", site.url);
     browser.go(&page).await;
     browser.shows("install").await;
