@@ -32,8 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const KILLED: i32 = 9;
 /// The exit code of one that was told that it cannot be.
 const REFUSED: i32 = 8;
-/// How often a cell is begun anew when the other server left nothing for the one that was to meet its fault.
-const TRIES: usize = 4;
+/// How often a cell is begun anew when the other server left nothing for the one that was to meet its fault, or when that
+/// one met it before there was a rollout.
+const TRIES: usize = 6;
 
 /// Hosts and a program with its fleet.
 #[derive(Debug)]
@@ -96,6 +97,7 @@ impl Ground {
                 Database::Postgres => self.meet_with_two(cell, &target),
             };
             let met = match met {
+                Ok(Met::TooEarly) => continue,
                 Ok(met) => met,
                 Err(why) => return vec![why],
             };

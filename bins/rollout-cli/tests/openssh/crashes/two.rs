@@ -38,6 +38,8 @@ pub(super) enum Met {
     Fault,
     /// The other server was faster and has done all hosts.
     Nothing,
+    /// It stood still before it heard of the rollout: there is none.
+    TooEarly,
 }
 
 impl Shared {
@@ -101,6 +103,19 @@ impl Ground {
             first.stop()?;
             return Ok(Met::Nothing);
         };
+        let stands = matches!(cell.fault, Fault::Stop | Fault::Sleep);
+        if stands && !creates && self.latest() == latest {
+            // What it was asked for would come later, by itself and unasked.
+            drop(first);
+            fs::remove_file(&flag).unwrap();
+            let met = match self.latest() == latest {
+                true => Met::TooEarly,
+                false => Met::Nothing,
+            };
+            self.comes_to_an_end(&mut second)?;
+            second.stop()?;
+            return Ok(met);
+        }
         match cell.fault {
             Fault::Kill => {
                 first.is_killed()?;
