@@ -53,7 +53,7 @@ pub use planted::{Planted, planted};
 pub use policy::{HostOrder, Percent, Policy};
 pub use printable::printable;
 pub use progress::{HostEvent, IllegalEvent, Phase, Previous, Progress, StepOutput};
-pub use selector::{Selection, Selector, Wanted};
+pub use selector::{Selection, Selector, Wanted, glob_matches};
 pub use status::{
     AttemptStatus, AuditResult, HealthState, Outcome, Reason, Right, Role, RolloutKind,
     RolloutState, StageState, StepId, Verb,

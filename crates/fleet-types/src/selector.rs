@@ -122,8 +122,10 @@ impl Selection {
     }
 }
 
-/// `*` for any run, `?` for one byte. Iterative with one restart point, so a hostile glob costs at most glob × name.
-fn glob_matches(glob: &[u8], name: &[u8]) -> bool {
+/// Whether the glob, `*` for any run and `?` for one byte, matches all of the name. Iterative with one restart point, so a
+/// hostile glob costs at most glob × name.
+#[must_use]
+pub fn glob_matches(glob: &[u8], name: &[u8]) -> bool {
     let (mut g, mut n) = (0, 0);
     let mut restart: Option<(usize, usize)> = None;
     while n < name.len() {

@@ -188,13 +188,24 @@ pub(crate) struct RemoveHosts {
     pub yes: bool,
 }
 
-/// A format of a file of hosts.
+/// A format that hosts are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ListFormat {
     /// name,address,port,user and perhaps key,labels,owner,repo,branch,service,install,verify
     Csv,
     /// {"hosts":[...]}, as export writes it
     Json,
+}
+
+/// A format that hosts are read in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImportFormat {
+    /// name,address,port,user and perhaps key,labels,owner,repo,branch,service,install,verify
+    Csv,
+    /// {"hosts":[...]}, as export writes it
+    Json,
+    /// The client configuration of OpenSSH: each Host without a wildcard
+    SshConfig,
 }
 
 /// `hosts import`
@@ -204,7 +215,7 @@ pub(crate) struct ImportHosts {
     pub file: PathBuf,
     /// Its format [default: by the file's name]
     #[arg(long)]
-    pub format: Option<ListFormat>,
+    pub format: Option<ImportFormat>,
     /// Show what would change, change nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -14,8 +14,8 @@ use fleet_types::{Percent, RepoPath, ServiceName, StepId, UserName};
 pub(crate) use access::{Audit, PasswordSource, TokensCommand, UsersCommand};
 pub(crate) use db::DbCommand;
 pub(crate) use hosts::{
-    AddHost, EditHost, ExportHosts, HostSelection, HostsCommand, ImportHosts, ListFormat,
-    ListHosts, RemoveHosts, TrustHosts,
+    AddHost, EditHost, ExportHosts, HostSelection, HostsCommand, ImportFormat, ImportHosts,
+    ListFormat, ListHosts, RemoveHosts, TrustHosts,
 };
 pub(crate) use rollout::{Again, PolicyFlags, Update};
 

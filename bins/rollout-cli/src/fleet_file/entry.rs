@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use fleet_store::{HostSpec, NewHost};
@@ -58,6 +58,8 @@ pub(crate) struct Entry {
     pub key: Said<String>,
     pub jump: Said<Vec<String>>,
     pub labels: Said<BTreeMap<String, String>>,
+    /// The labels without a value; those with one stay as they are.
+    pub groups: Option<BTreeSet<String>>,
     pub owner: Said<String>,
     pub repo: Said<RepoPath>,
     pub remote: Said<RemoteName>,
@@ -81,6 +83,7 @@ impl Entry {
             key: Said::No,
             jump: Said::No,
             labels: Said::No,
+            groups: None,
             owner: Said::No,
             repo: Said::No,
             remote: Said::No,
@@ -131,14 +134,29 @@ impl Entry {
                 jump: self.jump.or(was.map(|spec| spec.jump.clone()), Vec::new),
                 app: app.settings(was.map(|spec| &spec.app), &defaults.app)?,
             },
-            labels: self
-                .labels
-                .or(known.map(|host| host.labels.clone()), BTreeMap::new),
+            labels: match self.groups {
+                Some(groups) => grouped(known.map(|host| &host.labels), groups),
+                None => self
+                    .labels
+                    .or(known.map(|host| host.labels.clone()), BTreeMap::new),
+            },
             owner: self
                 .owner
                 .or_none(known.and_then(|host| host.owner.clone())),
         })
     }
+}
+
+/// Labels of a host that is in these groups: a group is a label without a value, and says nothing about one that has a value.
+fn grouped(
+    known: Option<&BTreeMap<String, String>>,
+    groups: BTreeSet<String>,
+) -> BTreeMap<String, String> {
+    let known = known.into_iter().flatten();
+    let valued = known.filter(|(_, value)| !value.is_empty());
+    let valued = valued.map(|(key, value)| (key.clone(), value.clone()));
+    let groups = groups.into_iter().map(|group| (group, String::new()));
+    groups.chain(valued).collect()
 }
 
 struct AppParts {

@@ -136,6 +136,7 @@ impl HostIn {
             key: self.key,
             jump: self.jump,
             labels: self.labels,
+            groups: None,
             owner: self.owner,
             repo: self.repo,
             remote: self.remote,

@@ -3,10 +3,12 @@
 mod comma;
 mod entry;
 mod json;
+mod listed;
 
 pub(crate) use comma::{read_csv, write_csv};
 pub(crate) use entry::{Entry, absolute, labels_text};
 pub(crate) use json::{read_json, write_json};
+pub(crate) use listed::read_listed;
 
 /// A file that was refused: the line, and what is wrong there.
 #[derive(Debug)]

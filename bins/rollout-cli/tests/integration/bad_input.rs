@@ -212,13 +212,15 @@ fn files_to_import() {
             "colour",
         ),
         ("a.json", "[", "line 1"),
+        ("config", "Host a\n  Include more\n", "line 2: Include"),
+        ("config", "Host a\nHost b_/c\n", "line 2: host name"),
     ] {
         place.write(name, text);
         check(&place, &format!("hosts import {name}"), 8, word);
     }
     check(&place, "hosts import missing.csv", 8, "missing.csv");
     place.write("fleet.txt", "");
-    check(&place, "hosts import fleet.txt", 2, "--format");
+    check(&place, "hosts import fleet.txt", 2, "--format csv, json");
     check(&place, "hosts import fleet.txt --format ini", 2, "ini");
 }
 

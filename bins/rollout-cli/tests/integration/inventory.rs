@@ -151,6 +151,47 @@ fn an_import_is_a_difference_and_the_second_one_changes_nothing() {
 }
 
 #[test]
+fn an_ssh_configuration_is_imported() {
+    let place = place();
+    fs::create_dir(place.path("ssh")).unwrap();
+    place.write(
+        "ssh/config",
+        "Host edge\n  HostName 192.0.2.9\n  User ops\n  Port 22\n\nHost web-1\n  HostName 192.0.2.1\nHost web-2\n  IdentityFile keys/two\nHost web-*\n  ProxyJump edge\n",
+    );
+    let dry = place.expect(0, &["hosts", "import", "ssh/config", "--dry-run"]);
+    assert!(
+        dry.stdout.contains("+ web-1   deploy@192.0.2.1:2222") && dry.stdout.contains("+ 3 new"),
+        "{dry:#?}"
+    );
+    assert!(hosts(&place).is_empty());
+    place.expect(0, &["hosts", "import", "ssh/config", "-y"]);
+    let exported = place.json(&["hosts", "export"]);
+    let of = |at: usize, field: &str| exported["hosts"][at][field].clone();
+    assert_eq!((of(0, "user"), of(0, "port")), ("ops".into(), 22.into()));
+    assert_eq!(of(1, "jump"), serde_json::json!(["ops@192.0.2.9:22"]));
+    assert_eq!(of(2, "address"), "web-2");
+    assert_eq!(
+        of(2, "key"),
+        place.path("ssh/keys/two").display().to_string(),
+        "beside the file"
+    );
+
+    // What the file does not say stays as it is.
+    place.expect(
+        0,
+        &words("hosts edit web-1 --port 2200 --label plan=s --label new"),
+    );
+    let same = place.expect(0, &["hosts", "import", "ssh/config"]);
+    assert!(same.stdout.contains("= 3 same"), "{same:#?}");
+    fs::copy(place.path("ssh/config"), place.path("mine.txt")).unwrap();
+    let shown = place.json(&["hosts", "import", "mine.txt", "--format", "ssh-config"]);
+    assert_eq!(
+        shown["unchanged"], 2,
+        "another folder, another key: {shown}"
+    );
+}
+
+#[test]
 fn what_is_exported_can_be_imported() {
     let place = place();
     place.expect(

@@ -7,7 +7,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use fleet_store::{AuditQuery, HostError, HostRecord};
 use fleet_types::printable;
-use serde_json::{Map, Value};
+use host_lists::{BadLine, ListedHost};
+use serde_json::{Map, Value, json};
 
 use crate::api::body::Fields;
 use crate::api::hosts::{entry, host_name, record};
@@ -394,10 +395,10 @@ pub(crate) async fn import(
 
 async fn take_in(api: &AdminApi, caller: &Caller, typed: &Typed) -> Result<(), Problem> {
     let text = typed.raw("hosts");
-    let list = if typed.get("format") == "json" {
-        from_json(text)?
-    } else {
-        from_csv(text)?
+    let list = match typed.get("format") {
+        "json" => from_json(text)?,
+        "ssh-config" => listed(host_lists::read_ssh_config(text))?,
+        _ => from_csv(text)?,
     };
     let map = Map::from_iter([("hosts".to_owned(), list)]);
     let mut fields = Fields::of(map);
@@ -430,6 +431,25 @@ fn from_json(text: &str) -> Result<Value, Problem> {
             format!("is not JSON: {error}"),
         )),
     }
+}
+
+/// A list that another tool keeps. What it does not say is not there, so that the defaults hold.
+fn listed(hosts: Result<Vec<ListedHost>, BadLine>) -> Result<Value, Problem> {
+    let hosts = hosts.map_err(|bad| Problem::field("invalid", "hosts", bad.to_string()))?;
+    let value = |host: ListedHost| {
+        let groups = host.groups.into_iter().flatten();
+        let labels: Map<String, Value> = groups.map(|group| (group, "".into())).collect();
+        json!({
+            "name": host.name,
+            "address": host.address,
+            "port": host.port,
+            "user": host.user,
+            "key": host.key,
+            "jump": host.jump,
+            "labels": labels,
+        })
+    };
+    Ok(hosts.into_iter().map(value).collect())
 }
 
 /// `name,address,port,user[,key,labels,owner]` with a header; labels with spaces or semicolons between them.

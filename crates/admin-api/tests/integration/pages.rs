@@ -369,6 +369,20 @@ async fn hosts_are_added_changed_imported_and_removed_with_forms() {
     );
     let again = form(&world, "/admin/hosts/import", &token, csv).await;
     assert_eq!(again.status.as_u16(), 409);
+    let ssh =
+        "format=ssh-config&hosts=Host+web-3%0D%0A++HostName+10.0.0.3%0D%0A++ProxyJump+ops@10.0.0.1";
+    let imported = form(&world, "/admin/hosts/import", &token, ssh).await;
+    assert_eq!(imported.status.as_u16(), 303, "{}", imported.text());
+    let web_3 = world.store.host_get(&"web-3".parse().unwrap()).await;
+    assert_eq!(web_3.unwrap().unwrap().spec.jump, ["ops@10.0.0.1"]);
+    let bad = ssh.replace("web-3%0D%0A", "web-4%0D%0AInclude+more%0D%0A");
+    let refused = form(&world, "/admin/hosts/import", &token, &bad).await;
+    assert_eq!(refused.status.as_u16(), 422);
+    assert!(
+        refused.text().contains("line 2: Include"),
+        "{}",
+        refused.text()
+    );
     let owner = world.token_as("acme", Role::Owner).await;
     let own = page(&world, "/dashboard", &owner).await.text();
     assert!(

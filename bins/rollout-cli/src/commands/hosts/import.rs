@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use fleet_store::NewHost;
 use serde::Serialize;
 
-use crate::cli::{ImportHosts, ListFormat};
+use crate::cli::{ImportFormat, ImportHosts};
 use crate::display::words::plural;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet::Fleet;
-use crate::fleet_file::{Placed, labels_text, read_csv, read_json};
+use crate::fleet_file::{Placed, labels_text, read_csv, read_json, read_listed};
 use crate::output::{Output, Paint};
 
 /// `hosts import`
@@ -71,19 +71,13 @@ fn read(arguments: &ImportHosts) -> Result<Vec<Placed>, Failure> {
     let text = text.map_err(|error| {
         Failure::refused(format!("{} cannot be read", file.display())).why(error)
     })?;
-    let format = arguments
-        .format
-        .or_else(|| match file.extension()?.to_str()? {
-            "csv" => Some(ListFormat::Csv),
-            "json" => Some(ListFormat::Json),
-            _ => None,
-        });
-    let read = match format {
-        Some(ListFormat::Csv) => read_csv(&text),
-        Some(ListFormat::Json) => read_json(&text),
+    let read = match arguments.format.or_else(|| format_of(file)) {
+        Some(ImportFormat::Csv) => read_csv(&text),
+        Some(ImportFormat::Json) => read_json(&text),
+        Some(ImportFormat::SshConfig) => read_listed(&text, host_lists::read_ssh_config),
         None => {
             let what = format!("the format of {} does not show in its name", file.display());
-            return Err(Failure::usage(what).help("say --format csv or --format json"));
+            return Err(Failure::usage(what).help("say --format csv, json or ssh-config"));
         }
     };
     read.map_err(|bad| {
@@ -96,6 +90,17 @@ fn read(arguments: &ImportHosts) -> Result<Vec<Placed>, Failure> {
         .why("nothing was imported")
         .help("correct that line and run the command again")
     })
+}
+
+/// The format that a file's name tells of.
+fn format_of(file: &Path) -> Option<ImportFormat> {
+    let extension = file.extension().and_then(|extension| extension.to_str());
+    match (file.file_name()?.to_str()?, extension) {
+        (_, Some("csv")) => Some(ImportFormat::Csv),
+        (_, Some("json")) => Some(ImportFormat::Json),
+        ("config" | "ssh_config", None) => Some(ImportFormat::SshConfig),
+        _ => None,
+    }
 }
 
 /// What an import would do.

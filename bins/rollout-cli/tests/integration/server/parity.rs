@@ -294,6 +294,11 @@ fn the_inventory_is_kept_alike() {
             "bad.csv",
             "name,address\nnew-3,192.0.2.3\nnew 4,192.0.2.4\n",
         );
+        site.place.write(
+            "config",
+            "Host far-1\nHostName 192.0.2.5\nIdentityFile ~/.ssh/far\nHost far-2\nUser root\nHost far-*\nProxyJump ops@192.0.2.6\n",
+        );
+        site.place.write("bad_config", "Host far-3\nMatch host x\n");
     }
     both.check(0, "health");
     let mut looked_at = false;
@@ -324,6 +329,11 @@ fn the_inventory_is_kept_alike() {
         (0, "hosts import more.csv -y --json"),
         (8, "hosts import bad.csv -y"),
         (8, "hosts import absent.csv -y"),
+        (0, "hosts import config --dry-run"),
+        (0, "hosts import config -y --json"),
+        (0, "hosts export --on far-*"),
+        (8, "hosts import bad_config --format ssh-config -y"),
+        (0, "hosts remove far-1 far-2 -y"),
         (0, "hosts export --format csv --on new-*"),
         (0, "hosts export --on new-1"),
         (0, "hosts remove new-1 new-2 -y --json"),
