@@ -13,10 +13,12 @@
 //!
 //! Where to read next: [`ListedHost`] for what is taken of a host.
 
+mod ansible;
 mod hop;
 mod listed;
 mod said;
 mod ssh_config;
 
+pub use ansible::read_ansible;
 pub use listed::{BadLine, ListedHost};
 pub use ssh_config::read_ssh_config;

@@ -204,6 +204,8 @@ pub(crate) enum ImportFormat {
     Csv,
     /// {"hosts":[...]}, as export writes it
     Json,
+    /// An inventory of Ansible, INI or YAML: groups become labels
+    Ansible,
     /// The client configuration of OpenSSH: each Host without a wildcard
     SshConfig,
 }

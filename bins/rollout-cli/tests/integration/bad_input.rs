@@ -212,6 +212,14 @@ fn files_to_import() {
             "colour",
         ),
         ("a.json", "[", "line 1"),
+        (
+            "a.ini",
+            "a\nb ansible_host='{{ x }}'\n",
+            "line 2: a template",
+        ),
+        ("hosts", "a\n[b:vars]\nc=d\n", "line 2: there is no group"),
+        ("a.yml", "all:\n  hosts:\n    a_/b:\n", "line 3: host name"),
+        ("a.yaml", "all:\n  host:\n", "line 2"),
         ("config", "Host a\n  Include more\n", "line 2: Include"),
         ("config", "Host a\nHost b_/c\n", "line 2: host name"),
     ] {
@@ -220,7 +228,12 @@ fn files_to_import() {
     }
     check(&place, "hosts import missing.csv", 8, "missing.csv");
     place.write("fleet.txt", "");
-    check(&place, "hosts import fleet.txt", 2, "--format csv, json");
+    check(
+        &place,
+        "hosts import fleet.txt",
+        2,
+        "--format csv, json, ansible or ssh-config",
+    );
     check(&place, "hosts import fleet.txt --format ini", 2, "ini");
 }
 

@@ -151,6 +151,48 @@ fn an_import_is_a_difference_and_the_second_one_changes_nothing() {
 }
 
 #[test]
+fn an_ansible_inventory_is_imported_in_both_forms_and_its_groups_are_labels() {
+    let place = place();
+    place.write(
+        "hosts",
+        "[web]\nweb[01:03].example.org\n[db]\ndb ansible_host=192.0.2.9 ansible_user=root\n[eu:children]\nweb\n[web:vars]\nansible_ssh_common_args='-J ops@edge'\nansible_ssh_private_key_file=keys/web\n",
+    );
+    place.write(
+        "fleet.yml",
+        "all:\n  children:\n    eu:\n      children:\n        web:\n          hosts:\n            web[01:03].example.org:\n          vars:\n            ansible_ssh_common_args: -o ProxyJump=ops@edge\n            ansible_ssh_private_key_file: keys/web\n    db:\n      hosts:\n        db: {ansible_host: 192.0.2.9, ansible_user: root}\n",
+    );
+    let dry = place.expect(0, &["hosts", "import", "hosts", "--dry-run"]);
+    assert!(
+        dry.stdout.contains("+ 4 new") && hosts(&place).is_empty(),
+        "{dry:#?}"
+    );
+    place.expect(0, &["hosts", "import", "hosts", "-y"]);
+    let same = place.expect(0, &["hosts", "import", "fleet.yml"]);
+    assert!(same.stdout.contains("= 4 same"), "{same:#?}");
+    let on = |selector: &str| {
+        let list = place.json(&["hosts", "list", "--on", selector]);
+        list["hosts"].as_array().unwrap().len()
+    };
+    assert_eq!((on("@web"), on("@eu"), on("@db")), (3, 3, 1));
+    let exported = place.json(&["hosts", "export", "--on", "web02*"]);
+    let web = &exported["hosts"][0];
+    assert_eq!(
+        (&web["port"], &web["user"]),
+        (&2222.into(), &"deploy".into())
+    );
+    assert_eq!(web["jump"], serde_json::json!(["ops@edge"]));
+    assert_eq!(web["key"], place.path("keys/web").display().to_string());
+
+    // A label with a value is no group: what was said here by hand stays, and a group that it is not in any more goes.
+    place.expect(0, &words("hosts edit db --label plan=s --label web"));
+    let changed = place.expect(0, &["hosts", "import", "hosts"]);
+    assert!(
+        changed.stdout.contains("labels db;plan=s;web → db;plan=s"),
+        "{changed:#?}"
+    );
+}
+
+#[test]
 fn an_ssh_configuration_is_imported() {
     let place = place();
     fs::create_dir(place.path("ssh")).unwrap();

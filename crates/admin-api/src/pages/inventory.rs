@@ -397,6 +397,7 @@ async fn take_in(api: &AdminApi, caller: &Caller, typed: &Typed) -> Result<(), P
     let text = typed.raw("hosts");
     let list = match typed.get("format") {
         "json" => from_json(text)?,
+        "ansible" => listed(host_lists::read_ansible(text))?,
         "ssh-config" => listed(host_lists::read_ssh_config(text))?,
         _ => from_csv(text)?,
     };

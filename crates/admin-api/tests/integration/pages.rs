@@ -375,6 +375,11 @@ async fn hosts_are_added_changed_imported_and_removed_with_forms() {
     assert_eq!(imported.status.as_u16(), 303, "{}", imported.text());
     let web_3 = world.store.host_get(&"web-3".parse().unwrap()).await;
     assert_eq!(web_3.unwrap().unwrap().spec.jump, ["ops@10.0.0.1"]);
+    let groups = "format=ansible&hosts=%5Bweb%5D%0D%0Aweb-5+ansible_host%3D10.0.0.5%0D%0A%5Beu:children%5D%0D%0Aweb";
+    let imported = form(&world, "/admin/hosts/import", &token, groups).await;
+    assert_eq!(imported.status.as_u16(), 303, "{}", imported.text());
+    let web_5 = world.store.host_get(&"web-5".parse().unwrap()).await;
+    assert!(web_5.unwrap().unwrap().labels.keys().eq(["eu", "web"]));
     let bad = ssh.replace("web-3%0D%0A", "web-4%0D%0AInclude+more%0D%0A");
     let refused = form(&world, "/admin/hosts/import", &token, &bad).await;
     assert_eq!(refused.status.as_u16(), 422);

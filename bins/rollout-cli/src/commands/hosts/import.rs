@@ -74,10 +74,11 @@ fn read(arguments: &ImportHosts) -> Result<Vec<Placed>, Failure> {
     let read = match arguments.format.or_else(|| format_of(file)) {
         Some(ImportFormat::Csv) => read_csv(&text),
         Some(ImportFormat::Json) => read_json(&text),
+        Some(ImportFormat::Ansible) => read_listed(&text, host_lists::read_ansible),
         Some(ImportFormat::SshConfig) => read_listed(&text, host_lists::read_ssh_config),
         None => {
             let what = format!("the format of {} does not show in its name", file.display());
-            return Err(Failure::usage(what).help("say --format csv, json or ssh-config"));
+            return Err(Failure::usage(what).help("say --format csv, json, ansible or ssh-config"));
         }
     };
     read.map_err(|bad| {
@@ -98,6 +99,7 @@ fn format_of(file: &Path) -> Option<ImportFormat> {
     match (file.file_name()?.to_str()?, extension) {
         (_, Some("csv")) => Some(ImportFormat::Csv),
         (_, Some("json")) => Some(ImportFormat::Json),
+        (_, Some("ini" | "yml" | "yaml")) | ("hosts", None) => Some(ImportFormat::Ansible),
         ("config" | "ssh_config", None) => Some(ImportFormat::SshConfig),
         _ => None,
     }

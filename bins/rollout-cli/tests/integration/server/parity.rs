@@ -296,9 +296,13 @@ fn the_inventory_is_kept_alike() {
         );
         site.place.write(
             "config",
-            "Host far-1\nHostName 192.0.2.5\nIdentityFile ~/.ssh/far\nHost far-2\nUser root\nHost far-*\nProxyJump ops@192.0.2.6\n",
+            "Host new-1\nHostName 192.0.2.5\nHost new-2\nUser root\nHost new-*\nProxyJump ops@192.0.2.6\n",
         );
-        site.place.write("bad_config", "Host far-3\nMatch host x\n");
+        site.place.write(
+            "fleet.ini",
+            "[far]\nnew-[1:2] ansible_user=deploy ansible_port=2200\n[world:children]\nfar\n",
+        );
+        site.place.write("bad_config", "Host new-1\nMatch host x\n");
     }
     both.check(0, "health");
     let mut looked_at = false;
@@ -331,9 +335,11 @@ fn the_inventory_is_kept_alike() {
         (8, "hosts import absent.csv -y"),
         (0, "hosts import config --dry-run"),
         (0, "hosts import config -y --json"),
-        (0, "hosts export --on far-*"),
+        (0, "hosts export --on new-*"),
         (8, "hosts import bad_config --format ssh-config -y"),
-        (0, "hosts remove far-1 far-2 -y"),
+        (0, "hosts import fleet.ini --dry-run"),
+        (0, "hosts import fleet.ini -y --json"),
+        (0, "hosts export --on @world"),
         (0, "hosts export --format csv --on new-*"),
         (0, "hosts export --on new-1"),
         (0, "hosts remove new-1 new-2 -y --json"),
