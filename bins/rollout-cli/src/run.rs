@@ -1,9 +1,10 @@
 //! Works on a rollout in this process, shows it, and listens for signals.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleet_types::{HostName, RolloutId, StepId, view};
-use rollout_orchestrator::{Finished, Worker, WorkerStatus};
+use rollout_orchestrator::{Finished, Retention, Worker, WorkerStatus};
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -21,6 +22,8 @@ use crate::output::Output;
 pub(crate) const TERM_GRACE: Duration = Duration::from_secs(25);
 /// How long it takes until events that could not be read are asked for again.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long tidying up after a rollout may take; what is left is for the next time.
+const TIDYING: Duration = Duration::from_secs(2);
 /// How long leaving at once may take.
 const LEAVING: Duration = Duration::from_secs(2);
 
@@ -236,6 +239,28 @@ pub(crate) async fn conclude(
         tell_what_runs(out, ended);
     }
     Ok(exit)
+}
+
+/// The same for a rollout that this process worked on. Once that is over, what steps printed long ago is removed.
+pub(crate) async fn conclude_own(database: &DatabaseFleet, ended: &Ended) -> Result<Exit, Failure> {
+    let exit = conclude(database, database.out, ended).await?;
+    if !ended.interrupted && !ended.rollout.state.is_active() {
+        tidy_up(database).await;
+    }
+    Ok(exit)
+}
+
+/// Nobody asked for it: what goes wrong is told in the log alone.
+async fn tidy_up(database: &DatabaseFleet) {
+    let Some(days) = database.settings.history.output_days else {
+        return;
+    };
+    let retention = Retention::new(Arc::clone(&database.admin) as _, days);
+    match timeout(TIDYING, retention.run_once()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "old outputs of steps could not be removed"),
+        Err(_) => tracing::debug!("not all old outputs of steps were removed this time"),
+    }
 }
 
 /// Writes the summary.

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use admin_api::{AdminApi, AllowedHosts, ApiSettings, HostProcess};
 use anyhow::Context;
-use fleet_store::{AdminStore, DieselStore, Health, NewWorker, ProcessId, SessionTimes, Store};
+use fleet_store::{
+    AdminStore, DieselStore, Health, NewWorker, Outputs, ProcessId, SessionTimes, Store,
+};
 use fleet_types::WorkerId;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rollout_orchestrator::{
-    HealthSweeper, Orchestrator, OrchestratorSettings, SweepSettings, WorkMode, Worker,
+    HealthSweeper, Orchestrator, OrchestratorSettings, Retention, SweepSettings, WorkMode, Worker,
 };
 use rollout_parts::{open_store, ssh_defaults, transport};
 use rollout_settings::Settings;
@@ -26,6 +28,8 @@ pub(crate) struct Parts {
     pub store: Arc<DieselStore>,
     pub process: Arc<Process>,
     pub sweeper: HealthSweeper,
+    /// None where what steps printed is kept for ever.
+    pub retention: Option<Retention>,
     pub api: AdminApi,
 }
 
@@ -57,6 +61,9 @@ pub(crate) async fn compose(
         sweep_settings(&settings),
     )
     .telling(checks::count);
+    let outputs = Arc::clone(&store) as Arc<dyn Outputs>;
+    let kept = settings.history.output_days;
+    let retention = kept.map(|days| Retention::new(outputs, days));
     let process = Arc::new(Process::new(
         worker,
         orchestrator.clone(),
@@ -75,6 +82,7 @@ pub(crate) async fn compose(
         store,
         process,
         sweeper,
+        retention,
         api,
     })
 }

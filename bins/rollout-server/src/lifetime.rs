@@ -64,13 +64,23 @@ async fn serve(
     let prepared = prepare(&parts, demo, address, talk).await;
     let stop = CancellationToken::new();
     let stopping = parts.api.stop().clone();
-    // What goes on beside the work. The checks end first, so that the worker can leave; those who only look, last.
+    // What goes on beside the work. The checks end first, so that the worker can leave, and with them what only tidies up;
+    // those who only look, last.
     let watching = async {
         tokio::join!(
             async {
                 tokio::select! {
                     () = stopping.cancelled() => {}
                     () = parts.sweeper.run() => {}
+                }
+            },
+            async {
+                let Some(retention) = &parts.retention else {
+                    return;
+                };
+                tokio::select! {
+                    () = stopping.cancelled() => {}
+                    () = retention.run(metrics::retention::count) => {}
                 }
             },
             pulse::beat(&parts, stop.clone()),

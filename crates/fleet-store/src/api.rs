@@ -4,11 +4,13 @@ mod access;
 mod audit;
 mod health;
 mod lists;
+mod outputs;
 
 pub use access::{Access, sign_in_delay};
 pub use audit::Audit;
 pub use health::Health;
 pub use lists::Lists;
+pub use outputs::Outputs;
 
 use std::fmt;
 use std::time::Duration;
@@ -158,7 +160,7 @@ pub trait Attempts: fmt::Debug + Send + Sync {
         rollout: RolloutId,
         host: HostId,
     ) -> Result<Option<AttemptRecord>, StoreError>;
-    /// What each step of an attempt printed, in order.
+    /// What each step of an attempt printed, in order; when that was removed by now, says so.
     async fn attempt_steps(
         &self,
         rollout: RolloutId,
@@ -218,10 +220,11 @@ pub trait Store: Inventory + Rollouts + Attempts + Workers + Feed {
     fn schema_known(&self) -> Schema;
 }
 
-/// A store with everything that the API and the pages need beside the work itself. Health is the checker's part.
-pub trait AdminStore: Store + Access + Audit + Health + Lists {}
+/// A store with everything that the API and the pages need beside the work itself. Health is the checker's part, and old
+/// outputs are removed by whoever does the work.
+pub trait AdminStore: Store + Access + Audit + Health + Lists + Outputs {}
 
-impl<T: Store + Access + Audit + Health + Lists> AdminStore for T {}
+impl<T: Store + Access + Audit + Health + Lists + Outputs> AdminStore for T {}
 
 /// What came of asking for a host to work on.
 #[derive(Clone, Debug)]

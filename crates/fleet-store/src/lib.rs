@@ -54,8 +54,8 @@ mod records;
 mod testing;
 
 pub use api::{
-    Access, AdminStore, Attempts, Audit, Claim, Feed, Health, Idle, Inventory, Lists, Rollouts,
-    Store, Workers, sign_in_delay,
+    Access, AdminStore, Attempts, Audit, Claim, Feed, Health, Idle, Inventory, Lists, Outputs,
+    Rollouts, Store, Workers, sign_in_delay,
 };
 #[cfg(feature = "testing")]
 pub use clock::ManualClock;

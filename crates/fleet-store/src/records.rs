@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use fleet_types::{
@@ -291,6 +292,17 @@ pub struct StepRecord {
     pub failed: Option<(Reason, String)>,
     /// What it printed.
     pub output: StepOutput,
+    /// The text of what it printed was removed, for it had been kept for so many days.
+    pub removed_after_days: Option<NonZeroU32>,
+}
+
+/// What came of removing old outputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutputsRemoved {
+    /// Steps whose output was removed.
+    pub outputs: u32,
+    /// Whether more is to be removed now.
+    pub more: bool,
 }
 
 /// A process that wants to do work.

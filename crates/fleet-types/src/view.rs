@@ -18,7 +18,7 @@ pub use inventory::{
     CheckDone, EnrolledHost, HealthCheck, HostCheck, HostEntry, HostKey, HostProblem, HostSeen,
 };
 pub use plan::{Plan, PlannedStage};
-pub use steps::StepOutput;
+pub use steps::{StepOutput, output_removed};
 
 /// A rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -63,7 +63,7 @@
 //! made in `planning` and `again`), `work_loop` (what a worker does all day; what next is decided in `decide`),
 //! `work_loop::hosts` (claims and takeovers), `resolve` (which commit), `attempt` (one host, with its `journal` and its
 //! `slots`), `lease` (what a worker may still do), `standing` (who works on what),
-//! `health` (services that are down between rollouts).
+//! `health` (services that are down between rollouts), `retention` (what steps printed long ago).
 
 mod again;
 mod attempt;
@@ -83,6 +83,7 @@ mod outage;
 mod places;
 mod planning;
 mod resolve;
+mod retention;
 mod settings;
 mod slots;
 mod standing;
@@ -97,6 +98,7 @@ pub use health::{CheckDone, Checked, HealthSweeper, SweepError, SweepSettings};
 pub use looking::{KeysError, TargetAnswer, ask_target, check_host, host_keys};
 pub use orchestrator::Orchestrator;
 pub use planning::{Plan, PlanError, PlanRequest, PlannedStage};
+pub use retention::Retention;
 pub use settings::{OrchestratorSettings, SshDefaults};
 pub use slots::SlotTransport;
 pub use standing::{SettleError, Standing};

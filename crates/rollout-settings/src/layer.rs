@@ -35,6 +35,8 @@ pub struct Layer {
     pub server: ServerLayer,
     /// The health checker.
     pub health: HealthLayer,
+    /// What is kept of rollouts that are over.
+    pub history: HistoryLayer,
 }
 
 /// `[app]`
@@ -167,6 +169,14 @@ pub struct HealthLayer {
     pub every: Option<Seconds>,
     /// Whether a service that is down is started again.
     pub fix: Option<bool>,
+}
+
+/// `[history]`
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HistoryLayer {
+    /// For so many days after the end of its rollout, what a step printed is kept; 0 is for ever.
+    pub output_days: Option<u32>,
 }
 
 fn stages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<StagePercents>, D::Error> {

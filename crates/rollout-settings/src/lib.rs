@@ -22,6 +22,7 @@
 
 mod app;
 mod error;
+mod history;
 mod layer;
 mod load;
 mod origin;
@@ -35,8 +36,10 @@ mod subnet;
 
 pub use app::{AppDefaults, AppOverrides, HostDefaults, MissingSetting};
 pub use error::SettingsError;
+pub use history::HistorySettings;
 pub use layer::{
-    AppLayer, HealthLayer, Layer, LeaseLayer, RolloutLayer, ServerLayer, SshLayer, TimeoutsLayer,
+    AppLayer, HealthLayer, HistoryLayer, Layer, LeaseLayer, RolloutLayer, ServerLayer, SshLayer,
+    TimeoutsLayer,
 };
 pub use load::load;
 pub use origin::{Entry, Origin};

@@ -2,6 +2,7 @@ use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use fleet_types::{StagePercents, StepTimeouts};
 
 use crate::app::AppDefaults;
 use crate::error::SettingsError;
+use crate::history::HistorySettings;
 use crate::layer::Layer;
 use crate::origin::{Entry, Origin};
 use crate::places::Places;
@@ -216,6 +218,7 @@ fn merge(
     let lease = lease(&mut pick);
     let server = server(&mut pick);
     let health = health(&mut pick);
+    let history = history(&mut pick);
     Ok(Settings {
         file,
         database_url,
@@ -226,6 +229,7 @@ fn merge(
         lease,
         server,
         health,
+        history,
         entries: pick.entries,
     })
 }
@@ -479,5 +483,17 @@ fn health(pick: &mut Picker) -> HealthSettings {
             )
             .0,
         fix: pick.value("health.fix", |l| l.health.fix, true, bool::to_string),
+    }
+}
+
+fn history(pick: &mut Picker) -> HistorySettings {
+    let days = pick.value(
+        "history.output_days",
+        |l| l.history.output_days,
+        30,
+        u32::to_string,
+    );
+    HistorySettings {
+        output_days: NonZeroU32::new(days),
     }
 }

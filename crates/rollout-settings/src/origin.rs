@@ -45,11 +45,14 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The unit of a value that is a plain number; none where it counts things, or says its unit itself.
+    /// The unit of a value that is a plain number, or what the number stands for; none where it counts things, or says its
+    /// unit itself.
     #[must_use]
     pub fn unit(&self) -> Option<&'static str> {
         match self.key {
             "app.min_free_mib" => Some("MiB"),
+            "history.output_days" if self.value.as_deref() == Some("0") => Some("(for ever)"),
+            "history.output_days" => Some("days"),
             key if key.starts_with("app.timeouts.") => Some("s"),
             _ => None,
         }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::app::AppDefaults;
 use crate::error::SettingsError;
+use crate::history::HistorySettings;
 use crate::origin::{Entry, Origin};
 use crate::server::{HealthSettings, ServerSettings};
 
@@ -31,6 +32,8 @@ pub struct Settings {
     pub server: ServerSettings,
     /// The health checker.
     pub health: HealthSettings,
+    /// What is kept of rollouts that are over.
+    pub history: HistorySettings,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -148,8 +151,12 @@ impl Settings {
         self.check_app()?;
         self.check_rollout()?;
         self.check_lease()?;
-        let server = self.server.check().and_then(|()| self.health.check());
-        server.map_err(|(key, invalid)| self.refuse(key, invalid))
+        let others = self
+            .server
+            .check()
+            .and_then(|()| self.health.check())
+            .and_then(|()| self.history.check());
+        others.map_err(|(key, invalid)| self.refuse(key, invalid))
     }
 
     /// Refuses what a server must not do with these settings: listen where others can reach it, without a proxy that

@@ -1,6 +1,6 @@
 //! `logs`
 
-use fleet_types::view::StepOutput;
+use fleet_types::view::{self, StepOutput};
 use serde_json::json;
 
 use crate::cli::{Global, Logs};
@@ -72,9 +72,14 @@ fn as_text(record: &StepOutput) -> String {
             .collect();
         lines
     };
+    let removed = record.removed_after_days.map(|days| {
+        let told = view::output_removed(days, record.total_bytes);
+        format!("   {}\n", Paint::Dim.on(told))
+    });
     format!(
-        "{head}{}{}",
+        "{head}{}{}{}",
         stream("  ", &record.stdout),
-        stream("! ", &record.stderr)
+        stream("! ", &record.stderr),
+        removed.unwrap_or_default()
     )
 }

@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, active, left_to_newer};
 use crate::fleet::{Asked, DatabaseFleet, Place, Rollouts as _, new_worker};
 use crate::output::Output;
-use crate::run::{Ended, conclude, work};
+use crate::run::{Ended, conclude_own, work};
 
 /// How often a place that is taken by an interrupted rollout is tried for again.
 const TRIES: usize = 3;
@@ -186,7 +186,7 @@ async fn take_over(
     let worker = Worker::start(orchestrator, new_worker(), WorkMode::One(record.id)).await?;
     let ended = work(database, record.id, worker).await?;
     before.note(&ended);
-    conclude(database, database.out, &ended).await
+    conclude_own(database, &ended).await
 }
 
 /// Ends what a dead process began with another target. False: the person did not want that.
@@ -330,7 +330,7 @@ pub(crate) async fn start(
     };
     let worker = Worker::start_registered(orchestrator, who, WorkMode::One(id)).await?;
     let ended = work(database, id, worker).await?;
-    Ok(conclude(database, database.out, &ended).await?)
+    Ok(conclude_own(database, &ended).await?)
 }
 
 /// Leaves the work to a server.

@@ -10,7 +10,7 @@ use crate::exit::{Exit, needs_attention};
 use crate::failure::{Failure, active, left_to_newer};
 use crate::fleet::{self, DatabaseFleet, Fleet, Place, Rollouts as _, new_worker};
 use crate::output::Output;
-use crate::run::{Ended, conclude, work};
+use crate::run::{Ended, conclude, conclude_own, work};
 
 /// `pause`
 pub(crate) async fn pause(which: &Which, global: &Global, out: Output) -> Result<Exit, Failure> {
@@ -48,7 +48,7 @@ pub(crate) async fn resume(which: &Which, global: &Global, out: Output) -> Resul
         && !is_worked_on(database, &before).await?
     {
         let ended = finish(database, id).await?;
-        return conclude(&**database, out, &ended).await;
+        return conclude_own(database, &ended).await;
     }
     shown(&*fleet, out, id).await?;
     let id = id.short();

@@ -12,6 +12,7 @@ mod health;
 mod inventory;
 mod overlaps;
 mod questions;
+mod retention;
 mod screens;
 mod server;
 mod signals;

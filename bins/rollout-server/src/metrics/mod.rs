@@ -4,6 +4,7 @@ pub(crate) mod checks;
 pub(crate) mod feed;
 pub(crate) mod fleet;
 pub(crate) mod requests;
+pub(crate) mod retention;
 mod ssh;
 mod store;
 
@@ -41,6 +42,7 @@ const SSH_CONNECTS: &str = "rollout_server_ssh_connects_total";
 const SSH_SESSIONS: &str = "rollout_server_ssh_sessions";
 const HEALTH_CHECKS: &str = "rollout_server_health_checks_total";
 const HEALTH_RESTARTS: &str = "rollout_server_health_restarts_total";
+const OUTPUTS_REMOVED: &str = "rollout_server_step_outputs_removed_total";
 const DB_TIME: &str = "rollout_server_db_query_duration_seconds";
 
 /// Seconds of calls of the database, of requests, and of work on hosts.
@@ -138,6 +140,10 @@ fn describe() {
     describe_counter!(
         HEALTH_RESTARTS,
         "Services started again by this process, by what they were after it."
+    );
+    describe_counter!(
+        OUTPUTS_REMOVED,
+        "Outputs of steps that this process removed because they were old."
     );
     describe_histogram!(
         DB_TIME,

@@ -37,6 +37,7 @@ mod manager;
 mod nemesis;
 mod readiness;
 mod refusals;
+mod retention;
 mod several;
 mod soak;
 mod stop;

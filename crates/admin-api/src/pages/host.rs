@@ -74,6 +74,8 @@ struct StepRow {
     cut: String,
     stdout: String,
     stderr: String,
+    /// Why there is no text, where it was removed.
+    removed: Option<String>,
     open: bool,
     /// Where the whole is, as plain text.
     whole: String,
@@ -348,6 +350,9 @@ impl StepRow {
         // No further back than there are lines.
         let back = stdout.after.max(stderr.after) / LINES;
         let mut cut = String::new();
+        let removed = step
+            .removed_after_days
+            .map(|days| view::output_removed(days.get(), step.output.total_bytes));
         if step.output.total_bytes > kept as u64 {
             cut.push_str(", only the end was kept");
         }
@@ -370,6 +375,7 @@ impl StepRow {
                 .exit
                 .map_or_else(String::new, |exit| format!("exit code {exit}")),
             cut,
+            removed,
             open: step.failed.is_some() || after > 0,
             whole: output.whole(step.step),
             earlier: (before > 0).then(|| output.at(back + 1)),

@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use fleet_store::StepRecord;
-use fleet_types::{StepId, printable};
+use fleet_types::{StepId, printable, view};
 
 use crate::api::hosts::host_name;
 use crate::api::params::Params;
@@ -12,7 +12,7 @@ use crate::api::updates::find;
 use crate::problem::Problem;
 use crate::state::AdminApi;
 
-/// Everything that was kept, or that of one step. Control characters are made visible, as everywhere.
+/// Everything that is kept, or that of one step. Control characters are made visible, as everywhere.
 pub(crate) async fn show(
     State(api): State<AdminApi>,
     Path((id, name)): Path<(String, String)>,
@@ -46,7 +46,10 @@ fn whole(step: &StepRecord) -> String {
     if let Some((reason, message)) = &step.failed {
         text.push_str(&printable(&format!(", failed: {reason}: {message}")));
     }
-    if output.total_bytes > kept as u64 {
+    if let Some(days) = step.removed_after_days {
+        let told = view::output_removed(days.get(), output.total_bytes);
+        text.push_str(&format!(", {told}"));
+    } else if output.total_bytes > kept as u64 {
         let total = output.total_bytes;
         text.push_str(&format!(", the last {kept} of {total} bytes were kept"));
     }

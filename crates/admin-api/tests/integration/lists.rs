@@ -229,8 +229,13 @@ async fn a_host_is_looked_at_from_its_page() {
     assert!(text.contains("<dt>Reached</dt><dd>yes</dd>"), "{text}");
 }
 
-/// A rollout of one host that printed this, and its failure.
+/// A rollout of one host that printed this.
 async fn printed(world: &World, stdout: &str, stderr: &str) -> RolloutId {
+    printed_by(world, stdout, stderr).await.rollout
+}
+
+/// The same, and the lease of the host.
+async fn printed_by(world: &World, stdout: &str, stderr: &str) -> HostLease {
     let request = PlanRequest {
         selection: Selection::All,
         to: None,
@@ -275,7 +280,107 @@ async fn printed(world: &World, stdout: &str, stderr: &str) -> RolloutId {
             .await
             .unwrap();
     }
-    id
+    claimed.lease
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_removed_is_said_to_have_been_there() {
+    let world = World::new(1).await;
+    let token = world.token(Role::Viewer).await;
+    let lease = printed_by(&world, "line 1\nline 2\n", "<warned>").await;
+    let id = lease.rollout;
+    // A second step, which prints nothing.
+    for event in [
+        HostEvent::PreviousKnown {
+            previous: Previous {
+                version: world.new.clone(),
+                branch: None,
+                was_active: true,
+            },
+        },
+        HostEvent::StepStarted {
+            step: StepId::Restart,
+            limit_seconds: 60,
+        },
+        HostEvent::StepFinished {
+            step: StepId::Restart,
+            duration_ms: 12,
+            output: StepOutput {
+                exit: Some(0),
+                ..StepOutput::default()
+            },
+        },
+        HostEvent::Settled {
+            outcome: Outcome {
+                status: AttemptStatus::Success,
+                reason: Reason::Updated,
+                step: None,
+                touched: true,
+                needs_attention: false,
+                message: String::new(),
+                version: Some(world.new.clone()),
+            },
+        },
+    ] {
+        world.store.attempt_record(&lease, &event).await.unwrap();
+    }
+    world.store.rollout_advance(id).await.unwrap();
+    let host = "/admin/updates/hosts/web-001".to_owned();
+    let whole = format!("/admin/updates/rollouts/{id}/hosts/web-001/output");
+    let api = format!("/api/updates/rollouts/{id}/hosts/web-001");
+    let output = format!("{api}/output");
+    let told = "what it printed (22 bytes) was removed after 30 days";
+    let before = world.get(&output, &token).await.expect(200);
+    assert_eq!(
+        before["steps"][0]["removed_after_days"],
+        serde_json::Value::Null
+    );
+    for path in [&host, &whole] {
+        let text = page(&world, path, &token).await.text();
+        assert!(
+            text.contains("line 2") && !text.contains("removed"),
+            "{text}"
+        );
+    }
+    let steps = world.get(&api, &token).await.expect(200);
+
+    world.clock.advance(Duration::from_secs(30 * 86_400));
+    let month = std::num::NonZeroU32::new(30).unwrap();
+    let removed = world.store.outputs_remove(month, 100).await.unwrap();
+    assert_eq!(removed.outputs, 1);
+    assert_eq!(world.get(&api, &token).await.expect(200), steps);
+    let mut after = world.get(&output, &token).await.expect(200);
+    assert_eq!(after["steps"][0]["removed_after_days"], 30);
+    assert_eq!(after["steps"][0]["total_bytes"], 22);
+    assert_eq!(after["steps"][1], before["steps"][1]);
+    for field in ["stdout", "stderr", "removed_after_days"] {
+        after["steps"][0][field] = before["steps"][0][field].clone();
+    }
+    assert_eq!(after, before);
+    let gone_too = async || {
+        for (path, count) in [(&host, 1), (&whole, 1)] {
+            let path = format!("{path}?rollout={id}");
+            let text = page(&world, &path, &token).await.text();
+            assert_eq!(text.matches("removed after").count(), count, "{text}");
+            assert!(text.contains(told), "{text}");
+            assert!(
+                !text.contains("line 2") && !text.contains("were kept"),
+                "{text}"
+            );
+        }
+        page(&world, &format!("{host}?rollout={id}"), &token)
+            .await
+            .text()
+    };
+    let text = gone_too().await;
+    assert!(
+        text.contains(&format!("inspect, exit code 0: {told}")),
+        "{text}"
+    );
+    // The same on the page of a host that is not in the fleet any more.
+    let name = "web-001".parse().unwrap();
+    world.store.host_remove(&name, &actor()).await.unwrap();
+    gone_too().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ mod access;
 mod health;
 mod lists;
 mod moving;
+mod outputs;
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -27,6 +27,8 @@ pub(crate) enum Rank {
     Slots,
     /// Rows of people, sessions, tokens and tries to sign in.
     People,
+    /// Rows of a rollout that is over.
+    Outputs,
 }
 
 /// How a run of a job ended.

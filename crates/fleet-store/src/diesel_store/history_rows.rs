@@ -1,9 +1,15 @@
 //! Rows of steps, events and workers.
 
-use diesel::prelude::*;
-use fleet_types::{Event, EventKind, Invalid, Reason, Seq, StepId, Timestamp, WorkerId};
+use std::num::NonZeroU32;
 
-use super::rows::{count, from_json, word, word_opt};
+use diesel::prelude::*;
+use fleet_types::{
+    Event, EventKind, Invalid, Reason, Seq, StepId, StepOutput, Timestamp, WorkerId,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::rows::{count, from_json, to_json, word, word_opt};
 use super::schema::{events, steps, workers};
 use super::work::Trouble;
 use crate::clock::LeaseMoment;
@@ -29,13 +35,41 @@ impl StepRow {
         let t = "steps";
         let reason: Option<Reason> = word_opt(t, self.reason.as_deref())?;
         let output = self.output.as_deref().map(|text| from_json(t, text));
+        let kept: KeptOutput = output.transpose()?.unwrap_or_default();
         Ok(StepRecord {
             step: word::<StepId>(t, &self.step)?,
             started_at: Timestamp(self.started_at),
             finished_at: self.finished_at.map(Timestamp),
             failed: reason.map(|reason| (reason, self.message.clone().unwrap_or_default())),
-            output: output.transpose()?.unwrap_or_default(),
+            output: kept.output,
+            removed_after_days: kept.removed_after_days,
         })
+    }
+}
+
+/// What there is of a step's output. Programs from before removal see one without text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct KeptOutput {
+    #[serde(flatten)]
+    output: StepOutput,
+    /// The text was removed, for it had been kept for so many days.
+    #[serde(default)]
+    removed_after_days: Option<NonZeroU32>,
+}
+
+impl KeptOutput {
+    /// The same as JSON, with a mark in place of the text. None where there is no text, or none that can be told from the
+    /// rest. What a newer program may have put beside it stays.
+    pub(crate) fn without_text(json: &str, kept_days: NonZeroU32) -> Option<String> {
+        let mut kept: Map<String, Value> = serde_json::from_str(json).ok()?;
+        let mut removed = 0;
+        for stream in ["stdout", "stderr"] {
+            if let Some(Value::String(text)) = kept.get_mut(stream) {
+                removed += std::mem::take(text).len();
+            }
+        }
+        kept.insert("removed_after_days".to_owned(), kept_days.get().into());
+        (removed > 0).then(|| to_json(&kept))
     }
 }
 
@@ -156,5 +190,38 @@ impl WorkerRow {
             since: Timestamp(self.since),
             schema: Schema(self.schema),
         })
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_from_before_removal_read_an_output_without_text() {
+        let days = NonZeroU32::new(30).unwrap();
+        let output = StepOutput {
+            exit: Some(1),
+            stdout: "a\u{0}".to_owned(),
+            stderr: String::new(),
+            total_bytes: u64::MAX,
+        };
+        let rest = KeptOutput::without_text(&to_json(&output), days).unwrap();
+        let without = StepOutput {
+            stdout: String::new(),
+            ..output
+        };
+        assert_eq!(serde_json::from_str::<StepOutput>(&rest).unwrap(), without);
+        let kept: KeptOutput = serde_json::from_str(&rest).unwrap();
+        assert_eq!(
+            (kept.output, kept.removed_after_days),
+            (without, Some(days))
+        );
+        // Done once, and nothing to do where there was nothing.
+        assert_eq!(KeptOutput::without_text(&rest, days), None);
+        let nothing = to_json(&StepOutput::default());
+        assert_eq!(KeptOutput::without_text(&nothing, days), None);
+        assert_eq!(KeptOutput::without_text("[]", days), None);
     }
 }

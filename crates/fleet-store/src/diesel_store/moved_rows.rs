@@ -53,6 +53,8 @@ moved! {
         reason: Option<String>,
         hosts: i64,
         forced: bool,
+        outputs_removed_at: Option<i64>,
+        outputs_removed_to: Option<i64>,
     }
     stages: StageMoved {
         rollout: String,

@@ -61,6 +61,8 @@ diesel::table! {
         hosts -> BigInt,
         forced -> Bool,
         schema -> BigInt,
+        outputs_removed_at -> Nullable<BigInt>,
+        outputs_removed_to -> Nullable<BigInt>,
     }
 }
 

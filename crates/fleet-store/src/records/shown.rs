@@ -1,5 +1,7 @@
 //! From records to what people and programs see of them, and back.
 
+use std::num::NonZeroU32;
+
 use fleet_types::{AppSettings, view};
 
 use super::{AuditRecord, HostRecord, HostSpec, NewHost, StepRecord, TokenRecord, UserRecord};
@@ -64,6 +66,7 @@ impl From<StepRecord> for view::StepOutput {
             stdout: record.output.stdout,
             stderr: record.output.stderr,
             total_bytes: record.output.total_bytes,
+            removed_after_days: record.removed_after_days.map(NonZeroU32::get),
         }
     }
 }

@@ -5,12 +5,13 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
-use diesel::{Connection, SqliteConnection};
+use diesel::{Connection, RunQueryDsl, SqliteConnection};
 use fleet_store::*;
-use fleet_types::Seq;
+use fleet_types::{Seq, Verb};
 use tempfile::TempDir;
 
 use crate::fleet::*;
@@ -35,6 +36,15 @@ impl Spot {
     fn sql(&self, sql: &str) {
         let mut conn = SqliteConnection::establish(self.path.to_str().unwrap()).unwrap();
         conn.batch_execute(sql).unwrap();
+    }
+
+    /// How many pages the database has, used or free.
+    fn pages(&self) -> i64 {
+        let mut conn = SqliteConnection::establish(self.path.to_str().unwrap()).unwrap();
+        let count = diesel::dsl::sql::<diesel::sql_types::BigInt>(
+            "SELECT page_count FROM pragma_page_count()",
+        );
+        count.get_result(&mut conn).unwrap()
     }
 }
 
@@ -382,4 +392,55 @@ async fn sessions_hold_while_nothing_can_be_written() {
     let times = SessionTimes::default();
     let found = store.session_find(&SecretHash([1; 32]), times).await;
     assert_eq!(found.unwrap().unwrap().user.as_str(), "anna");
+}
+
+/// A rollout that is over, of a hundred hosts with a hundred steps each, all of which printed something.
+async fn ten_thousand_outputs(spot: &Spot, store: &DieselStore, hosts: &[HostRecord]) {
+    let (id, worker) = start(store, one_stage(hosts)).await;
+    store.rollout_verb(id, Verb::Abort, &actor()).await.unwrap();
+    let record = store.rollout_advance(id).await.unwrap();
+    assert!(!record.state.is_active(), "{record:?}");
+    store.worker_leave(worker).await.unwrap();
+    // Lengths of all kinds, below and above that of a page.
+    spot.sql(&format!(
+        "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100) \
+         INSERT INTO steps (rollout, position, number, step, started_at, finished_at, duration_ms, output) \
+         SELECT rollout, position, n, 'install', 1, 2, 1, json_object('exit', 0, 'stdout', \
+            hex(zeroblob((position * 7919 + n * 104729) % 6000)), 'stderr', 'x', 'total_bytes', 1) \
+         FROM attempts, numbers WHERE rollout = '{id}'; \
+         UPDATE attempts SET steps = 100 WHERE rollout = '{id}';"
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn room_of_old_outputs_is_used_again() {
+    let (spot, clock) = (Spot::new(), ManualClock::new());
+    let options = StoreOptions {
+        clock: Arc::new(clock.clone()),
+        ..StoreOptions::default()
+    };
+    let store = open(&spot.path, options).await.unwrap();
+    let hosts = add_hosts(&store, 100).await;
+    let month = std::num::NonZeroU32::new(30).unwrap();
+    let mut pages = Vec::new();
+    for _ in 0..3 {
+        ten_thousand_outputs(&spot, &store, &hosts).await;
+        pages.push(spot.pages());
+        clock.advance(Duration::from_secs(31 * 86_400));
+        let mut outputs = 0;
+        loop {
+            let removed = store.outputs_remove(month, 100).await.unwrap();
+            assert!(removed.outputs <= 100, "{removed:?}");
+            outputs += removed.outputs;
+            if !removed.more {
+                break;
+            }
+        }
+        assert_eq!(outputs, 10_000);
+    }
+    // What stays of each rollout is small beside what it printed, some 60 MB.
+    assert!(pages[0] > 10_000, "{pages:?}");
+    for two in pages.windows(2) {
+        assert!(two[1] - two[0] < pages[0] / 20, "{pages:?}");
+    }
 }

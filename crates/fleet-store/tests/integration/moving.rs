@@ -1,6 +1,7 @@
 //! A fleet that moves from one database to another.
 
 use std::path::Path;
+use std::time::Duration;
 
 use fleet_store::*;
 use fleet_types::{Role, TokenId};
@@ -178,5 +179,49 @@ async fn what_is_under_way_stays() {
             other => panic!("{other:?}"),
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_removed_moves_as_removed() {
+    let month = std::num::NonZeroU32::new(30).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let first = Place::file();
+    let store = first.store().await;
+    live(&store, 4).await;
+    first.clock.advance(Duration::from_secs(31 * 86_400));
+    // Half of it: the other half is left to whoever works on the new database.
+    let removed = store.outputs_remove(month, 4).await.unwrap();
+    assert!(removed.more && removed.outputs > 0, "{removed:?}");
+    let id = store.rollout_latest().await.unwrap().unwrap().id;
+    let (h001, h004) = ("h001".parse().unwrap(), "h004".parse().unwrap());
+    let mut path = folder.path().join("half");
+    store.export(&path).await.unwrap();
+    for (number, place) in [Some(Place::file()), Place::postgres().await]
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        place.clock.advance(Duration::from_secs(31 * 86_400));
+        let store = place.store().await;
+        store.import(&path).await.unwrap();
+        let gone = async |name| {
+            let steps = store.attempt_steps(id, name).await.unwrap();
+            let printed = steps.iter().filter(|step| step.output.total_bytes > 0);
+            let gone: Vec<bool> = printed
+                .map(|step| step.removed_after_days == Some(month))
+                .collect();
+            assert_eq!(gone.len(), 2, "{steps:?}");
+            gone
+        };
+        // What came with the file is not done again.
+        assert_eq!(gone(&h001).await, [true, true]);
+        let whole = number > 0;
+        assert_eq!(gone(&h004).await, [whole, whole]);
+        let rest = store.outputs_remove(month, 100).await.unwrap();
+        assert_eq!((rest.outputs > 0, rest.more), (!whole, false), "{rest:?}");
+        assert_eq!(gone(&h004).await, [true, true]);
+        path = folder.path().join(format!("whole-{number}"));
+        store.export(&path).await.unwrap();
     }
 }

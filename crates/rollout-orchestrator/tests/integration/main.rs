@@ -20,6 +20,7 @@ mod process;
 mod process_network;
 mod process_store;
 mod real_time;
+mod retention;
 mod sharing;
 mod target;
 mod verbs;

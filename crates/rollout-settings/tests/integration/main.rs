@@ -239,6 +239,8 @@ fn what_is_wrong_in_the_file_is_named_with_its_place() {
         ),
         ("[server]\ntrusted_proxies = [\"x/8\"]\n", 2, 19, "prefix"),
         ("[health]\nfix = \"no\"\n", 2, 7, "boolean"),
+        ("[history]\noutput_days = -1\n", 2, 15, "u32"),
+        ("[history]\noutput_days = \"30d\"\n", 2, 15, "u32"),
         ("[rollout\n", 1, 9, ""),
     ] {
         match read(text) {
@@ -271,6 +273,7 @@ fn values_that_do_not_go_together_are_refused_with_their_key() {
         ("[app.timeouts]\npull = 0\n", "app.timeouts.pull"),
         ("[ssh]\nport = 0\n", "ssh.port"),
         ("[health]\nevery = 0\n", "health.every"),
+        ("[history]\noutput_days = 36501\n", "history.output_days"),
         ("[server]\nsession_idle = \"13h\"\n", "server.session_idle"),
         (
             "[server]\nsession_absolute = 0\nsession_idle = 0\n",
@@ -295,6 +298,24 @@ fn values_that_do_not_go_together_are_refused_with_their_key() {
             }
             other => panic!("{text:?}: {other:?}"),
         }
+    }
+}
+
+#[test]
+fn outputs_are_kept_for_days_or_for_ever() {
+    for (text, days, shown) in [
+        ("", Some(30), ("30", "days")),
+        ("output_days = 1", Some(1), ("1", "days")),
+        ("output_days = 36500", Some(36_500), ("36500", "days")),
+        ("output_days = 0", None, ("0", "(for ever)")),
+    ] {
+        let settings = read(&format!("[history]\n{text}\n")).unwrap();
+        assert_eq!(settings.history.output_days.map(u32::from), days, "{text}");
+        let mut entries = settings.entries().iter();
+        let entry = entries.find(|entry| entry.key == "history.output_days");
+        let entry = entry.unwrap();
+        let value = entry.value.as_deref().unwrap();
+        assert_eq!((value, entry.unit().unwrap()), shown);
     }
 }
 
@@ -339,6 +360,7 @@ fn what_is_shown_can_be_read_again() {
     assert_eq!(again.lease, settings.lease);
     assert_eq!(again.server, settings.server);
     assert_eq!(again.health, settings.health);
+    assert_eq!(again.history, settings.history);
 }
 
 #[test]

@@ -306,6 +306,7 @@ mod tests {
             stdout: String::new(),
             stderr: String::new(),
             total_bytes: 0,
+            removed_after_days: None,
         };
         let install = change("bun install", 1, 1000, Some(1300));
         for (on_record, wrong) in [

@@ -38,6 +38,7 @@ pub(crate) mod inventory;
 pub(crate) mod lists;
 pub(crate) mod moving;
 pub(crate) mod open;
+pub(crate) mod outputs;
 pub(crate) mod record;
 pub(crate) mod sessions;
 mod settle;

@@ -12,6 +12,7 @@ mod health;
 mod inventory;
 mod lifecycle;
 mod lists;
+mod outputs;
 mod people;
 mod requests;
 mod slots;
@@ -97,6 +98,7 @@ cases! {
         a_restart_keeps_the_updater_waiting a_dead_checker_is_no_obstacle restarts_are_counted
         restarts_that_were_not_sent_do_not_count every_restart_is_on_record a_changed_key_is_on_record_once a_checker_can_outrank_what_the_host_has_on_record
         an_update_is_told_of_a_restart_just_before who_needs_a_person_is_only_looked_at;
+    outputs: old_ones_are_removed_and_results_stay a_few_at_a_time long_ones_are_fewer_at_a_time;
     views: status_is_of_one_size in_flight_tells_why_nothing_moves late_hosts_are_counted_however_many
         steps_keep_their_output host_views_show_last_attempts;
     }
@@ -109,6 +111,7 @@ cases! {
     access: one_of_many_becomes_the_first_admin two_admins_cannot_lock_each_other_out
         one_request_made_by_many_is_one_rollout;
     creation: one_of_fifty_wins;
+    outputs: what_cannot_be_told_stays several_share_it;
     claims: racing_claimers_take_each_host_once;
     fencing: lease_time_is_one_for_all_processes;
     feed: readers_miss_nothing waits_for_events_of_others;
