@@ -288,10 +288,10 @@ pub enum LeaseError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AccessError {
-    /// No such person or token.
+    /// No such person, session or token.
     #[error("there is no {what} {name}")]
     Unknown {
-        /// `user` or `token`.
+        /// `user`, `session` or `token`.
         what: &'static str,
         /// As asked for.
         name: String,

@@ -9,7 +9,7 @@ use fleet_types::{LoginName, Timestamp, TokenId};
 use crate::error::{AccessError, StoreError};
 use crate::records::{
     Actor, NewSession, NewToken, NewUser, PasswordHash, SecretHash, SessionId, SessionRecord,
-    SessionTimes, TokenRecord, UserRecord,
+    SessionTimes, TokenRecord, UserRecord, WhichSessions,
 };
 
 /// People, sessions and tokens. Secrets come in as hashes and never go out. What is disabled, revoked or ended is so at
@@ -80,6 +80,15 @@ pub trait Access: fmt::Debug + Send + Sync {
     ) -> Result<Vec<SessionRecord>, StoreError>;
     /// Ends one session. Idempotent.
     async fn session_end(&self, id: SessionId, actor: &Actor) -> Result<(), StoreError>;
+    /// Ends open sessions of one person, each with a row of its own in the trail: how many. Refused, and nothing is ended,
+    /// when the person is not known, or the session that is named is not an open one of theirs.
+    async fn session_end_of(
+        &self,
+        name: &LoginName,
+        which: WhichSessions,
+        times: SessionTimes,
+        actor: &Actor,
+    ) -> Result<u32, AccessError>;
 
     /// Makes a token. Names of tokens in force are unique. It ends with the person who makes it, also when they make it by
     /// means of another token.

@@ -92,6 +92,29 @@ pub struct SessionRecord {
     pub last_used_at: Timestamp,
 }
 
+/// Which sessions of a person are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhichSessions {
+    /// This one.
+    One(SessionId),
+    /// All but this one, which has to be open itself.
+    AllBut(SessionId),
+    /// All.
+    All,
+}
+
+impl WhichSessions {
+    /// Whether this one is meant.
+    #[must_use]
+    pub fn holds(self, id: SessionId) -> bool {
+        match self {
+            Self::One(one) => id == one,
+            Self::AllBut(kept) => id != kept,
+            Self::All => true,
+        }
+    }
+}
+
 /// How long sessions last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionTimes {

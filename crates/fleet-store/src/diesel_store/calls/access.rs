@@ -159,6 +159,19 @@ impl Access for DieselStore {
         ))
     }
 
+    async fn session_end_of(
+        &self,
+        name: &LoginName,
+        which: WhichSessions,
+        times: SessionTimes,
+        actor: &Actor,
+    ) -> Result<u32, AccessError> {
+        let (name, actor) = (name.clone(), actor.clone());
+        run!(self, write People, |conn, work, q| q::sessions::session_end_of(
+            conn, work, &name, which, times, &actor
+        ))
+    }
+
     async fn token_create(
         &self,
         token: NewToken,

@@ -6,9 +6,11 @@ use fleet_types::LoginName;
 use super::{Conn, audit};
 use crate::diesel_store::access_rows::{SessionRow, hex};
 use crate::diesel_store::schema::{sessions, users};
-use crate::diesel_store::work::{Answer, Work, millis, refuse};
+use crate::diesel_store::work::{Answer, Work, millis, refuse, widen};
 use crate::error::AccessError;
-use crate::records::{Actor, NewSession, SecretHash, SessionId, SessionRecord, SessionTimes};
+use crate::records::{
+    Actor, NewSession, SecretHash, SessionId, SessionRecord, SessionTimes, WhichSessions,
+};
 
 /// A session that was not used for this long is forgotten, whatever the times say: 90 days.
 const KEPT: i64 = 90 * 24 * 3_600_000;
@@ -131,4 +133,49 @@ pub(crate) fn session_end(
         audit::done(conn, work, actor, "session.end", Some(&user), None)?;
     }
     Ok(())
+}
+
+/// Whoever opens, or ends several, locks the person first: of two sessions that end all others, one finds itself ended.
+pub(crate) fn session_end_of(
+    conn: &mut Conn,
+    work: &mut Work,
+    name: &LoginName,
+    which: WhichSessions,
+    times: SessionTimes,
+    actor: &Actor,
+) -> Answer<u32, AccessError> {
+    let unknown = |what, name| refuse(AccessError::Unknown { what, name });
+    let person: Option<String> = locked!(users::table.find(name.as_str()).select(users::name))
+        .get_result(conn)
+        .optional()?;
+    if person.is_none() {
+        return unknown("user", name.to_string());
+    }
+    let open = session_list(conn, work, name, times);
+    let open = widen::<_, AccessError>(open)?;
+    if let WhichSessions::One(named) | WhichSessions::AllBut(named) = which
+        && !open.iter().any(|session| session.id == named)
+    {
+        return unknown("session", named.0.to_string());
+    }
+    let mut ended = 0;
+    for session in open.iter().filter(|session| which.holds(session.id)) {
+        let row = sessions::table.find(session.id.0.to_string());
+        if diesel::delete(row).execute(conn)? > 0 {
+            let detail = format!("begun {} from {}", session.created_at, session.source);
+            let subject = Some(name.as_str());
+            audit::done(conn, work, actor, "session.end", subject, Some(detail))?;
+            ended += 1;
+        }
+    }
+    if !matches!(which, WhichSessions::One(_)) {
+        // What is over by itself is no news, but must not be open again when the clock is set back.
+        let (begun, used) = bounds(work, times);
+        let over = sessions::created_at
+            .le(begun)
+            .or(sessions::last_used_at.le(used));
+        let theirs = sessions::table.filter(sessions::user_name.eq(name.as_str()));
+        diesel::delete(theirs.filter(over)).execute(conn)?;
+    }
+    Ok(ended)
 }

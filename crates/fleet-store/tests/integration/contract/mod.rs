@@ -87,7 +87,7 @@ cases! {
         selections_choose_in_the_words_of_the_command_line the_fleet_in_any_order_has_each_host_once
         how_fresh_the_health_is rollouts_are_found_by_result_and_by_who_began_them;
     people: setup_needs_a_password setup_is_over_once_there_is_an_admin use_is_noted_to_the_minute
-        sessions_are_those_of_one_person;
+        sessions_are_those_of_one_person sessions_are_ended_by_whose_they_are;
     tries: a_network_is_one_source clocks_that_are_set_back_keep_nobody_out what_is_no_account_is_counted_as_one
         success_is_not_held_against_the_source;
     trail: each_change_and_nothing_else texts_are_bounded_lines;
@@ -104,7 +104,8 @@ cases! {
     }
     shared {
     people: locked_out_at_once_everywhere one_of_many_takes_the_setup one_of_many_tokens_gets_the_name
-        old_sessions_are_forgotten;
+        old_sessions_are_forgotten of_many_who_end_all_others_one_stays
+        what_is_over_by_itself_goes_with_the_others;
     tries: at_once_as_one_by_one tries_and_successes_do_not_block_each_other table_stays_small;
     trail: rows_stay_as_they_are;
     requests: one_rollout_for_two_processes;

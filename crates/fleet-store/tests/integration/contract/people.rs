@@ -250,3 +250,110 @@ pub(crate) async fn old_sessions_are_forgotten(place: &Place) {
     open(&store, "anna", 4).await.unwrap();
     place.assert_rows("sessions", 1).await;
 }
+
+pub(crate) async fn sessions_are_ended_by_whose_they_are(place: &Place) {
+    let store = place.store().await;
+    add(&store, "anna", Role::Admin).await;
+    add(&store, "bob", Role::Viewer).await;
+    let times = SessionTimes::default();
+    let (anna, bob) = (login("anna"), login("bob"));
+    let end = async |name: &LoginName, which| {
+        let ended = store.session_end_of(name, which, times, &actor()).await;
+        match ended {
+            Ok(count) => Some(count),
+            Err(AccessError::Unknown { .. }) => None,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let first = open(&store, "anna", 1).await.unwrap();
+    let second = open(&store, "anna", 2).await.unwrap();
+    let of_bob = open(&store, "bob", 3).await.unwrap();
+    // Somebody else's, one that never was, and anybody's of nobody.
+    for (name, id) in [
+        (&anna, of_bob),
+        (&anna, SessionId(Uuid::now_v7())),
+        (&login("no"), first),
+    ] {
+        for which in [WhichSessions::One(id), WhichSessions::AllBut(id)] {
+            assert_eq!(end(name, which).await, None);
+        }
+    }
+    assert_eq!(end(&login("no"), WhichSessions::All).await, None);
+    for number in 1..=3 {
+        assert!(is_open(&store, number).await, "{number}");
+    }
+
+    assert_eq!(end(&anna, WhichSessions::One(first)).await, Some(1));
+    assert!(!is_open(&store, 1).await && is_open(&store, 2).await);
+    assert_eq!(end(&anna, WhichSessions::One(first)).await, None);
+    for number in 4..=5 {
+        open(&store, "anna", number).await.unwrap();
+    }
+    assert_eq!(end(&anna, WhichSessions::AllBut(second)).await, Some(2));
+    assert!(is_open(&store, 2).await && is_open(&store, 3).await);
+    assert!(!is_open(&store, 4).await && !is_open(&store, 5).await);
+    assert_eq!(end(&bob, WhichSessions::All).await, Some(1));
+    assert_eq!(end(&bob, WhichSessions::All).await, Some(0));
+    assert!(!is_open(&store, 3).await);
+}
+
+pub(crate) async fn what_is_over_by_itself_goes_with_the_others(place: &Place) {
+    let store = place.store().await;
+    let (anna, times) = (login("anna"), SessionTimes::default());
+    add(&store, "anna", Role::Admin).await;
+    add(&store, "bob", Role::Viewer).await;
+    let old = open(&store, "anna", 1).await.unwrap();
+    open(&store, "bob", 2).await.unwrap();
+    place.clock.advance(Duration::from_secs(31 * 60));
+    let new = open(&store, "anna", 3).await.unwrap();
+    let end = async |which| store.session_end_of(&anna, which, times, &actor()).await;
+    assert!(end(WhichSessions::One(old)).await.is_err());
+    place.assert_rows("sessions", 3).await;
+    assert_eq!(end(WhichSessions::AllBut(new)).await.unwrap(), 0);
+    place.assert_rows("sessions", 2).await;
+    assert_eq!(end(WhichSessions::All).await.unwrap(), 1);
+    // Bob's is over too, and nobody's concern here.
+    place.assert_rows("sessions", 1).await;
+}
+
+pub(crate) async fn of_many_who_end_all_others_one_stays(place: &Place) {
+    let stores = [Arc::new(place.store().await), Arc::new(place.store().await)];
+    add(&stores[0], "anna", Role::Admin).await;
+    let mut ids = Vec::new();
+    for number in 0..10 {
+        ids.push(open(&stores[0], "anna", number).await.unwrap());
+    }
+    let tasks: Vec<_> = ids
+        .iter()
+        .enumerate()
+        .map(|(n, id)| {
+            let (store, which) = (Arc::clone(&stores[n % 2]), WhichSessions::AllBut(*id));
+            tokio::spawn(async move {
+                let times = SessionTimes::default();
+                let anna = login("anna");
+                store.session_end_of(&anna, which, times, &actor()).await
+            })
+        })
+        .collect();
+    let mut ended = Vec::new();
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(count) => ended.push(count),
+            Err(AccessError::Unknown {
+                what: "session", ..
+            }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(ended, [9]);
+    let times = SessionTimes::default();
+    let left = stores[1].session_list(&login("anna"), times).await.unwrap();
+    assert_eq!(left.len(), 1);
+    let query = AuditQuery {
+        action: Some("session.end".to_owned()),
+        limit: 100,
+        ..AuditQuery::default()
+    };
+    let rows = stores[1].audit_list(query).await.unwrap();
+    assert_eq!(rows.len(), 9);
+}

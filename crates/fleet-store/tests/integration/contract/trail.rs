@@ -181,6 +181,7 @@ async fn sessions_and_tokens(store: &DieselStore, trail: &mut Trail<'_>) {
     trail.one("session.end", Some("bob"), None).await;
     store.session_end(id, by).await.unwrap();
     trail.none("it is over").await;
+    several_sessions(store, trail).await;
 
     let token = new_token("ci", 5);
     let id = token.id;
@@ -199,6 +200,42 @@ async fn sessions_and_tokens(store: &DieselStore, trail: &mut Trail<'_>) {
     let unknown = TokenId(Uuid::now_v7());
     store.token_revoke(unknown, by).await.unwrap_err();
     trail.none("it is revoked, or none").await;
+}
+
+async fn several_sessions(store: &DieselStore, trail: &mut Trail<'_>) {
+    let (by, bob) = (&who(), login("bob"));
+    let times = SessionTimes::default();
+    let end = async |which| store.session_end_of(&bob, which, times, by).await;
+    let begin = async |number| {
+        let session = new_session("bob", number);
+        let id = session.id;
+        store.session_open(session, by).await.unwrap();
+        let list = store.session_list(&bob, times).await.unwrap();
+        let found = list.into_iter().find(|session| session.id == id).unwrap();
+        let detail = format!("begun {} from 192.0.2.1", found.created_at);
+        (id, detail)
+    };
+    let (kept, kept_told) = begin(10).await;
+    let (one, one_told) = begin(11).await;
+    let (_, other_told) = begin(12).await;
+    trail.news().await;
+    end(WhichSessions::One(one)).await.unwrap();
+    trail.one("session.end", Some("bob"), Some(&one_told)).await;
+    end(WhichSessions::One(one)).await.unwrap_err();
+    end(WhichSessions::AllBut(one)).await.unwrap_err();
+    trail.none("it is over").await;
+    end(WhichSessions::AllBut(kept)).await.unwrap();
+    trail
+        .one("session.end", Some("bob"), Some(&other_told))
+        .await;
+    end(WhichSessions::AllBut(kept)).await.unwrap();
+    trail.none("there are no others").await;
+    end(WhichSessions::All).await.unwrap();
+    trail
+        .one("session.end", Some("bob"), Some(&kept_told))
+        .await;
+    end(WhichSessions::All).await.unwrap();
+    trail.none("there are none").await;
 }
 
 pub(crate) async fn texts_are_bounded_lines(place: &Place) {
