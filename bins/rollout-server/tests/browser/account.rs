@@ -1,4 +1,4 @@
-//! One's own password: what is refused, and what changing it does to one's other sessions.
+//! One's own password: what is refused, and what changing it does to one's other sessions; and ending those.
 
 use local_fleet::ReleaseSpec;
 
@@ -15,6 +15,15 @@ async fn change(browser: &Browser, old: &str, new: &str, again: &str) {
         browser.fill(&css, text).await;
     }
     browser.click("#change-password button").await;
+}
+
+/// With the new password, on the form that is there.
+async fn sign_in_again(browser: &Browser) {
+    browser.find("#sign-in").await;
+    browser.fill("#sign-in input[name=name]", "vera").await;
+    browser.fill("#sign-in input[name=password]", NEW).await;
+    browser.click("#sign-in button").await;
+    browser.find("#truth").await;
 }
 
 pub(crate) async fn own_password(driver: &Driver, look: Look) {
@@ -61,6 +70,26 @@ pub(crate) async fn own_password(driver: &Driver, look: Look) {
     elsewhere.fill(password, NEW).await;
     elsewhere.click("#sign-in button").await;
     elsewhere.find("#truth").await;
+
+    // Whoever is signed in elsewhere is ended from here: one, then all.
+    let account = format!("{}/admin/account", site.url);
+    here.go(&account).await;
+    here.find("#sessions #end-others").await;
+    here.is_fit_for_everybody().await;
+    here.picture("account-sessions").await;
+    here.click("#sessions td button").await;
+    here.find("#ended").await;
+    here.shows("Nowhere else.").await;
+    here.is_fit_for_everybody().await;
+    here.picture("account-sessions-ended").await;
+    elsewhere.go(&overview).await;
+    sign_in_again(&elsewhere).await;
+    here.go(&account).await;
+    here.click("#end-others button").await;
+    here.find("#ended").await;
+    assert!(!here.has("#end-others").await);
+    elsewhere.go(&overview).await;
+    elsewhere.find("#sign-in").await;
     here.close().await;
     elsewhere.close().await;
     site.stop().await;

@@ -141,6 +141,8 @@ async fn a_session_is_the_same_on_two_servers_and_ends_on_both(base: Base) {
     assert_eq!(status, StatusCode::CREATED, "{body}");
     for end in [
         "/logout",
+        "/api/sessions",
+        "/api/users/anna/sessions",
         "/api/users/anna/disable",
         "/api/users/anna/password",
     ] {
@@ -150,7 +152,14 @@ async fn a_session_is_the_same_on_two_servers_and_ends_on_both(base: Base) {
             first.events_in_session(&cookie).await,
             second.events_in_session(&cookie).await,
         ];
-        end_by(&first, end, &cookie).await;
+        if end == "/api/sessions" {
+            // By herself, from elsewhere.
+            let other = sign_in(&second).await;
+            end_by(&second, end, &other).await;
+            assert_eq!(status_of(&first, &other).await, StatusCode::OK);
+        } else {
+            end_by(&first, end, &cookie).await;
+        }
         for server in [&second, &first] {
             let status = status_of(server, &cookie).await;
             assert_eq!(status, StatusCode::UNAUTHORIZED, "{end}");
@@ -172,6 +181,13 @@ async fn end_by(server: &Running, path: &str, cookie: &str) {
             .post(server.url(path))
             .header("cookie", cookie)
             .header("origin", format!("http://{}", server.address)),
+        "/api/sessions" => browser()
+            .delete(server.url(path))
+            .header("cookie", cookie)
+            .header("origin", format!("http://{}", server.address)),
+        "/api/users/anna/sessions" => browser()
+            .delete(server.url(path))
+            .bearer_auth(&server.token),
         "/api/users/anna/password" => browser()
             .put(server.url(path))
             .bearer_auth(&server.token)

@@ -8,6 +8,7 @@ pub(crate) mod inventory;
 pub(crate) mod me;
 pub(crate) mod openapi;
 pub(crate) mod params;
+pub(crate) mod sessions;
 pub(crate) mod tags;
 pub(crate) mod tokens;
 pub(crate) mod updates;
@@ -34,6 +35,7 @@ pub(crate) fn routes() -> Router<AdminApi> {
         .merge(hosts::routes())
         .merge(inventory::routes())
         .merge(me::routes())
+        .merge(sessions::routes())
         .merge(users::routes())
         .merge(tokens::routes())
         .merge(audit::routes())

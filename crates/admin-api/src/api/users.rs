@@ -60,7 +60,8 @@ pub(crate) struct PasswordBody {
     password: String,
 }
 
-fn login_name(text: &str) -> Result<LoginName, Problem> {
+/// The name of a person in a path; one that can be nobody's is not found.
+pub(crate) fn login_name(text: &str) -> Result<LoginName, Problem> {
     let shown: String = printable(text).chars().take(64).collect();
     text.parse()
         .map_err(|_| Problem::not_found(format!("there is no user {shown}")))

@@ -41,6 +41,8 @@ pub(crate) fn routes() -> Router<AdminApi> {
         .route("/admin/assets/{*path}", get(assets::serve))
         .route("/admin", get(overview::entrance))
         .route("/admin/account", get(account::show).post(account::change))
+        .route("/admin/account/sessions/end", post(account::end_others))
+        .route("/admin/account/sessions/{id}/end", post(account::end))
         .route("/admin/updates", get(overview::show))
         .route("/admin/updates/start", get(start::show).post(start::start))
         .route("/admin/updates/rollouts", get(rollouts::show))
@@ -92,6 +94,10 @@ pub(crate) fn routes() -> Router<AdminApi> {
         .route("/admin/users/{name}/password", post(users::password))
         .route("/admin/users/{name}/disable", post(users::disable))
         .route("/admin/users/{name}/enable", post(users::enable))
+        .route(
+            "/admin/users/{name}/sessions/end",
+            post(users::end_sessions),
+        )
         .route("/admin/tokens", get(tokens::show).post(tokens::create))
         .route("/admin/tokens/{id}/revoke", post(tokens::revoke))
         .route("/admin/audit", get(audit::show))

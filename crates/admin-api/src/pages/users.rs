@@ -1,16 +1,19 @@
-//! People: added, locked out, let in, given a new password.
+//! People: added, locked out, let in, given a new password, signed out everywhere.
 
 use askama::Template;
-use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::{Extension, Json};
 use fleet_store::UserRecord;
 use fleet_types::Role;
 
 use crate::api::body::Fields;
+use crate::api::params::Params;
+use crate::api::sessions::{self, EndedBody};
 use crate::api::users;
 use crate::identity::Caller;
+use crate::pages::account::ended;
 use crate::pages::form::Typed;
 use crate::pages::layout::{Nav, Page, go, html_with};
 use crate::problem::Problem;
@@ -26,12 +29,15 @@ struct Users {
     users: Vec<UserRecord>,
     roles: &'static [Role],
     form: Typed,
+    /// How many sessions were ended just now, in words.
+    ended: Option<String>,
 }
 
 async fn page(
     api: &AdminApi,
     caller: &Caller,
     form: Typed,
+    ended: Option<String>,
     problem: Option<Problem>,
 ) -> Result<Response, Problem> {
     if let Some(problem) = problem.as_ref().filter(|p| p.status.is_server_error()) {
@@ -46,6 +52,7 @@ async fn page(
         users: api.store().user_list().await?,
         roles: Role::ALL,
         form,
+        ended,
     };
     html_with(status, &users)
 }
@@ -53,8 +60,9 @@ async fn page(
 pub(crate) async fn show(
     State(api): State<AdminApi>,
     Extension(caller): Extension<Caller>,
+    params: Params,
 ) -> Result<Response, Problem> {
-    page(&api, &caller, Typed::default(), None).await
+    page(&api, &caller, Typed::default(), ended(&params), None).await
 }
 
 /// Goes back to the list, or shows it with what was wrong.
@@ -66,7 +74,7 @@ async fn done<T>(
 ) -> Result<Response, Problem> {
     match result {
         Ok(_) => Ok(go(HERE)),
-        Err(problem) => page(api, caller, form, Some(problem)).await,
+        Err(problem) => page(api, caller, form, None, Some(problem)).await,
     }
 }
 
@@ -122,4 +130,16 @@ pub(crate) async fn enable(
     let (state, who) = (State(api.clone()), Extension(caller.clone()));
     let again = users::enable(state, who, Path(name), Fields::default()).await;
     done(&api, &caller, Typed::default(), again).await
+}
+
+pub(crate) async fn end_sessions(
+    State(api): State<AdminApi>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let (state, who) = (State(api.clone()), Extension(caller.clone()));
+    match sessions::end_all(state, who, Path(name)).await {
+        Ok(Json(EndedBody { ended })) => Ok(go(format!("{HERE}?ended={ended}"))),
+        Err(problem) => page(&api, &caller, Typed::default(), None, Some(problem)).await,
+    }
 }

@@ -35,6 +35,8 @@ enum Given {
     Marked,
     /// Bob is locked out.
     LockedOut,
+    /// Anna is signed in at one more place, which the path names, and so is Bob.
+    Elsewhere,
     /// The person whom the path names is the last admin.
     LastAdmin,
     /// What the path names is not there.
@@ -118,16 +120,21 @@ const ACTS: &[Act] = &[
     act((Post, "/api/hosts/{name}/health"), Reachable, r#"{"fix":true}"#, &[("host.fix", "web-001")], Some((Reachable, r#"{"fix":7}"#, 422))),
     act((Post, "/api/hosts/{name}/clear"), Marked, "{}", &[("host.clear", "web-001")], Some((Fleet, "{}", 200))),
     act((Put, "/api/me/password"), Fleet, OWN, &[("session.open", "anna"), ("user.password", "anna")], Some((Fleet, OWN_WEAK, 422))),
+    act((Delete, "/api/sessions"), Elsewhere, "", &[("session.end", "anna")], Some((Fleet, "", 200))),
+    act((Delete, "/api/sessions/{id}"), Elsewhere, "", &[("session.end", "anna")], Some((Nothing, "", 404))),
     act((Post, "/api/users"), Fleet, USER, &[("user.add", "carla")], Some((Fleet, USER_AGAIN, 409))),
     act((Put, "/api/users/{name}/password"), Fleet, r#"{"password":"a fine new one"}"#, &[("user.password", "bob")], Some((Fleet, r#"{"password":"short"}"#, 422))),
     act((Post, "/api/users/{name}/disable"), Fleet, "{}", &[("user.disable", "bob")], Some((LastAdmin, "{}", 409))),
     act((Post, "/api/users/{name}/enable"), LockedOut, "{}", &[("user.enable", "bob")], Some((Fleet, "{}", 204))),
+    act((Delete, "/api/users/{name}/sessions"), Elsewhere, "", &[("session.end", "bob")], Some((Fleet, "", 200))),
     act((Post, "/api/tokens"), Fleet, TOKEN, &[("token.create", "robot")], Some((Fleet, TOKEN_AGAIN, 409))),
     act((Delete, "/api/tokens/{id}"), Fleet, "", &[("token.revoke", "ci")], Some((Nothing, "", 404))),
     act((Post, "/login"), Fleet, "name=anna&password=correct+horse+battery", &[("session.open", "anna")], Some((Fleet, "name=anna&password=wrong", 422))),
     act((Post, "/login/setup"), Setup, SETUP, &[("session.open", "first"), ("user.setup", "first")], Some((Fleet, SETUP, 422))),
     act((Post, "/logout"), Fleet, "", &[("session.end", "anna")], None),
     act((Post, "/admin/account"), Fleet, OWN_FORM, &[("session.open", "anna"), ("user.password", "anna")], Some((Fleet, OWN_FORM_WEAK, 422))),
+    act((Post, "/admin/account/sessions/end"), Elsewhere, "", &[("session.end", "anna")], Some((Fleet, "", 303))),
+    act((Post, "/admin/account/sessions/{id}/end"), Elsewhere, "", &[("session.end", "anna")], Some((Nothing, "", 404))),
     act((Post, "/admin/updates/start"), Fleet, "which=all", &[("rollout.update", "{latest}")], Some((Running, "which=all", 409))),
     act((Post, "/admin/updates/rollouts/{id}/pause"), Running, "", &[("rollout.pause", "{id}")], Some((Over, "", 409))),
     act((Post, "/admin/updates/rollouts/{id}/resume"), Paused, "", &[("rollout.resume", "{id}")], Some((Over, "", 409))),
@@ -146,6 +153,7 @@ const ACTS: &[Act] = &[
     act((Post, "/admin/users/{name}/password"), Fleet, "password=a+fine+new+one", &[("user.password", "bob")], Some((Fleet, "password=short", 422))),
     act((Post, "/admin/users/{name}/disable"), Fleet, "", &[("user.disable", "bob")], Some((LastAdmin, "", 409))),
     act((Post, "/admin/users/{name}/enable"), LockedOut, "", &[("user.enable", "bob")], Some((Fleet, "", 303))),
+    act((Post, "/admin/users/{name}/sessions/end"), Elsewhere, "", &[("session.end", "bob")], Some((Nothing, "", 404))),
     act((Post, "/admin/tokens"), Fleet, "name=robot&role=viewer&days=30", &[("token.create", "robot")], Some((Fleet, "name=ci&role=viewer&days=30", 409))),
     act((Post, "/admin/tokens/{id}/revoke"), Fleet, "", &[("token.revoke", "ci")], Some((Nothing, "", 404))),
 ];
@@ -218,16 +226,7 @@ impl Ground {
         let set = store.user_set_password(&anna, password.clone(), &ann);
         set.await.unwrap();
         // The password ended the session that there was.
-        let secret = secrets::new_secret().unwrap();
-        let session = NewSession {
-            checked: None,
-            id: SessionId(uuid::Uuid::now_v7()),
-            secret: secret.hash,
-            user: anna,
-            source: "test".into(),
-        };
-        store.session_open(session, &ann).await.unwrap();
-        self.cookie = format!("rollout_session={}", secret.text);
+        self.cookie = self.world.one_more_session("anna", "test").await.1;
         if given == LockedOut {
             store.user_disable(&bob, true, &ann).await.unwrap();
         }
@@ -237,6 +236,11 @@ impl Ground {
         match given {
             Fleet | Setup | LockedOut => {}
             LastAdmin => self.name = "anna",
+            Elsewhere => {
+                let (other, _) = self.world.one_more_session("anna", "192.0.2.7").await;
+                self.world.one_more_session("bob", "192.0.2.8").await;
+                self.id = other.0.to_string();
+            }
             Nothing => {
                 self.name = "nobody";
                 self.id = "00000000-0000-7000-8000-000000000000".to_owned();

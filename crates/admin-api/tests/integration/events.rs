@@ -314,6 +314,47 @@ async fn a_stream_ends_with_the_right_to_see_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_ends_with_a_session_that_is_ended_from_elsewhere() {
+    let world = World::new(1).await;
+    let here = world.session("anna", Role::Viewer).await;
+    let follow = |cookie: &str| Call::new("GET", "/api/updates/events").header("cookie", cookie);
+    let end = async |method: &'static str, path: &str| {
+        let call = Call::new(method, path)
+            .header("cookie", &here)
+            .header("sec-fetch-site", "same-origin");
+        let status = world.send(call).await.status.as_u16();
+        assert!(matches!(status, 200 | 204), "{path}: {status}");
+    };
+    for others in [false, true] {
+        let (id, there) = world.one_more_session("anna", "192.0.2.1").await;
+        let mut readers = [
+            Reader::open(&world, follow(&here)).await,
+            Reader::open(&world, follow(&there)).await,
+        ];
+        add(&world, &format!("host-{others}")).await;
+        for reader in &mut readers {
+            reader.ids(1).await;
+        }
+        let [mut kept, mut ended] = readers;
+        if others {
+            end("DELETE", "/api/sessions").await;
+        } else {
+            end("DELETE", &format!("/api/sessions/{}", id.0)).await;
+        }
+        let since = tokio::time::Instant::now();
+        let bye = ended.message().await.unwrap();
+        let took = since.elapsed();
+        assert_eq!(bye.event, "bye");
+        assert_eq!(bye.data["reason"], "revoked");
+        assert!(took <= Duration::from_secs(5), "{took:?}");
+        assert_eq!(ended.message().await, None);
+        // The one that asked goes on.
+        add(&world, &format!("after-{others}")).await;
+        kept.ids(1).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn streams_end_when_the_process_does_and_are_bounded() {
     let settings = ApiSettings {
         max_streams: 2,

@@ -18,6 +18,7 @@ mod overview;
 mod pages;
 mod people;
 mod rights;
+mod sessions;
 mod sign_in;
 mod updates;
 mod world;

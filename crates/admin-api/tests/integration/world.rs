@@ -186,16 +186,22 @@ impl World {
             password: None,
         };
         self.store.user_add(user, &actor()).await.unwrap();
+        self.one_more_session(name, "test").await.1
+    }
+
+    /// A session of somebody who is there, and its cookie.
+    pub(crate) async fn one_more_session(&self, name: &str, source: &str) -> (SessionId, String) {
         let secret = secrets::new_secret().unwrap();
+        let id = SessionId(Uuid::now_v7());
         let session = NewSession {
             checked: None,
-            id: SessionId(Uuid::now_v7()),
+            id,
             secret: secret.hash,
             user: name.parse().unwrap(),
-            source: "test".into(),
+            source: source.into(),
         };
         self.store.session_open(session, &actor()).await.unwrap();
-        format!("rollout_session={}", secret.text)
+        (id, format!("rollout_session={}", secret.text))
     }
 
     /// A rollout of the first hosts that ends like this on each.
