@@ -1,14 +1,16 @@
 //! One connection.
 
 use std::convert::Infallible;
+use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -24,10 +26,10 @@ use super::arriving::Exchange;
 use super::held::Held;
 use super::lingering::Lingering;
 use super::places::Seat;
+use crate::metrics::requests;
 
 /// From the first look at a connection, or the end of a request, to the end of the next one's head.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-const EVENT_STREAM: &str = "text/event-stream";
 /// Longest head of a request, in bytes.
 const HEAD_MOST: usize = 32 * 1024;
 /// Whoever takes nothing of what is sent for this long is gone.
@@ -48,8 +50,12 @@ pub(crate) async fn serve(
     tune(&stream);
     let give_way = seat.give_way().clone();
     let own = Arc::clone(&seat);
-    let service =
-        service_fn(move |request| answer(request, peer, router.clone(), Arc::clone(&seat)));
+    let follows = Arc::new(AtomicBool::new(false));
+    let follow = Arc::clone(&follows);
+    let service = service_fn(move |request| {
+        let (seat, follow) = (Arc::clone(&seat), Arc::clone(&follow));
+        answer(request, peer, router.clone(), seat, follow)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
@@ -80,8 +86,17 @@ pub(crate) async fn serve(
         }
     };
     if let Err(error) = ended {
+        if follows.load(Ordering::Relaxed) && took_nothing(&error) {
+            requests::count_lagged();
+        }
         tracing::debug!(%peer, %error, "a connection ended");
     }
+}
+
+/// Whether the system gave the connection up, for the other side took nothing of what was sent for [`SEND_TIME`].
+fn took_nothing(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    cause.is_some_and(|cause: &io::Error| cause.kind() == io::ErrorKind::TimedOut)
 }
 
 /// Waits until the connection has to give way, and is idle.
@@ -113,18 +128,21 @@ async fn never_taken(seat: &Seat) {
     }
 }
 
+/// Answers one request, and notes whether an event stream is the answer.
 async fn answer(
     request: Request<Incoming>,
     peer: SocketAddr,
     router: Router,
     seat: Arc<Seat>,
+    follows: Arc<AtomicBool>,
 ) -> Result<Response, Infallible> {
     let (mut request, exchange) = Exchange::of(request, Arc::clone(&seat));
     request.extensions_mut().insert(ConnectInfo(peer));
     let response = router.oneshot(request).await?;
-    let kind = response.headers().get(CONTENT_TYPE);
+    let stream = requests::is_stream(&response);
+    follows.store(stream, Ordering::Relaxed);
     // A stream of events has no end.
-    if kind.is_none_or(|kind| kind != EVENT_STREAM) {
+    if !stream {
         seat.sends();
     }
     Ok(response.map(|body| Held::wrap(body, exchange)))
@@ -148,6 +166,7 @@ mod tests {
     use std::task::{Context, Poll};
 
     use axum::body::{Body, Bytes, HttpBody};
+    use axum::http::header::CONTENT_TYPE;
     use axum::routing::get;
     use hyper::body::Frame;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -222,6 +241,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_never_takes_the_answer_loses_the_place_unless_it_has_no_end() {
         assert!(of_who_reads_nothing("text/html").await);
-        assert!(!of_who_reads_nothing(EVENT_STREAM).await);
+        assert!(!of_who_reads_nothing(requests::EVENT_STREAM).await);
     }
 }

@@ -9,7 +9,7 @@ mod ssh;
 mod store;
 
 use anyhow::Context;
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 pub(crate) use ssh::CountedTransport;
@@ -21,6 +21,7 @@ const BUILD: &str = "rollout_server_build_info";
 const REQUESTS: &str = "rollout_server_http_requests_total";
 const REQUEST_TIME: &str = "rollout_server_http_request_duration_seconds";
 const STREAMS: &str = "rollout_server_sse_clients";
+const STREAMS_LAGGED: &str = "rollout_server_sse_lagged_total";
 const ROLLOUTS: &str = "rollout_server_rollouts_total";
 const ROLLOUT_ACTIVE: &str = "rollout_server_rollout_active";
 const ROLLOUT_STAGE: &str = "rollout_server_rollout_stage";
@@ -70,6 +71,7 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
     // From the start: whoever asks for an increase sees none in a series that begins with its first event.
     feed::begin();
     checks::begin();
+    counter!(STREAMS_LAGGED).absolute(0);
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }
@@ -88,6 +90,10 @@ fn describe() {
         "Idle connections that had to give way to others."
     );
     describe_gauge!(STREAMS, "Event streams that are open.");
+    describe_counter!(
+        STREAMS_LAGGED,
+        "Event streams that were cut because their reader took nothing of what was sent for 30 s."
+    );
     describe_counter!(ROLLOUTS, "Rollouts that ended while this process ran.");
     describe_histogram!(
         ROLLOUT_TIME,

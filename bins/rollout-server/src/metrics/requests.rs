@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use metrics::{counter, gauge, histogram};
 
-use super::{REQUEST_TIME, REQUESTS, STREAMS};
+use super::{REQUEST_TIME, REQUESTS, STREAMS, STREAMS_LAGGED};
 use crate::http::Held;
 
 /// Counts a request by method, route and status. The route is its template, so that there are few.
@@ -26,14 +26,25 @@ pub(crate) async fn count(request: Request, next: Next) -> Response {
         .increment(1);
     histogram!(REQUEST_TIME, "method" => method, "route" => route)
         .record(began.elapsed().as_secs_f64());
-    let streams = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-    if !streams {
+    if !is_stream(&response) {
         return response;
     }
     response.map(|body| Held::wrap(body, OpenStream::new()))
+}
+
+/// The kind of an answer that goes on without end.
+pub(crate) const EVENT_STREAM: &str = "text/event-stream";
+
+/// Whether this is an event stream.
+pub(crate) fn is_stream(response: &Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(EVENT_STREAM.as_bytes()))
+}
+
+/// Counts an event stream that was cut because its reader took nothing of it. A slow one is sent less, at its own pace, and
+/// nothing is kept for it here meanwhile.
+pub(crate) fn count_lagged() {
+    counter!(STREAMS_LAGGED).increment(1);
 }
 
 /// Anybody can make methods up.

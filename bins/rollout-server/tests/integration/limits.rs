@@ -8,7 +8,7 @@ use local_fleet::ReleaseSpec;
 use reqwest::{Client, StatusCode};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -89,6 +89,53 @@ async fn who_is_too_many_takes_the_place_of_an_idle_connection() {
     assert_eq!(idle[0].read(&mut byte).await.unwrap_or(0), 0);
     server.stop().await;
     assert_eq!(busy.next().await.unwrap().name.as_deref(), Some("bye"));
+}
+
+/// Follows the feed from its beginning, and reads nothing of it. There is room for little of it on the way.
+async fn follow_and_take_nothing(server: &Running) -> TcpStream {
+    let (address, token) = (&server.address, &server.token);
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2304).unwrap();
+    let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
+    let head = format!(
+        "GET /api/updates/events?after=0 HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
+         accept: text/event-stream\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_takes_nothing_is_cut_and_counted() {
+    let site = Site::with_hosts(Base::Sqlite, 4, ReleaseSpec::good("Next")).await;
+    let mut server = site.serve().await;
+    // Much to read, far more than there is room for on the way.
+    server.trigger().await;
+    server.rollout_in(&["completed"]).await;
+    let lagged = async || {
+        let url = server.url("/metrics");
+        let asked = server.client.get(url).bearer_auth(&server.token);
+        let text = asked.send().await.unwrap().text().await.unwrap();
+        let mut lines = text.lines();
+        let told = lines.find_map(|line| line.strip_prefix("rollout_server_sse_lagged_total "));
+        told.unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(lagged().await, 0);
+    let mut reads = server.events(Some(0)).await;
+    let first = reads.next().await.unwrap();
+    // Whoever goes by themselves was not too slow.
+    drop(server.events(Some(0)).await);
+    let _stuck = follow_and_take_nothing(&server).await;
+    until("a stream that was cut", async || {
+        let count = lagged().await;
+        assert!(count <= 1, "{count}");
+        (count == 1).then_some(())
+    })
+    .await;
+    // The one that is read is there as before.
+    assert!(reads.next().await.unwrap().id > first.id);
+    server.stop().await;
+    site.end().await;
 }
 
 /// Sends all of a request but the end of its body, once the server asks for the body.
