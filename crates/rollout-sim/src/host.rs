@@ -110,7 +110,7 @@ fn plan(world: &World, host: &str, command: &RemoteCommand) -> (Duration, bool, 
             SimWhat::ShellBroken,
             SimWhat::Busy,
             SimWhat::Fenced("another-store".to_owned(), 7),
-            SimWhat::Fenced(world.store_name(), 1000),
+            SimWhat::Fenced(world.store_name(), beyond(world, host)),
         ];
         (takes, first, dice.pick(&all).filter(|_| strikes))
     });
@@ -138,6 +138,13 @@ fn plan(world: &World, host: &str, command: &RemoteCommand) -> (Duration, bool, 
     ));
     world.check(|checker| checker.disturb(host));
     (takes, first, Some(what))
+}
+
+/// An epoch that this host has not seen yet: what it has on record of one store never goes back.
+fn beyond(world: &World, host: &str) -> i64 {
+    let seen = world.fleet.host(host).and_then(|host| host.fence);
+    let own = seen.filter(|(store, _)| *store == world.store_name());
+    own.map_or(1000, |(_, epoch)| 1000.max(epoch + 1))
 }
 
 fn words(what: &SimWhat) -> &'static str {

@@ -152,6 +152,7 @@ impl State {
             .iter()
             .position(|fault| fault.command == command.name() && fault.nth == nth);
         let what = at.map(|at| host.faults.remove(at).what);
+        let crashes = what == Some(SimWhat::Crashes);
         let (reply, ran) = receive(host, &self.origin, command, what);
         host.received.push(SimCommand {
             name: command.name().to_owned(),
@@ -159,6 +160,11 @@ impl State {
             ran,
             changed: changed(&before, host),
         });
+        if crashes && ran {
+            // What a machine that starts anew does to its service is no doing of the command.
+            host.boots += 1;
+            host.start(&self.origin);
+        }
         if ran {
             reply.after(duration(host, command))
         } else {
@@ -239,8 +245,6 @@ fn receive(
         }
         Some(SimWhat::Crashes) => {
             answer(host, origin, command, Extent::Half);
-            host.boots += 1;
-            host.start(origin);
             Reply::lost(command)
         }
         Some(SimWhat::Gone(tries)) => {
