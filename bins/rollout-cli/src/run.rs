@@ -250,8 +250,12 @@ pub(crate) async fn conclude_own(database: &DatabaseFleet, ended: &Ended) -> Res
     Ok(exit)
 }
 
-/// Nobody asked for it: what goes wrong is told in the log alone.
+/// Nobody asked for it: what goes wrong is told in the log alone. What a database that several share keeps is for its
+/// servers to say, not for the configuration of whoever comes by.
 async fn tidy_up(database: &DatabaseFleet) {
+    if !database.settings.database_url.starts_with("sqlite://") {
+        return;
+    }
     let Some(days) = database.settings.history.output_days else {
         return;
     };

@@ -10,6 +10,8 @@ use thirtyfour::prelude::*;
 
 /// How long anything on a page may take to come about.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How often chromedriver is started.
+const TRIES: usize = 5;
 const AXE: &str = include_str!("axe/axe.min.js");
 
 /// How the pages are looked at.
@@ -60,6 +62,13 @@ impl Driver {
     pub(crate) fn start() -> Self {
         // The client is built for TLS, although it only speaks to this machine.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        // It takes a free port of IPv4 and then the same of IPv6, and ends when somebody has that one.
+        (0..TRIES)
+            .find_map(|_| Self::try_start())
+            .expect("chromedriver says its port")
+    }
+
+    fn try_start() -> Option<Self> {
         let mut child = Command::new("chromedriver")
             .args(["--port=0"])
             .stdin(Stdio::null())
@@ -68,16 +77,16 @@ impl Driver {
             .spawn()
             .expect("chromedriver is there; is_left_out looked");
         let out = BufReader::new(child.stdout.take().expect("piped"));
-        let port = out
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| {
-                let (_, port) = line.split_once("successfully on port ")?;
-                port.trim_end_matches('.').parse::<u16>().ok()
-            })
-            .expect("chromedriver says its port");
+        let port = out.lines().map_while(Result::ok).find_map(|line| {
+            let (_, port) = line.split_once("successfully on port ")?;
+            port.trim_end_matches('.').parse::<u16>().ok()
+        });
+        let Some(port) = port else {
+            let _ = child.wait();
+            return None;
+        };
         let url = format!("http://127.0.0.1:{port}");
-        Self { child, url }
+        Some(Self { child, url })
     }
 
     pub(crate) async fn open(&self, look: Look) -> Browser {

@@ -115,7 +115,11 @@ impl Site {
                         verify: None,
                         generated: vec!["bun.lock".to_owned(), "bun.lockb".to_owned()],
                         min_free_mib: 1,
-                        timeouts: StepTimeouts::default(),
+                        timeouts: StepTimeouts {
+                            // What is to be slow is not to fail by it.
+                            install: 3600,
+                            ..StepTimeouts::default()
+                        },
                     },
                 },
                 labels: [("plan".to_owned(), ["small", "large"][at % 2].to_owned())].into(),

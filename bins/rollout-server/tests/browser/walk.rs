@@ -30,7 +30,7 @@ async fn live_through(site: &Site, api: &Api) -> Past {
     site.fleet.add_release(broken).await.unwrap();
     let halted = api.trigger(quick()).await;
     api.comes_to(&halted, "halted").await;
-    let slow = InstallBehaviour::Slow(Duration::from_secs(600));
+    let slow = InstallBehaviour::Slow(Duration::from_secs(3600));
     let slow = ReleaseSpec::good("Third").install(slow);
     site.fleet.add_release(slow).await.unwrap();
     let running = api.trigger(quick()).await;

@@ -235,7 +235,7 @@ impl Ground {
             if first.has_ended() || since.elapsed() > PATIENCE {
                 return Err(format!("it did not come to that moment: {first:#?}"));
             }
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

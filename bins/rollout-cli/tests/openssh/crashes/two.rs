@@ -22,6 +22,8 @@ pub(super) const MORE: &str =
 const OUTAGE: Duration = Duration::from_secs(4);
 /// For a rollout to be over, with a server that is stopped in the midst of it.
 const LIMIT: Duration = Duration::from_secs(240);
+/// How often a server is asked how the rollout stands. Every answer costs the work of the store, for the other cells too.
+const ASKED_AGAIN: Duration = Duration::from_millis(200);
 /// A server looks this often whether it is alive on the store.
 const BEAT: Duration = Duration::from_millis(1200);
 
@@ -147,7 +149,7 @@ impl Ground {
                     if since.elapsed() > LIMIT {
                         return Err(format!("nothing was taken over: {}", second.said()));
                     }
-                    sleep(Duration::from_millis(50));
+                    sleep(ASKED_AGAIN);
                 }
                 fs::remove_file(&flag).unwrap();
                 first.signal(Signal::CONT);
@@ -192,8 +194,8 @@ impl Ground {
         loop {
             // The other way round, it could spring between the two looks.
             let over = !self.is_on(second)?;
-            if let Ok(host) = fs::read_to_string(self.flag()) {
-                return Ok(Some(host));
+            if self.springs(first) {
+                return Ok(Some(fs::read_to_string(self.flag()).unwrap()));
             }
             if over && since.elapsed() > BEAT {
                 return Ok(None);
@@ -201,8 +203,22 @@ impl Ground {
             if first.ended().is_some() || since.elapsed() > LIMIT {
                 return Err(format!("it did not come to that moment: {}", first.said()));
             }
-            sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Looks for the flag for a while.
+    fn springs(&self, first: &mut Server) -> bool {
+        let since = Instant::now();
+        while since.elapsed() < ASKED_AGAIN {
+            if self.flag().exists() {
+                return true;
+            }
+            if first.ended().is_some() {
+                break;
+            }
+            sleep(Duration::from_millis(5));
+        }
+        self.flag().exists()
     }
 
     /// Whether the rollout is under way, says this server.
@@ -222,7 +238,7 @@ impl Ground {
                 let status = second.status(&self.site, &self.shared.as_ref().unwrap().token);
                 return Err(format!("no end: {status:#?} {}", second.said()));
             }
-            sleep(Duration::from_millis(50));
+            sleep(ASKED_AGAIN);
         }
         Ok(())
     }

@@ -6,17 +6,23 @@ use std::num::NonZeroU32;
 
 use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
+use diesel::sql_types::{Nullable, Text};
 
-use super::{CHUNK, Conn};
+use super::{CHUNK, Conn, lease_moment, open};
 use crate::diesel_store::history_rows::{KeptOutput, StepRow};
 use crate::diesel_store::prepared::update;
-use crate::diesel_store::schema::{attempts, rollouts, steps};
+use crate::diesel_store::schema::{rollouts, steps};
 use crate::diesel_store::work::{Answer, Work};
 use crate::records::OutputsRemoved;
 
 const DAY_MS: i64 = 86_400_000;
-/// When so many bytes were read, no further host is begun: others wait for this transaction.
-const ENOUGH: usize = 1 << 20;
+/// So many bytes are read at most, or one host's: others wait for this transaction.
+const ENOUGH: i64 = 1 << 20;
+
+diesel::define_sql_function! {
+    /// The bytes of a text, told without reading it.
+    fn octet_length(text: Nullable<Text>) -> Nullable<Integer>;
+}
 
 /// Neighbouring hosts of a rollout, by their positions.
 struct Hosts {
@@ -34,7 +40,11 @@ pub(crate) fn outputs_remove(
     kept_days: NonZeroU32,
     limit: i64,
 ) -> Answer<OutputsRemoved> {
-    let now = work.now().0;
+    if open::found(conn)? > work.inputs.schema {
+        // Rows are written anew below: what a newer program keeps beside it would be lost.
+        return Ok(OutputsRemoved::default());
+    }
+    let now = moment(conn, work)?;
     let ended_by = now.saturating_sub(i64::from(kept_days.get()) * DAY_MS);
     let Some(rollout) = first_due(conn, ended_by)? else {
         return Ok(OutputsRemoved::default());
@@ -51,8 +61,8 @@ pub(crate) fn outputs_remove(
             more: true,
         });
     };
-    let mut hosts = next_hosts(conn, &rollout, done_to.unwrap_or(i64::MIN), limit)?;
-    let outputs = remove_of(conn, &rollout, &mut hosts, kept_days)?;
+    let hosts = next_hosts(conn, &rollout, done_to.unwrap_or(i64::MIN), limit)?;
+    let outputs = remove_of(conn, &rollout, &hosts, kept_days)?;
     if !hosts.are_last {
         update!(
             conn,
@@ -82,37 +92,57 @@ fn first_due(conn: &mut Conn, ended_by: i64) -> QueryResult<Option<String>> {
     one!(conn, due).optional()
 }
 
-/// As many hosts as have at most `limit` steps together, but one at least.
+/// As many hosts as have at most `limit` steps together and printed not too much, but one at least.
 fn next_hosts(conn: &mut Conn, rollout: &str, after: i64, limit: i64) -> QueryResult<Hosts> {
     let limit = limit.max(1);
-    let rows = attempts::table
-        .filter(attempts::rollout.eq(rollout))
-        .filter(attempts::position.gt(after))
-        .order(attempts::position)
-        .select((attempts::position, attempts::steps));
-    let rows: Vec<(i64, i64)> = at_most!(conn, rows, limit)?;
+    let rows = steps::table
+        .filter(steps::rollout.eq(rollout))
+        .filter(steps::position.gt(after))
+        .order((steps::position, steps::number))
+        .select((steps::position, octet_length(steps::output)));
+    // One more than is taken, to know whether there is more.
+    let rows: Vec<(i64, Option<i32>)> = at_most!(conn, rows, limit + 1)?;
+    let are_last = (rows.len() as i64) <= limit;
     let mut hosts = Hosts {
         after,
-        to: after,
-        are_last: (rows.len() as i64) < limit,
+        to: rows.first().map_or(after, |(position, _)| *position),
+        are_last,
     };
-    let mut steps = 0;
-    for (number, (position, its)) in rows.into_iter().enumerate() {
-        steps += its;
-        if steps > limit && number > 0 {
+    let (mut count, mut bytes) = (0, 0);
+    let mut its = rows.chunk_by(|one, other| one.0 == other.0).peekable();
+    while let Some(host) = its.next() {
+        count += host.len() as i64;
+        bytes += host
+            .iter()
+            .map(|row| i64::from(row.1.unwrap_or(0)))
+            .sum::<i64>();
+        let is_first = host[0].0 == hosts.to;
+        // What was cut off by the limit is not known whole.
+        let is_cut = its.peek().is_none() && !are_last;
+        if !is_first && (is_cut || count > limit || bytes > ENOUGH) {
             hosts.are_last = false;
             break;
         }
-        hosts.to = position;
+        hosts.to = host[0].0;
     }
     Ok(hosts)
 }
 
-/// Removes what the steps of these hosts printed, or of the first of them when that is much; says of how many steps.
+/// The time that what is kept goes by: never one that is ahead of the database's, for what is removed does not come back.
+fn moment(conn: &mut Conn, work: &mut Work) -> QueryResult<i64> {
+    let own = work.now().0;
+    let moment = lease_moment(conn, work)?;
+    Ok(match moment.era.as_ref() {
+        "database" => own.min(moment.at),
+        _ => own,
+    })
+}
+
+/// Removes what the steps of these hosts printed; says of how many steps.
 fn remove_of(
     conn: &mut Conn,
     rollout: &str,
-    hosts: &mut Hosts,
+    hosts: &Hosts,
     kept_days: NonZeroU32,
 ) -> QueryResult<u32> {
     let rows = steps::table
@@ -121,20 +151,12 @@ fn remove_of(
         .filter(steps::position.le(hosts.to))
         .order((steps::position, steps::number))
         .select(StepRow::as_select());
-    let (mut removed, mut read) = (0, 0);
+    let mut removed = 0;
     let mut rest: Vec<StepRow> = Vec::new();
     // One after the other, for each may be long.
     for row in rows.load_iter::<StepRow, DefaultLoadingMode>(conn)? {
         let mut row = row?;
-        if read > ENOUGH
-            && let Some(last) = rest.last().filter(|last| last.position < row.position)
-        {
-            hosts.to = last.position;
-            hosts.are_last = false;
-            break;
-        }
         let output = row.output.as_deref();
-        read += output.map_or(0, str::len);
         if let Some(without) = output.and_then(|text| KeptOutput::without_text(text, kept_days)) {
             row.output = Some(without);
             removed += 1;

@@ -1,7 +1,7 @@
 //! Sessions of people.
 
 use diesel::prelude::*;
-use fleet_types::LoginName;
+use fleet_types::{LoginName, Timestamp};
 
 use super::{Conn, audit};
 use crate::diesel_store::access_rows::{SessionRow, hex};
@@ -14,6 +14,11 @@ use crate::records::{
 
 /// A session that was not used for this long is forgotten, whatever the times say: 90 days.
 const KEPT: i64 = 90 * 24 * 3_600_000;
+
+/// So many sessions of one person are open at once; beyond that the ones that began first end.
+const MOST_OPEN: u32 = 100;
+/// That many end for one that begins.
+const MOST_ENDED: u32 = 10;
 
 pub(crate) fn session_open(
     conn: &mut Conn,
@@ -61,6 +66,30 @@ pub(crate) fn session_open(
         Some(new.user.as_str()),
         None,
     )?;
+    end_surplus(conn, work, &row, actor)
+}
+
+/// Ends the oldest sessions of a person who has too many, not the one that has just begun. Their row is locked.
+fn end_surplus(
+    conn: &mut Conn,
+    work: &mut Work,
+    new: &SessionRow,
+    actor: &Actor,
+) -> Answer<(), AccessError> {
+    let kept = MOST_OPEN - 1;
+    let others = sessions::table
+        .filter(sessions::user_name.eq(&new.user_name))
+        .filter(sessions::id.ne(&new.id))
+        .order((sessions::created_at.desc(), sessions::id.desc()))
+        .select((sessions::id, sessions::created_at, sessions::source));
+    let others: Vec<(String, i64, String)> = at_most!(conn, others, i64::from(kept + MOST_ENDED))?;
+    for (id, created_at, source) in others.into_iter().skip(kept as usize) {
+        diesel::delete(sessions::table.find(id)).execute(conn)?;
+        let begun = Timestamp(created_at);
+        let detail = format!("begun {begun} from {source}; more than {MOST_OPEN} were open");
+        let subject = Some(new.user_name.as_str());
+        audit::done(conn, work, actor, "session.end", subject, Some(detail))?;
+    }
     Ok(())
 }
 

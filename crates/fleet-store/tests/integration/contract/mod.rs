@@ -87,13 +87,14 @@ cases! {
         selections_choose_in_the_words_of_the_command_line the_fleet_in_any_order_has_each_host_once
         how_fresh_the_health_is rollouts_are_found_by_result_and_by_who_began_them;
     people: setup_needs_a_password setup_is_over_once_there_is_an_admin use_is_noted_to_the_minute
-        sessions_are_those_of_one_person sessions_are_ended_by_whose_they_are;
+        sessions_are_those_of_one_person sessions_are_ended_by_whose_they_are
+        a_hundred_sessions_and_no_more;
     tries: a_network_is_one_source clocks_that_are_set_back_keep_nobody_out what_is_no_account_is_counted_as_one
         success_is_not_held_against_the_source;
     trail: each_change_and_nothing_else texts_are_bounded_lines;
     requests: bad_keys_are_refused known_before_the_plan_is_looked_at forgotten_in_time;
     access: people programs_do_not_pass_for_people sessions_end_in_every_way tokens_end_in_every_way the_first_admin_comes_in_once
-        a_late_first_admin_is_none         guessing_gets_slower_and_locks_nobody_out every_change_leaves_one_row a_request_is_carried_out_once;
+        a_late_first_admin_is_none guessing_gets_slower_and_locks_nobody_out every_change_leaves_one_row a_request_is_carried_out_once;
     health: turns_are_taken_once findings_are_written_with_their_event updates_come_first
         a_restart_keeps_the_updater_waiting a_dead_checker_is_no_obstacle restarts_are_counted
         restarts_that_were_not_sent_do_not_count every_restart_is_on_record a_changed_key_is_on_record_once a_checker_can_outrank_what_the_host_has_on_record
@@ -112,7 +113,8 @@ cases! {
     access: one_of_many_becomes_the_first_admin two_admins_cannot_lock_each_other_out
         one_request_made_by_many_is_one_rollout;
     creation: one_of_fifty_wins;
-    outputs: what_cannot_be_told_stays several_share_it;
+    outputs: what_cannot_be_told_stays several_share_it a_newer_schema_is_left_to_newer_programs
+        one_clock_that_is_ahead_removes_nothing;
     claims: racing_claimers_take_each_host_once;
     fencing: lease_time_is_one_for_all_processes;
     feed: readers_miss_nothing waits_for_events_of_others;

@@ -59,6 +59,36 @@ async fn is_open(store: &DieselStore, number: u8) -> bool {
     found.is_some()
 }
 
+pub(crate) async fn a_hundred_sessions_and_no_more(place: &Place) {
+    let store = place.store().await;
+    add(&store, "anna", Role::Owner).await;
+    add(&store, "otto", Role::Owner).await;
+    open(&store, "otto", 200).await.unwrap();
+    for number in 0..103 {
+        open(&store, "anna", number).await.unwrap();
+        place.clock.advance(Duration::from_millis(1));
+    }
+    for (number, stands) in [(0, false), (2, false), (3, true), (102, true), (200, true)] {
+        assert_eq!(is_open(&store, number).await, stands, "{number}");
+    }
+    // Whose clock stands earlier comes in all the same.
+    place
+        .clock
+        .set_wall(Timestamp(place.clock.now().0 - 60_000));
+    open(&store, "anna", 104).await.unwrap();
+    assert!(is_open(&store, 104).await);
+    assert!(!is_open(&store, 3).await);
+    let ended = AuditQuery {
+        limit: 10,
+        ..AuditQuery::default()
+    };
+    let rows = store.audit_list(ended).await.unwrap();
+    let row = rows.iter().find(|row| row.action == "session.end").unwrap();
+    assert_eq!(row.subject.as_deref(), Some("anna"));
+    let detail = row.detail.as_deref().unwrap();
+    assert!(detail.ends_with("more than 100 were open"), "{detail}");
+}
+
 pub(crate) fn new_token(name: &str, number: u8) -> NewToken {
     NewToken {
         id: TokenId(Uuid::now_v7()),
