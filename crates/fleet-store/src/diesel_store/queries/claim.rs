@@ -225,6 +225,9 @@ pub(crate) fn attempt_take_over(
     if planted(Planted::NobodyTakesOver) {
         return Ok(None);
     }
+    if !workers::others_are_dead(conn, work, &me)? {
+        return Ok(None);
+    }
     for rollout in rollouts_of_others(conn, &me)? {
         // The order of locks everywhere: the rollout, then workers, then hosts.
         let rollout = widen(advance::lock(conn, &rollout))?;
@@ -257,14 +260,18 @@ macro_rules! under_way {
     };
 }
 
-/// The rollouts in which others have hosts in flight: one, but for what went wrong.
+/// The rollouts in which others have hosts in flight: one, but for what went wrong. Told by the hosts, for attempts are as
+/// many as all rollouts together had.
 fn rollouts_of_others(conn: &mut Conn, me: &str) -> QueryResult<Vec<String>> {
-    under_way!()
+    let rollouts: Vec<Option<String>> = hosts::table
+        .filter(hosts::lease_worker.is_not_null())
         .filter(hosts::lease_worker.ne(me))
-        .select(attempts::rollout)
+        .filter(hosts::lease_purpose.eq(UPDATE))
+        .select(hosts::last_rollout)
         .distinct()
-        .order(attempts::rollout)
-        .load(conn)
+        .order(hosts::last_rollout)
+        .load(conn)?;
+    Ok(rollouts.into_iter().flatten().collect())
 }
 
 /// What dead workers of this version, or of older ones, have in flight there, each with its worker.

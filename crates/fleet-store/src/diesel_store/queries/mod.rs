@@ -15,7 +15,8 @@ macro_rules! fleet {
     };
 }
 
-/// A rollout that is not over. Spelled out, because SQLite would plan a query with a list anew each time.
+/// A rollout that is not over. Spelled out, because SQLite would plan a query with a list anew each time. The last two say
+/// nothing new, and lead to the one row by an index, however many are over.
 macro_rules! active {
     () => {
         rollouts::state
@@ -23,6 +24,8 @@ macro_rules! active {
             .or(rollouts::state.eq("paused"))
             .or(rollouts::state.eq("halting"))
             .or(rollouts::state.eq("aborting"))
+            .and(rollouts::finished_at.is_null())
+            .and(rollouts::outputs_removed_at.is_null())
     };
 }
 

@@ -4,6 +4,7 @@ use diesel::prelude::*;
 
 use fleet_types::{Planted, planted};
 
+use super::claim::UPDATE;
 use super::{Conn, lease_moment, open};
 use crate::clock::LeaseMoment;
 use crate::diesel_store::prepared::update_returning;
@@ -192,6 +193,35 @@ pub(crate) fn rollout_attend(
     Ok(())
 }
 
+/// Whether anybody else who has hosts in flight is dead, by a look that locks and writes nothing: it is asked again and
+/// again, and nearly always nobody is.
+pub(super) fn others_are_dead(conn: &mut Conn, work: &mut Work, me: &str) -> QueryResult<bool> {
+    let holders: Vec<Option<String>> = hosts::table
+        .filter(hosts::lease_worker.is_not_null())
+        .filter(hosts::lease_worker.ne(me))
+        .filter(hosts::lease_purpose.eq(UPDATE))
+        .select(hosts::lease_worker)
+        .distinct()
+        .load(conn)?;
+    let moment = lease_moment(conn, work)?;
+    for id in holders.into_iter().flatten() {
+        let row = row_of(conn, &id)?;
+        if row.is_none_or(|row| is_dead(work, &row, &moment)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn row_of(conn: &mut Conn, id: &str) -> QueryResult<Option<WorkerRow>> {
+    let row = workers::table.find(id).select(WorkerRow::as_select());
+    one!(conn, row).optional()
+}
+
+fn is_dead(work: &Work, row: &WorkerRow, moment: &LeaseMoment) -> bool {
+    !work.is_alive(row, moment) || planted(Planted::TakenFromTheLiving)
+}
+
 /// Those of `ids` that are dead, whatever their programs knew.
 pub(super) fn dead_among(
     conn: &mut Conn,
@@ -223,13 +253,8 @@ fn dead_with_schemas(
     let moment = lease_moment(conn, work)?;
     let mut dead = Vec::new();
     for id in ids {
-        let row: Option<WorkerRow> = workers::table
-            .find(&id)
-            .select(WorkerRow::as_select())
-            .get_result(conn)
-            .optional()?;
-        match row {
-            Some(row) if work.is_alive(&row, &moment) && !planted(Planted::TakenFromTheLiving) => {}
+        match row_of(conn, &id)? {
+            Some(row) if !is_dead(work, &row, &moment) => {}
             Some(row) => {
                 if mark_gone(conn, &id, &row.lease, &moment)? {
                     dead.push((id, row.schema));
