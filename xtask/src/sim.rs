@@ -1,25 +1,33 @@
-//! `cargo xtask sim`: builds the simulator, optimised, and hands the arguments on.
+//! `cargo xtask sim`: hands the arguments on to the simulator.
 
-use std::process::ExitCode;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::process::cargo;
+use crate::process::{self, cargo};
+use crate::{metadata, test};
 
 /// So many seeds are run for every change.
 const DAILY: u64 = 2000;
 
-/// The seeds of the day: every day others.
+/// The seeds of the day: every day others. With the simulator as the tests have it: to build an optimised one takes longer
+/// than so few seeds save by it.
 pub(crate) fn daily() -> anyhow::Result<ExitCode> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let from = since.as_secs() / 86_400 * DAILY;
-    run(&[
-        "--seeds".to_owned(),
-        DAILY.to_string(),
-        "--from".to_owned(),
-        from.to_string(),
-    ])
+    process::run(test::command().args(["--workspace", "--no-run", "--quiet"]))?;
+    let metadata = metadata::read(&["--no-deps"])?;
+    let target = Path::new(metadata::text(&metadata, "target_directory")?);
+    let program = target.join("debug/rollout-sim");
+    end(process::command(program).args([
+        "--seeds",
+        &DAILY.to_string(),
+        "--from",
+        &from.to_string(),
+    ]))
 }
 
+/// Builds it, optimised.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let mut command = cargo();
     command.args([
@@ -38,10 +46,12 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     {
         command.args(["--features", "planted"]);
     }
-    let status = command.arg("--").args(arguments).status()?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    end(command.arg("--").args(arguments))
+}
+
+fn end(command: &mut Command) -> anyhow::Result<ExitCode> {
+    Ok(match command.status()?.success() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     })
 }

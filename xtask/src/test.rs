@@ -1,8 +1,9 @@
 //! `cargo xtask test`: the whole test suite, with what it needs.
 
-use std::io;
+use std::num::NonZero;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
+use std::{env, io, thread};
 
 use anyhow::{Context, bail};
 
@@ -19,6 +20,8 @@ use outcome::Outcome;
 const WITHOUT_VARIABLE: &str = "ROLLOUT_TEST_WITHOUT";
 /// Tells the tests that the programs of the whole workspace were built with them.
 const BUILT_VARIABLE: &str = "ROLLOUT_TEST_BUILT";
+/// Tells each test program how many tests to run at once.
+const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
 /// The oldest git with which the tests make their repositories.
 const OLDEST_GIT: Version = Version::new(2, 30);
 /// How long output may stay open after `cargo test` ended before we say that a test left a process behind.
@@ -89,9 +92,12 @@ impl Options {
     }
 
     fn command(&self) -> Command {
-        let mut command = process::cargo();
+        let mut command = command();
         // All test programs run even after a failure, so that the sum is the sum of everything.
-        command.args(["test", "--all-features", "--locked", "--no-fail-fast"]);
+        command.arg("--no-fail-fast");
+        if env::var_os(THREADS_VARIABLE).is_none() {
+            command.env(THREADS_VARIABLE, threads().to_string());
+        }
         if !self.chooses_packages() {
             command.arg("--workspace").env(BUILT_VARIABLE, "workspace");
         }
@@ -108,6 +114,19 @@ impl Options {
             .take_while(|argument| *argument != "--")
             .any(|argument| argument.starts_with("--package") || argument.starts_with("-p"))
     }
+}
+
+/// `cargo test` as it is called for all of the tests.
+pub(crate) fn command() -> Command {
+    let mut command = process::cargo();
+    command.args(["test", "--all-features", "--locked"]);
+    command
+}
+
+/// Three tests at once for two cores: most wait for hosts, databases and browsers a good part of their time.
+fn threads() -> usize {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    cores + cores.div_ceil(2)
 }
 
 fn names(tools: &[&Tool]) -> Vec<&'static str> {
