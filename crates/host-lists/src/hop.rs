@@ -10,6 +10,13 @@ use crate::said::port_number;
 pub(crate) const NO_COMMAND: &str =
     "ProxyCommand cannot be followed; name the jump host in ProxyJump";
 
+/// Why making another name of a host's is refused: it depends on what names there are.
+pub(crate) const NO_CANONICAL: &str =
+    "CanonicalizeHostname cannot be followed; say the whole name in HostName";
+
+/// Hosts on the way to one: more are a mistake.
+const MOST_HOPS: usize = 8;
+
 /// A host on the way to others, as `ssh -J` names it: `user@host:port`. The host may be a name that only the list knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hop {
@@ -49,6 +56,9 @@ impl Hop {
         if text.eq_ignore_ascii_case("none") {
             return Ok(Vec::new());
         }
+        if text.split(',').nth(MOST_HOPS).is_some() {
+            return Err(format!("there are more than {MOST_HOPS} jump hosts"));
+        }
         text.split(',').map(str::parse).collect()
     }
 
@@ -85,6 +95,8 @@ mod tests {
             ("ops@edge:2200,10.0.0.1", Some("ops@edge:2200 10.0.0.1")),
             ("[2001:DB8::1]:22,[::1]", Some("[2001:db8::1]:22 ::1")),
             ("2001:db8::2", Some("2001:db8::2")),
+            ("a,b,c,d,e,f,g,h", Some("a b c d e f g h")),
+            ("a,b,c,d,e,f,g,h,i", None),
             ("", None),
             ("a,,b", None),
             ("a:0", None),

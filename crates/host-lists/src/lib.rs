@@ -6,7 +6,7 @@
 //!
 //! ```
 //! let hosts = host_lists::read_ssh_config("Host web-1\n  HostName 192.0.2.1\nHost *\n  User deploy\n")?;
-//! assert_eq!(hosts[0].address.as_str(), "192.0.2.1");
+//! assert_eq!(hosts[0].first_address()?.as_str(), "192.0.2.1");
 //! assert_eq!(hosts[0].user.as_ref().map(|user| user.as_str()), Some("deploy"));
 //! # Ok::<(), host_lists::BadLine>(())
 //! ```
@@ -15,6 +15,7 @@
 
 mod ansible;
 mod hop;
+mod line;
 mod listed;
 mod said;
 mod ssh_config;

@@ -9,8 +9,8 @@ pub struct ListedHost {
     pub line: usize,
     /// Its name.
     pub name: HostName,
-    /// Its address; the name, when the list says no other.
-    pub address: Address,
+    /// Its address.
+    pub address: Option<Address>,
     /// The SSH port, never 0.
     pub port: Option<u16>,
     /// The user to sign in as.
@@ -21,6 +21,18 @@ pub struct ListedHost {
     pub jump: Option<Vec<String>>,
     /// The groups it belongs to, each fit for a label's key; `None` for a list that knows no groups.
     pub groups: Option<BTreeSet<String>>,
+}
+
+impl ListedHost {
+    /// The address of a host that is not known yet: its name, when the list says no address.
+    ///
+    /// # Errors
+    /// The host's line, when its name cannot be an address.
+    pub fn first_address(&self) -> Result<Address, BadLine> {
+        let named = || self.name.as_str().parse();
+        let address = self.address.clone().map_or_else(named, Ok);
+        address.map_err(|error: fleet_types::Invalid| BadLine::new(self.line, error))
+    }
 }
 
 /// A list that was refused: the line, and what is wrong there.

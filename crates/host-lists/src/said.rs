@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::rc::Rc;
 use std::str::FromStr;
 
 use crate::hop::Hop;
 use crate::listed::{BadLine, ListedHost};
+
+/// Bytes of a value. None that is of use is longer.
+pub(crate) const LONGEST_VALUE: usize = 1_000;
 
 /// What can be said of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,18 +19,22 @@ pub(crate) enum What {
     User,
     Key,
     Jump,
+    /// Ansible's arguments of ssh, in the order in which ssh gets them: the jump hosts in them, empty for none said.
+    Arguments,
+    CommonArguments,
+    ExtraArguments,
 }
 
-/// A value and its line, or why it cannot be followed where it holds.
+/// A value and its line, or why it cannot be followed where it holds. Hosts that share a value share its text.
 #[derive(Clone, Debug)]
 pub(crate) struct Value {
     pub line: usize,
-    pub text: Result<String, &'static str>,
+    pub text: Result<Rc<str>, &'static str>,
 }
 
 impl Value {
     pub(crate) fn is(&self, word: &str) -> bool {
-        self.text.as_ref().is_ok_and(|text| text == word)
+        self.text.as_ref().is_ok_and(|text| **text == *word)
     }
 }
 
@@ -73,10 +81,7 @@ impl Said {
         Ok(ListedHost {
             line,
             name: name.parse().map_err(bad)?,
-            address: match self.parsed(What::Address)? {
-                Some(address) => address,
-                None => name.parse().map_err(bad)?,
-            },
+            address: self.parsed(What::Address)?,
             port: self.port()?,
             user: self.parsed(What::User)?,
             key: self.read(What::Key, key)?,

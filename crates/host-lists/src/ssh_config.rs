@@ -2,99 +2,168 @@
 //!
 //! The grammar is small and read here: the libraries for it follow `Include` to files by themselves, know no line to name
 //! when something is refused, and leave `%h`, `Match` and what is said of jump hosts to the caller, which is most of the
-//! work. Splitting a line into words is left to `shlex`.
+//! work.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 
 use fleet_types::glob_matches;
 
-use crate::hop::{Hop, NO_COMMAND};
+use crate::hop::{Hop, NO_CANONICAL, NO_COMMAND};
+use crate::line;
 use crate::listed::{BadLine, ListedHost};
-use crate::said::{Said, Value, What};
+use crate::said::{LONGEST_VALUE, Said, Value, What};
 
 /// Patterns in a file: each host is held against each of them.
 const MOST_PATTERNS: usize = 5_000;
+/// Names compared, and letters of a name times letters of a pattern with wildcards: a second's work or so.
+const MOST_STEPS: usize = 500_000_000;
 
-/// Reads each alias of a `Host` line as a host, but those with wildcards, which only say something about others. The first
-/// value that applies to a host holds, and jump hosts are what the file says of them.
+/// Reads each alias of a `Host` line as a host, but those with wildcards, which only say something about others, and further
+/// names on the line of a host with the same address. The first value that applies to a host holds, and jump hosts are what
+/// the file says of them.
 ///
 /// # Errors
 /// The first line that cannot be followed: `Include`, for other files are not read; each `Match` but `Match all`;
-/// `ProxyCommand` and `%` where a host depends on them, but `%h` in `HostName`.
+/// `CanonicalizeHostname`; `ProxyCommand` and `%` where a host depends on them, but `%h` in `HostName`. A file with more
+/// patterns, longer values or more work in it than any that is of use.
 pub fn read_ssh_config(text: &str) -> Result<Vec<ListedHost>, BadLine> {
-    let blocks = blocks(text.strip_prefix('\u{feff}').unwrap_or(text))?;
+    let file = File::read(text.strip_prefix('\u{feff}').unwrap_or(text))?;
     let mut seen = HashSet::new();
-    let aliases = blocks.iter().flat_map(|block| {
-        let names = block.patterns.iter();
-        let names = names.filter(|name| !name.contains(['*', '?', '!']));
-        names.map(|name| (name.as_str(), block.line))
-    });
-    aliases
-        .filter(|(alias, _)| seen.insert(*alias))
-        .map(|(alias, line)| {
-            let known = |at, hop| known(&blocks, at, hop);
-            said_of(&blocks, alias).host(alias, line, None, known)
-        })
-        .collect()
+    let mut hosts = Vec::new();
+    for block in &file.blocks {
+        let mut places = HashSet::new();
+        let names = block.patterns.iter().filter(|p| !p.not && !p.wild);
+        for alias in names.map(|pattern| pattern.text.as_str()) {
+            if !seen.insert(alias) {
+                continue;
+            }
+            let line = block.line;
+            let said = file.said_of(alias).map_err(|why| BadLine::new(line, why))?;
+            let host = said.host(alias, line, None, |at, hop| file.known(at, hop))?;
+            if host.address.is_none() || places.insert((host.address.clone(), host.port)) {
+                hosts.push(host);
+            }
+        }
+    }
+    Ok(hosts)
+}
+
+/// One word of a `Host` line.
+#[derive(Debug)]
+struct Pattern {
+    text: String,
+    not: bool,
+    wild: bool,
+}
+
+impl Pattern {
+    fn new(word: &str) -> Self {
+        let text = word.strip_prefix('!').unwrap_or(word);
+        Self {
+            text: text.to_owned(),
+            not: text.len() < word.len(),
+            wild: text.contains(['*', '?']),
+        }
+    }
+
+    fn hits(&self, alias: &str) -> bool {
+        if self.wild {
+            glob_matches(self.text.as_bytes(), alias.as_bytes())
+        } else {
+            self.text == alias
+        }
+    }
 }
 
 /// What holds for the hosts that match.
 #[derive(Debug)]
 struct Block {
     line: usize,
-    patterns: Vec<String>,
+    patterns: Vec<Pattern>,
+    /// Of each the first.
     settings: Vec<(What, Value)>,
 }
 
 impl Block {
-    fn new(line: usize, patterns: Vec<String>) -> Self {
-        Self {
-            line,
-            patterns,
-            settings: Vec::new(),
-        }
+    fn applies_to(&self, alias: &str) -> bool {
+        let any = |not| {
+            let mut patterns = self.patterns.iter().filter(|pattern| pattern.not == not);
+            patterns.any(|pattern| pattern.hits(alias))
+        };
+        any(false) && !any(true)
     }
 
-    fn applies_to(&self, alias: &str) -> bool {
-        let hits = |pattern: &str| glob_matches(pattern.as_bytes(), alias.as_bytes());
-        let excluded = |pattern: &String| pattern.strip_prefix('!').is_some_and(hits);
-        self.patterns.iter().any(|pattern| hits(pattern)) && !self.patterns.iter().any(excluded)
+    fn say(&mut self, what: What, value: Value) {
+        if self.settings.iter().all(|(said, _)| *said != what) {
+            self.settings.push((what, value));
+        }
     }
 }
 
-fn blocks(text: &str) -> Result<Vec<Block>, BadLine> {
-    let all = || vec!["*".to_owned()];
-    // What stands before the first `Host` holds for all.
-    let mut blocks = vec![Block::new(0, all())];
-    let mut patterns = 0;
-    for (before, text) in text.lines().enumerate() {
-        let line = before + 1;
+/// A file as it was read.
+#[derive(Debug, Default)]
+struct File {
+    blocks: Vec<Block>,
+    patterns: usize,
+    /// Letters of the patterns with wildcards.
+    wild: usize,
+    /// The work that was done on it.
+    steps: Cell<usize>,
+}
+
+impl File {
+    fn read(text: &str) -> Result<Self, BadLine> {
+        let mut file = Self::default();
+        // What stands before the first `Host` holds for all.
+        file.begin(0, &["*".to_owned()])?;
+        for (before, text) in text.lines().enumerate() {
+            file.take(before + 1, text)?;
+        }
+        Ok(file)
+    }
+
+    fn begin(&mut self, line: usize, words: &[String]) -> Result<(), BadLine> {
+        let patterns: Vec<Pattern> = words.iter().map(|word| Pattern::new(word)).collect();
+        self.patterns += patterns.len();
+        let wild = patterns.iter().filter(|pattern| pattern.wild);
+        self.wild += wild.map(|pattern| pattern.text.len()).sum::<usize>();
+        if self.patterns > MOST_PATTERNS {
+            let why = format!("the file has more than {MOST_PATTERNS} hosts and patterns");
+            return Err(BadLine::new(line, why));
+        }
+        self.blocks.push(Block {
+            line,
+            patterns,
+            settings: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn take(&mut self, line: usize, text: &str) -> Result<(), BadLine> {
         let bad = |why: &str| BadLine::new(line, why);
-        let text = text.trim();
-        let end = text.find(|c: char| c.is_whitespace() || c == '=');
-        let (keyword, rest) = text.split_at(end.unwrap_or(text.len()));
-        let rest = rest.trim_start();
-        let rest = rest.strip_prefix('=').unwrap_or(rest).trim_start();
-        let words = || shlex::split(rest).ok_or_else(|| bad("a quote is not closed"));
-        let what = match keyword.to_ascii_lowercase().as_str() {
+        let (keyword, rest) = line::keyword(text);
+        let words = || match line::words(rest) {
+            None => Err(bad("a quote is not closed")),
+            Some(words) if words.iter().any(|word| word.len() > LONGEST_VALUE) => {
+                Err(bad(&format!("a word is longer than {LONGEST_VALUE} bytes")))
+            }
+            Some(words) => Ok(words),
+        };
+        let what = match keyword.as_str() {
             "host" => {
-                let words = words()?;
-                patterns += words.len();
-                if words.is_empty() {
-                    return Err(bad("there is no host after Host"));
-                }
-                if patterns > MOST_PATTERNS {
-                    return Err(bad("the file has more than 5000 hosts and patterns"));
-                }
-                blocks.push(Block::new(line, words));
-                continue;
+                return match words()?.as_slice() {
+                    [] => Err(bad("there is no host after Host")),
+                    words => self.begin(line, words),
+                };
             }
             "match" if rest.eq_ignore_ascii_case("all") => {
-                blocks.push(Block::new(line, all()));
-                continue;
+                return self.begin(line, &["*".to_owned()]);
             }
             "match" => return Err(bad("of Match only `Match all` can be followed")),
             "include" => return Err(bad("Include is not followed; import that file by itself")),
+            "canonicalizehostname" if rest.eq_ignore_ascii_case("no") => return Ok(()),
+            "canonicalizehostname" => return Err(bad(NO_CANONICAL)),
             "hostname" => What::Address,
             "port" => What::Port,
             "user" => What::User,
@@ -102,53 +171,58 @@ fn blocks(text: &str) -> Result<Vec<Block>, BadLine> {
             // Whichever of the two comes first leaves no room for the other.
             "proxyjump" | "proxycommand" => What::Jump,
             // Comments, empty lines, and what says nothing about where a host is and who signs in.
-            _ => continue,
+            _ => return Ok(()),
         };
         let text = match words()?.as_slice() {
             [] => return Err(bad("the value is missing")),
-            [none] if none == "none" => Ok("none".to_owned()),
-            _ if keyword.eq_ignore_ascii_case("proxycommand") => Err(NO_COMMAND),
-            [value] => Ok(value.clone()),
+            [none] if none == "none" => Ok("none".into()),
+            _ if keyword == "proxycommand" => Err(NO_COMMAND),
+            [value] => Ok(value.as_str().into()),
             _ => return Err(bad("there is more than one value")),
         };
-        let block = blocks.last_mut().expect("there is one from the beginning");
-        block.settings.push((what, Value { line, text }));
+        let block = self.blocks.last_mut().expect("one holds for all");
+        block.say(what, Value { line, text });
+        Ok(())
     }
-    Ok(blocks)
-}
 
-/// What the file says of an alias.
-fn said_of(blocks: &[Block], alias: &str) -> Said {
-    let mut said = Said::default();
-    let applying = blocks.iter().filter(|block| block.applies_to(alias));
-    for (what, value) in applying.flat_map(|block| &block.settings) {
-        said.0.entry(*what).or_insert_with(|| value.clone());
+    /// What the file says of an alias, unless it was asked for too much already.
+    fn said_of(&self, alias: &str) -> Result<Said, &'static str> {
+        let steps = self.steps.get() + self.patterns + self.wild * alias.len();
+        if steps > MOST_STEPS {
+            return Err("the file's hosts and patterns are too many together");
+        }
+        self.steps.set(steps);
+        let mut said = Said::default();
+        let applying = self.blocks.iter().filter(|block| block.applies_to(alias));
+        for (what, value) in applying.flat_map(|block| &block.settings) {
+            said.0.entry(*what).or_insert_with(|| value.clone());
+        }
+        if let Some(Value { text: Ok(text), .. }) = said.0.get_mut(&What::Address) {
+            *text = text.replace("%h", alias).into();
+        }
+        said.0
+            .retain(|what, value| *what != What::Key || !value.is("none"));
+        Ok(said)
     }
-    if let Some(Value { text: Ok(text), .. }) = said.0.get_mut(&What::Address) {
-        *text = text.replace("%h", alias);
-    }
-    said.0
-        .retain(|what, value| *what != What::Key || !value.is("none"));
-    said
-}
 
-/// A jump host with what the file says of it. ssh itself would go to the first one by that one's own jump hosts.
-fn known(blocks: &[Block], at: usize, hop: Hop) -> Result<Hop, String> {
-    let said = said_of(blocks, &hop.host);
-    let own = said.0.get(&What::Jump);
-    if at == 0 && own.is_some_and(|own| !own.is("none")) {
-        let host = &hop.host;
-        return Err(format!(
-            "{host} has jump hosts of its own; name the whole way here"
-        ));
+    /// A jump host with what the file says of it. ssh itself would go to the first one by that one's own jump hosts.
+    fn known(&self, at: usize, hop: Hop) -> Result<Hop, String> {
+        let said = self.said_of(&hop.host)?;
+        let own = said.0.get(&What::Jump);
+        if at == 0 && own.is_some_and(|own| !own.is("none")) {
+            let host = &hop.host;
+            return Err(format!(
+                "{host} has jump hosts of its own; name the whole way here"
+            ));
+        }
+        let bad = |error: BadLine| format!("{}, {error}", hop.host);
+        let host = said.parsed::<String>(What::Address).map_err(bad)?;
+        Ok(Hop {
+            user: hop.user.or(said.parsed(What::User).map_err(bad)?),
+            port: hop.port.or(said.port().map_err(bad)?),
+            host: host.unwrap_or(hop.host),
+        })
     }
-    let bad = |error: BadLine| format!("{}, {error}", hop.host);
-    let host = said.parsed::<String>(What::Address).map_err(bad)?;
-    Ok(Hop {
-        user: hop.user.or(said.parsed(What::User).map_err(bad)?),
-        port: hop.port.or(said.port().map_err(bad)?),
-        host: host.unwrap_or(hop.host),
-    })
 }
 
 #[cfg(test)]
@@ -164,10 +238,9 @@ mod tests {
         let port = host.port.unwrap_or_default();
         let key = host.key.as_deref().unwrap_or("-");
         let jump = host.jump.as_ref().map_or("-".to_owned(), |j| j.join(","));
-        format!(
-            "{} {} {user}@{}:{port} {key} {jump}",
-            host.line, host.name, host.address
-        )
+        let address = host.address.as_ref().map_or("-", |a| a.as_str());
+        let (line, name) = (host.line, &host.name);
+        format!("{line} {name} {user}@{address}:{port} {key} {jump}")
     }
 
     fn check(text: &str, expected: &[&str]) {
@@ -213,10 +286,9 @@ Host *
 "#,
             &[
                 "4 edge ops@edge.example.org:2200 ~/.ssh/edge key -",
-                "4 bastion ops@edge.example.org:2200 ~/.ssh/edge key -",
                 "15 web-1 deploy@10.0.0.1:22 ~/.ssh/id ops@edge.example.org:2200",
                 "20 web-9 fallback@10.0.0.9:0 ~/.ssh/id ops@edge.example.org:22",
-                "24 db.example.org fallback@db.example.org:2022 ~/.ssh/id -",
+                "24 db.example.org fallback@-:2022 ~/.ssh/id -",
             ],
         );
     }
@@ -225,19 +297,46 @@ Host *
     fn what_stands_first_holds() {
         check(
             "User first\nHost a\nUser second\nPort 1\nPort 2\n",
-            &["2 a first@a:1 - -"],
+            &["2 a first@-:1 - -"],
         );
-        check("Host *\nUser x\nHost a\nUser y\n", &["3 a x@a:0 - -"]);
+        check("Host *\nUser x\nHost a\nUser y\n", &["3 a x@-:0 - -"]);
         check("Host a\r\nHostName %h.x\r\n", &["1 a -@a.x:0 - -"]);
         check(
             "Host a\nIdentityFile none\nProxyJump none\nHost *\nProxyJump b\nIdentityFile k\n",
-            &["1 a -@a:0 - "],
+            &["1 a -@-:0 - "],
         );
         check(
             "Host a\nProxyCommand none\nProxyJump b\nHost *.x\nProxyCommand nc %h %p\n",
-            &["1 a -@a:0 - "],
+            &["1 a -@-:0 - "],
         );
         check("", &[]);
+    }
+
+    #[test]
+    fn a_host_with_several_names_is_one_host() {
+        let file = "Host web-1 web-1.example.org web\nHostName 192.0.2.1\nUser CORP\\deploy\n";
+        check(file, &["1 web-1 CORP\\deploy@192.0.2.1:0 - -"]);
+        // Without one address for all, each is a host; so is one on another line, which may be meant.
+        check(
+            "Host a b\nHost c d\nHostName %h.x\n",
+            &[
+                "1 a -@-:0 - -",
+                "1 b -@-:0 - -",
+                "2 c -@c.x:0 - -",
+                "2 d -@d.x:0 - -",
+            ],
+        );
+        check(
+            "Host b\nPort 23\nHost a b\nHostName x\nHost c\nHostName x\n",
+            &["1 b -@x:23 - -", "3 a -@x:0 - -", "5 c -@x:0 - -"],
+        );
+    }
+
+    #[test]
+    fn a_name_is_an_address_or_named_by_its_line() {
+        let hosts = read_ssh_config("\nHost WEB a--\n").unwrap();
+        assert_eq!(hosts[0].first_address().unwrap().as_str(), "web");
+        assert_eq!(hosts[1].first_address().unwrap_err().line, 2);
     }
 
     #[test]
@@ -245,8 +344,8 @@ Host *
         check(
             "Host c\nProxyJump a,root@b:23\nHost b\nProxyJump a\nUser bo\nPort 2\nHost a\nHostName 192.0.2.1\n",
             &[
-                "1 c -@c:0 - 192.0.2.1,root@b:23",
-                "3 b bo@b:2 - 192.0.2.1",
+                "1 c -@-:0 - 192.0.2.1,root@b:23",
+                "3 b bo@-:2 - 192.0.2.1",
                 "7 a -@192.0.2.1:0 - -",
             ],
         );
@@ -279,13 +378,39 @@ Host *
             ("Host a\nProxyJump b,%h\n", 2, "jump host"),
             ("Host a\nProxyCommand nc %h %p\n", 2, "ProxyJump"),
             ("Host a\nProxyJump b\nHost b\nPort x\n", 2, "line 4: port"),
+            ("Host a\nProxyJump b,c,d,e,f,g,h,i,j\n", 2, "more than 8"),
+            ("Host a\n\nCanonicalizeHostname yes\n", 3, "HostName"),
         ] {
             let error = read_ssh_config(text).unwrap_err();
             assert_eq!(error.line, line, "{text:?}: {error:?}");
             assert!(error.why.contains(word), "{text:?}: {error:?}");
         }
-        let many = "Host a b c\n".repeat(2_000);
-        assert_eq!(read_ssh_config(&many).unwrap_err().line, 1667);
+        check("CanonicalizeHostname no\nCanonicalDomains x\n", &[]);
+    }
+
+    #[test]
+    fn a_file_that_makes_too_much_of_itself_is_refused() {
+        let refused = |text: &str, line: usize, word: &str| {
+            let error = read_ssh_config(text).unwrap_err();
+            assert!(error.line == line && error.why.contains(word), "{error:?}");
+        };
+        refused(&"Host a b c\n".repeat(2_000), 1667, "5000");
+        refused(&"Match all\n".repeat(5_000), 5_000, "5000");
+        let aliases: String = (0..4_000).map(|at| format!(" h{at}")).collect();
+        let long = "k".repeat(1_001);
+        for keyword in ["IdentityFile", "HostName", "ProxyJump", "Host"] {
+            refused(&format!("Host{aliases}\n{keyword} {long}\n"), 2, "1000");
+        }
+        // Hosts are few and patterns are few, and both are long.
+        let wild = format!("Host {}\n", format!("{}? ", "*a".repeat(490)).repeat(500));
+        let hosts = |most: usize| -> String {
+            let long = "a".repeat(90);
+            (0..most).map(|at| format!("Host {long}{at}\n")).collect()
+        };
+        refused(&format!("{wild}{}", hosts(100)), 13, "too many");
+        // What comes again in a block says nothing.
+        let again = format!("Host{aliases}\n{}", "Port 22\n".repeat(100_000));
+        assert_eq!(read_ssh_config(&again).unwrap().len(), 4_000);
     }
 
     proptest! {

@@ -131,7 +131,7 @@ impl Row<'_> {
             service: self.parsed("service")?,
             install: self.parsed("install")?,
             verify: self.parsed("verify")?,
-            ..Entry::new(name, address)
+            ..Entry::new(name, Some(address))
         })
     }
 
@@ -235,7 +235,7 @@ mod tests {
             read_csv("\u{feff}name, address ,port,labels\na, 10.0.0.1 ,,k=v;eu\n").unwrap();
         let entry = &entries[0].entry;
         assert_eq!(entries[0].place, "line 2");
-        assert_eq!(entry.address.as_str(), "10.0.0.1");
+        assert_eq!(entry.address, "10.0.0.1".parse().ok());
         assert_eq!(entry.port, Said::Nothing);
         assert_eq!(entry.user, Said::No);
         let labels = [

@@ -52,7 +52,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Said<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub name: HostName,
-    pub address: Address,
+    /// `None` where the file says none: that of a known host, else the name.
+    pub address: Option<Address>,
     pub port: Said<u16>,
     pub user: Said<UserName>,
     pub key: Said<String>,
@@ -74,7 +75,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// An entry that says only who and where.
-    pub(crate) fn new(name: HostName, address: Address) -> Self {
+    pub(crate) fn new(name: HostName, address: Option<Address>) -> Self {
         Self {
             name,
             address,
@@ -105,6 +106,10 @@ impl Entry {
         base: Option<&Path>,
     ) -> Result<NewHost, MissingSetting> {
         let was = known.map(|host| &host.spec);
+        let address = match self.address.or(was.map(|spec| spec.address.clone())) {
+            Some(address) => address,
+            None => self.name.as_str().parse()?,
+        };
         let user = match self.user {
             Said::Value(user) => Some(user),
             Said::Nothing => defaults.user.clone(),
@@ -127,7 +132,7 @@ impl Entry {
         Ok(NewHost {
             name: self.name,
             spec: HostSpec {
-                address: self.address,
+                address,
                 port: self.port.or(was.map(|spec| spec.port), || defaults.port),
                 user: user.ok_or(MissingSetting::Missing { what: "user" })?,
                 key: key.map(|key| absolute(&key, base)),

@@ -130,7 +130,7 @@ impl HostIn {
     fn entry(self) -> Entry {
         Entry {
             name: self.name,
-            address: self.address,
+            address: Some(self.address),
             port: self.port,
             user: self.user,
             key: self.key,

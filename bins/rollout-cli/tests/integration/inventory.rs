@@ -183,6 +183,14 @@ fn an_ansible_inventory_is_imported_in_both_forms_and_its_groups_are_labels() {
     assert_eq!(web["jump"], serde_json::json!(["ops@edge"]));
     assert_eq!(web["key"], place.path("keys/web").display().to_string());
 
+    // What only says how to speak to a host leaves the way to it.
+    place.write(
+        "tuned.ini",
+        "web[01:03].example.org ansible_ssh_common_args=-C\n[web]\nweb[01:03].example.org\n[eu:children]\nweb\n",
+    );
+    let same = place.expect(0, &["hosts", "import", "tuned.ini"]);
+    assert!(same.stdout.contains("= 3 same"), "{same:#?}");
+
     // A label with a value is no group: what was said here by hand stays, and a group that it is not in any more goes.
     place.expect(0, &words("hosts edit db --label plan=s --label web"));
     let changed = place.expect(0, &["hosts", "import", "hosts"]);
@@ -223,6 +231,7 @@ fn an_ssh_configuration_is_imported() {
         0,
         &words("hosts edit web-1 --port 2200 --label plan=s --label new"),
     );
+    place.expect(0, &words("hosts edit web-2 --address 192.0.2.2"));
     let same = place.expect(0, &["hosts", "import", "ssh/config"]);
     assert!(same.stdout.contains("= 3 same"), "{same:#?}");
     fs::copy(place.path("ssh/config"), place.path("mine.txt")).unwrap();

@@ -436,21 +436,23 @@ fn from_json(text: &str) -> Result<Value, Problem> {
 
 /// A list that another tool keeps. What it does not say is not there, so that the defaults hold.
 fn listed(hosts: Result<Vec<ListedHost>, BadLine>) -> Result<Value, Problem> {
-    let hosts = hosts.map_err(|bad| Problem::field("invalid", "hosts", bad.to_string()))?;
+    let wrong = |bad: BadLine| Problem::field("invalid", "hosts", bad.to_string());
     let value = |host: ListedHost| {
+        let address = host.first_address()?;
         let groups = host.groups.into_iter().flatten();
         let labels: Map<String, Value> = groups.map(|group| (group, "".into())).collect();
-        json!({
+        Ok(json!({
             "name": host.name,
-            "address": host.address,
+            "address": address,
             "port": host.port,
             "user": host.user,
             "key": host.key,
             "jump": host.jump,
             "labels": labels,
-        })
+        }))
     };
-    Ok(hosts.into_iter().map(value).collect())
+    let values: Result<_, BadLine> = hosts.and_then(|hosts| hosts.into_iter().map(value).collect());
+    values.map_err(wrong)
 }
 
 /// `name,address,port,user[,key,labels,owner]` with a header; labels with spaces or semicolons between them.
@@ -515,6 +517,15 @@ fn push(cells: &mut [String], letter: char) {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_list_does_not_say_is_not_there() {
+        let list = listed(host_lists::read_ssh_config("Host web-1\nPort 23\n")).unwrap();
+        let expected = serde_json::json!([{ "name": "web-1", "address": "web-1", "port": 23, "user": null, "key": null, "jump": null, "labels": {} }]);
+        assert_eq!(list, expected);
+        let bad = listed(host_lists::read_ssh_config("\nHost web--\n")).unwrap_err();
+        assert!(format!("{bad:?}").contains("line 2"), "{bad:?}");
+    }
 
     #[test]
     fn csv_is_read_by_its_header() {

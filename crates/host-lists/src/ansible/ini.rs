@@ -37,7 +37,7 @@ pub(super) fn read(text: &str) -> Result<Inventory, BadLine> {
                     .split_once('=')
                     .ok_or_else(|| bad("is no name=value"))?;
                 let said = &mut inventory.group(group, line)?.said;
-                say(said, name.trim(), Some(literal(value.trim())), line)?;
+                say(said, name.trim(), literal(value.trim()), line)?;
             }
             "children" => {
                 let child = text.split('#').next().unwrap_or_default().trim();
@@ -48,6 +48,11 @@ pub(super) fn read(text: &str) -> Result<Inventory, BadLine> {
                     .insert(group.to_owned());
             }
             _ => {
+                if hides_its_end(text) {
+                    let why = "a # within a word hides the rest of the line from Ansible; quote the value, or put a space \
+                               before the comment";
+                    return Err(bad(why));
+                }
                 let words = shlex::split(text).ok_or_else(|| bad("a quote is not closed"))?;
                 let Some((pattern, variables)) = words.split_first() else {
                     continue;
@@ -57,7 +62,7 @@ pub(super) fn read(text: &str) -> Result<Inventory, BadLine> {
                     let (name, value) = word
                         .split_once('=')
                         .ok_or_else(|| bad("after the host there may be name=value only"))?;
-                    say(&mut own, name, Some(literal(value)), line)?;
+                    say(&mut own, name, literal(value), line)?;
                 }
                 inventory.name_hosts(pattern, group, &own, line)?;
             }
@@ -79,8 +84,31 @@ fn section(text: &str) -> Option<&str> {
     (after.is_empty() || after.starts_with('#')).then_some(section)
 }
 
-/// The text that a value means: quotes around all of it are not part of it.
-fn literal(value: &str) -> &str {
+/// Whether a comment begins within a word.
+fn hides_its_end(text: &str) -> bool {
+    let (mut quote, mut within) = (None, false);
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match (letter, quote) {
+            ('#', None) => return within,
+            ('\\', None | Some('"')) => {
+                letters.next();
+            }
+            (_, Some(open)) if letter == open => quote = None,
+            ('"' | '\'', None) => quote = Some(letter),
+            _ => {}
+        }
+        within = quote.is_some() || !letter.is_whitespace();
+    }
+    false
+}
+
+/// The text that a value means: quotes around all of it are not part of it. Where there is a comment in it depends on what
+/// stands before.
+fn literal(value: &str) -> Result<&str, &'static str> {
+    if value.contains('#') {
+        return Err("a # in a value may begin a comment for Ansible; say it without");
+    }
     let within = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
-    within('"').or_else(|| within('\'')).unwrap_or(value)
+    Ok(within('"').or_else(|| within('\'')).unwrap_or(value))
 }

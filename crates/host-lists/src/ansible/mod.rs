@@ -1,5 +1,6 @@
 //! An Ansible inventory, in either of its forms.
 
+mod arguments;
 mod ini;
 mod range;
 mod yaml;
@@ -8,18 +9,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fleet_types::Label;
 
-use crate::hop::{Hop, NO_COMMAND};
+use crate::hop::Hop;
 use crate::listed::{BadLine, ListedHost};
-use crate::said::{Said, Value, What};
+use crate::said::{LONGEST_VALUE, Said, Value, What};
 
 /// Hosts of a file, each counted as often as it is named: a range is a short way to name many.
 const MOST_NAMED: usize = 20_000;
+/// Variables with arguments of ssh, in the order in which ssh gets them.
+const ARGUMENTS: [What; 3] = [What::Arguments, What::CommonArguments, What::ExtraArguments];
 /// Groups around a host, at all depths.
 const MOST_GROUPS: usize = 64;
 /// Groups within groups; groups that contain each other are always more.
 const MOST_DEPTH: usize = 32;
-/// Bytes of a value: it is kept for each host that it is said of.
-const LONGEST_VALUE: usize = 1_000;
+/// Why what is no plain text is refused.
+const NOT_PLAIN: &str = "a template, a list or an encrypted text cannot be followed here";
 
 /// Reads an inventory in the INI or the YAML form, whichever it is. Of the variables those count that say where a host is
 /// and who signs in, by Ansible's precedence: a host's own before a group's, a child group's before its parent's, of groups
@@ -27,8 +30,9 @@ const LONGEST_VALUE: usize = 1_000;
 /// and `ungrouped`.
 ///
 /// # Errors
-/// The first line that cannot be followed: a template or an encrypted text where a host depends on it, a password, a host
-/// that is not reached over SSH, an inventory that is a program or a plugin's configuration.
+/// The first line that cannot be followed: a template or an encrypted text where a host depends on it, arguments of ssh that
+/// decide more than jump hosts, a password, a host that is not reached over SSH, an inventory that is a program or a
+/// plugin's configuration.
 pub fn read_ansible(text: &str) -> Result<Vec<ListedHost>, BadLine> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.starts_with("$ANSIBLE_VAULT") || text.starts_with("#!") {
@@ -51,21 +55,32 @@ fn is_yaml(text: &str) -> bool {
     word.is_some_and(|word| word == "---" || word.starts_with(['{', '%']) || word.ends_with(':'))
 }
 
-/// Takes what a variable says, if it is one that counts. `value` is `None` for what is no plain text.
-fn say(said: &mut Said, name: &str, value: Option<&str>, line: usize) -> Result<(), BadLine> {
+/// Takes what a variable says, or why that cannot be followed, if it is one that counts.
+fn say(
+    said: &mut Said,
+    name: &str,
+    value: Result<&str, &'static str>,
+    line: usize,
+) -> Result<(), BadLine> {
     let what = match name {
         "ansible_host" | "ansible_ssh_host" => What::Address,
         "ansible_port" | "ansible_ssh_port" => What::Port,
         "ansible_user" | "ansible_ssh_user" => What::User,
         "ansible_ssh_private_key_file" | "ansible_private_key_file" => What::Key,
-        "ansible_ssh_common_args" | "ansible_ssh_extra_args" => What::Jump,
+        "ansible_ssh_args" => What::Arguments,
+        "ansible_ssh_common_args" => What::CommonArguments,
+        "ansible_ssh_extra_args" => What::ExtraArguments,
         "ansible_connection"
             if ["ssh", "smart", "paramiko"].contains(&value.unwrap_or_default()) =>
         {
             return Ok(());
         }
         "ansible_connection" => return Err(BadLine::new(line, "the host is not reached over SSH")),
-        "ansible_password" | "ansible_ssh_pass" | "ansible_group_priority" => {
+        "ansible_password"
+        | "ansible_ssh_pass"
+        | "ansible_ssh_password"
+        | "ansible_group_priority"
+        | "ansible_paramiko_proxy_command" => {
             return Err(BadLine::new(
                 line,
                 format!("{name} cannot be imported; take it out"),
@@ -78,45 +93,13 @@ fn say(said: &mut Said, name: &str, value: Option<&str>, line: usize) -> Result<
             .iter()
             .any(|t| text.contains(t))
     };
-    let text = match value.filter(plain) {
-        None => Err("a template, a list or an encrypted text cannot be followed here"),
-        Some(text) if text.len() > LONGEST_VALUE => Err("the value is too long"),
-        Some(text) if what == What::Jump => match jump(text) {
-            None if name == "ansible_ssh_extra_args" => return Ok(()),
-            hosts => hosts.unwrap_or_else(|| Ok("none".to_owned())),
-        },
-        Some(text) => Ok(text.to_owned()),
+    let text = match value.and_then(|text| Some(text).filter(plain).ok_or(NOT_PLAIN)) {
+        Ok(text) if text.len() > LONGEST_VALUE => Err("the value is longer than 1000 bytes"),
+        Ok(text) if ARGUMENTS.contains(&what) => arguments::jump(text).map(Into::into),
+        text => text.map(Into::into),
     };
     said.0.insert(what, Value { line, text });
     Ok(())
-}
-
-/// The jump hosts that arguments of ssh name, if they do.
-fn jump(arguments: &str) -> Option<Result<String, &'static str>> {
-    let Some(words) = shlex::split(arguments) else {
-        return Some(Err("a quote is not closed"));
-    };
-    let mut words = words.iter().map(String::as_str);
-    while let Some(word) = words.next() {
-        let (flag, attached) = word.split_at_checked(2).unwrap_or_default();
-        if !["-J", "-o"].contains(&flag) {
-            continue;
-        }
-        let value = Some(attached)
-            .filter(|rest| !rest.is_empty())
-            .or_else(|| words.next());
-        let value = value.unwrap_or_default().trim();
-        if flag == "-J" {
-            return Some(Ok(value.to_owned()));
-        }
-        let (option, hosts) = value.split_once(['=', ' ']).unwrap_or((value, ""));
-        match option.to_ascii_lowercase().as_str() {
-            "proxyjump" => return Some(Ok(hosts.trim().to_owned())),
-            "proxycommand" => return Some(Err(NO_COMMAND)),
-            _ => {}
-        }
-    }
-    None
 }
 
 /// An inventory as it was read, not yet put together.
@@ -183,8 +166,8 @@ impl Inventory {
             }
             let host = &mut self.hosts[at];
             host.groups.insert(group.to_owned());
-            if port.is_some() {
-                say(&mut host.said, "ansible_port", port, line)?;
+            if let Some(port) = port {
+                say(&mut host.said, "ansible_port", Ok(port), line)?;
             }
             host.said.0.extend(own.0.clone());
         }
@@ -245,12 +228,19 @@ impl Inventory {
             .flat_map(|said| &said.0)
             .map(|(what, value)| (*what, value))
             .collect();
-        let said = Said(
-            pairs
-                .into_iter()
-                .map(|(what, value)| (what, value.clone()))
-                .collect(),
-        );
+        let pairs = pairs.into_iter();
+        let mut said = Said(pairs.map(|(what, value)| (what, value.clone())).collect());
+        // ssh goes by the first jump hosts that it is given.
+        for what in ARGUMENTS {
+            let given = said.0.remove(&what).filter(|value| !value.is(""));
+            if let Some(value) = given {
+                value
+                    .text
+                    .as_ref()
+                    .map_err(|why| BadLine::new(value.line, why))?;
+                said.0.entry(What::Jump).or_insert(value);
+            }
+        }
         let labels = around
             .iter()
             .map(|(_, name)| *name)
@@ -274,7 +264,8 @@ mod tests {
         let key = host.key.as_deref().unwrap_or("-");
         let jump = host.jump.as_ref().map_or("-".to_owned(), |j| j.join(","));
         let groups: Vec<&str> = host.groups.iter().flatten().map(String::as_str).collect();
-        let (line, name, address) = (host.line, &host.name, &host.address);
+        let address = host.address.as_ref().map_or("-", |a| a.as_str());
+        let (line, name) = (host.line, &host.name);
         let groups = groups.join(" ");
         format!("{line} {name} {user}@{address}:{port} {key} {jump} [{groups}]")
     }
@@ -304,7 +295,7 @@ web03 ansible_host=192.0.2.3 ansible_user='root' ansible_port="2222"
 2.example.org:2200 ansible_ssh_private_key_file=keys/two
 
 [db]
-db-[a:b] motd="say 'hi' = yes"
+db-[a:b] motd="say 'hi' = #1" x=\#y # both
 
 [web:vars]
 ansible_user = deploy
@@ -324,13 +315,13 @@ ansible_user=anybody
 ansible_port=22
 "#,
             &[
-                "2 mail.example.com anybody@mail.example.com:22 - - []",
-                "6 web01.example.org deploy@web01.example.org:22 ~/.ssh/eu ops@edge.example.org:22 [eu web]",
-                "6 web02.example.org deploy@web02.example.org:22 ~/.ssh/eu ops@edge.example.org:22 [eu web]",
+                "2 mail.example.com anybody@-:22 - - []",
+                "6 web01.example.org deploy@-:22 ~/.ssh/eu ops@edge.example.org:22 [eu web]",
+                "6 web02.example.org deploy@-:22 ~/.ssh/eu ops@edge.example.org:22 [eu web]",
                 "7 web03 root@192.0.2.3:2222 ~/.ssh/eu ops@edge.example.org:22 [eu web]",
-                "8 2.example.org deploy@2.example.org:2200 keys/two ops@edge.example.org:22 [eu web]",
-                "11 db-a eu@db-a:22 ~/.ssh/eu - [db eu]",
-                "11 db-b eu@db-b:22 ~/.ssh/eu - [db eu]",
+                "8 2.example.org deploy@-:2200 keys/two ops@edge.example.org:22 [eu web]",
+                "11 db-a eu@-:22 ~/.ssh/eu - [db eu]",
+                "11 db-b eu@-:22 ~/.ssh/eu - [db eu]",
             ],
         );
     }
@@ -375,16 +366,16 @@ ungrouped:
     lone: {}
 "#,
             &[
-                "11 mail.example.com anybody@mail.example.com:22 - - []",
-                "15 web01.example.org deploy@web01.example.org:22 - edge [eu web]",
-                "15 web02.example.org deploy@web02.example.org:22 - edge [eu web]",
+                "11 mail.example.com anybody@-:22 - - []",
+                "15 web01.example.org deploy@-:22 - edge [eu web]",
+                "15 web02.example.org deploy@-:22 - edge [eu web]",
                 "17 web03 root@192.0.2.3:22 - edge [eu web]",
                 "20 web04 root@192.0.2.4:22 - edge [eu web]",
-                "32 db1 anybody@db1:2222 - - [db eu]",
-                "35 lone anybody@lone:22 - - []",
+                "32 db1 anybody@-:2222 - - [db eu]",
+                "35 lone anybody@-:22 - - []",
             ],
         );
-        check("{all: {hosts: {a: null}}}", &["1 a -@a:0 - - []"]);
+        check("{all: {hosts: {a: null}}}", &["1 a -@-:0 - - []"]);
         check("all:\n", &[]);
     }
 
@@ -394,18 +385,30 @@ ungrouped:
         let groups = "[a]\nh\n[b]\nh\n[c:children]\na\n[b:vars]\nansible_user=b\n[a:vars]\nansible_user=a\nansible_port=1\n[c:vars]\nansible_user=c\nansible_port=3\nansible_host=c.example\n";
         check(groups, &["2 h a@c.example:1 - - [a b c]"]);
         let flat = groups.replace("[c:children]\na\n", "[c]\n");
-        check(&flat, &["2 h b@h:1 - - [a b]"]);
+        check(&flat, &["2 h b@-:1 - - [a b]"]);
         check(
             "h ansible_user=x\n[a]\nh ansible_user=own\n[a:vars]\nansible_user=a\n",
-            &["1 h own@h:0 - - [a]"],
+            &["1 h own@-:0 - - [a]"],
         );
         check(
             "h ansible_ssh_common_args=-C\n[all:vars]\nansible_ssh_common_args='-J edge'\n",
-            &["1 h -@h:0 -  []"],
+            &["1 h -@-:0 - - []"],
+        );
+        check(
+            "h ansible_ssh_common_args=-C\n[all:vars]\nansible_ssh_extra_args='-J edge'\nansible_ssh_common_args='-p 1'\n",
+            &["1 h -@-:0 - edge []"],
+        );
+        check(
+            "h ansible_ssh_extra_args=-Ja ansible_ssh_common_args=-AJb ansible_ssh_args=-C\ni ansible_ssh_common_args='-J none'\n[all:vars]\nansible_ssh_args='-o ProxyJump=c'\n",
+            &["1 h -@-:0 - b []", "2 i -@-:0 - c []"],
+        );
+        check(
+            "h ansible_ssh_common_args='-J none'\n",
+            &["1 h -@-:0 -  []"],
         );
         check(
             "h ansible_ssh_common_args=-Jedge ansible_ssh_extra_args=-C\n",
-            &["1 h -@h:0 - edge []"],
+            &["1 h -@-:0 - edge []"],
         );
     }
 
@@ -432,6 +435,24 @@ ungrouped:
                 "ProxyJump",
             ),
             ("a ansible_ssh_extra_args=\"-o 'x\"\n", 1, "quote"),
+            ("a ansible_ssh_args='-J b -p 1'\n", 1, "ansible_port"),
+            ("a\n[all:vars]\nansible_ssh_args=-l x\n", 3, "ansible_user"),
+            (
+                "a ansible_ssh_args=-Jb ansible_ssh_extra_args=-Fx\n",
+                1,
+                "file",
+            ),
+            (
+                "a ansible_ssh_args='-J a,b,c,d,e,f,g,h,i'\n",
+                1,
+                "more than 8",
+            ),
+            ("a ansible_paramiko_proxy_command=x\n", 1, "paramiko"),
+            ("a\nb ansible_user=x#y\n", 2, "#"),
+            ("a\nb x=y#z ansible_user=x\n", 2, "#"),
+            ("a#b\n", 1, "#"),
+            ("a ansible_user='x#y'\n", 1, "#"),
+            ("a\n[all:vars]\nansible_user=x # y\n", 3, "#"),
             ("a 'b\n", 1, "quote"),
             ("a b\n", 1, "name=value"),
             ("x\n\na_/b\n", 3, "host name"),
@@ -468,6 +489,8 @@ ungrouped:
         ] {
             refused(text, line, word);
         }
+        let long = "a,".repeat(600);
+        refused(&format!("w[1:9] ansible_ssh_args='-J {long}'\n"), 1, "1000");
         let deep = |most: usize| {
             let below = |at: usize| format!("[g{at}:children]\ng{}\n", at + 1);
             let groups: String = (0..most).map(below).collect();

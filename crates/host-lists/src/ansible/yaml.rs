@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-use super::{Inventory, say};
+use super::{Inventory, NOT_PLAIN, say};
 use crate::listed::BadLine;
 use crate::said::Said;
 
@@ -64,7 +64,7 @@ fn say_all(said: &mut Said, variables: Option<Pairs<Value>>) -> Result<(), BadLi
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         };
-        say(said, &name, text.as_deref(), line)?;
+        say(said, &name, text.as_deref().ok_or(NOT_PLAIN), line)?;
     }
     Ok(())
 }
