@@ -5,7 +5,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use fleet_store::{AuditQuery, HostError, HostRecord};
+use fleet_store::{AuditQuery, HostError, HostRecord, NewHost};
 use fleet_types::printable;
 use host_lists::{BadLine, ListedHost};
 use serde_json::{Map, Value, json};
@@ -17,8 +17,8 @@ use crate::pages::form::{self, Typed};
 use crate::pages::hosts::labels;
 use crate::pages::layout::{Nav, Page, go, html, html_with};
 use crate::pages::verbs::Confirm;
-use crate::problem::Problem;
-use crate::state::AdminApi;
+use crate::problem::{Problem, internal};
+use crate::state::{AdminApi, ApiSettings};
 
 /// What the form asks for: the field, and what people read beside it.
 const ASKED: [(&str, &str); 14] = [
@@ -394,6 +394,19 @@ pub(crate) async fn import(
 }
 
 async fn take_in(api: &AdminApi, caller: &Caller, typed: &Typed) -> Result<(), Problem> {
+    let (settings, typed) = (api.settings().clone(), typed.clone());
+    let hosts = read_list(settings, typed).await?;
+    api.store().host_add(hosts, &caller.actor()).await?;
+    Ok(())
+}
+
+/// Reads a list on a thread of its own: a long one would hold up others.
+async fn read_list(settings: ApiSettings, typed: Typed) -> Result<Vec<NewHost>, Problem> {
+    let reading = tokio::task::spawn_blocking(move || read(&settings, &typed));
+    reading.await.map_err(|error| internal(&error))?
+}
+
+fn read(settings: &ApiSettings, typed: &Typed) -> Result<Vec<NewHost>, Problem> {
     let text = typed.raw("hosts");
     let list = match typed.get("format") {
         "json" => from_json(text)?,
@@ -405,7 +418,7 @@ async fn take_in(api: &AdminApi, caller: &Caller, typed: &Typed) -> Result<(), P
     let mut fields = Fields::of(map);
     let mut hosts = Vec::new();
     for mut inner in fields.objects("hosts") {
-        hosts.extend(entry::read(&mut inner, None, api.settings()));
+        hosts.extend(entry::read(&mut inner, None, settings));
         fields.absorb(inner);
     }
     if hosts.is_empty() {
@@ -413,8 +426,7 @@ async fn take_in(api: &AdminApi, caller: &Caller, typed: &Typed) -> Result<(), P
     }
     fields.check()?;
     hosts.iter().try_for_each(entry::judge)?;
-    api.store().host_add(hosts, &caller.actor()).await?;
-    Ok(())
+    Ok(hosts)
 }
 
 fn from_json(text: &str) -> Result<Value, Problem> {
@@ -517,6 +529,30 @@ fn push(cells: &mut [String], letter: char) {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_is_read_beside_what_others_wait_for() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (go, wait) = std::sync::mpsc::channel::<()>();
+            // The one thread for this is taken, so that the list cannot be read yet.
+            let taken = tokio::task::spawn_blocking(move || wait.recv());
+            let typed = [("format", "ssh-config"), ("hosts", "Include x")];
+            let typed = typed.map(|(name, text)| (name.to_owned(), text.to_owned()));
+            let typed = Typed::of(typed.to_vec());
+            let mut reading = Box::pin(read_list(ApiSettings::default(), typed));
+            let others = tokio::select! {
+                biased;
+                _ = &mut reading => false,
+                () = std::future::ready(()) => true,
+            };
+            go.send(()).unwrap();
+            assert!(others);
+            assert_eq!(reading.await.unwrap_err().status, 422);
+            taken.await.unwrap().unwrap();
+        });
+    }
 
     #[test]
     fn what_a_list_does_not_say_is_not_there() {
