@@ -222,6 +222,12 @@ fn files_to_import() {
         ("a.yaml", "all:\n  host:\n", "line 2"),
         ("config", "Host a\n  Include more\n", "line 2: Include"),
         ("config", "Host a\nHost b_/c\n", "line 2: host name"),
+        ("config", "Host a\nHost a--\n", "line 2: address"),
+        (
+            "config",
+            "Host a\nHostName 192.0.2.9\nHost b\nHostName 192.0.2.9\n",
+            "config, line 3: b would be the same repository",
+        ),
     ] {
         place.write(name, text);
         check(&place, &format!("hosts import {name}"), 8, word);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::{ImportFormat, ImportHosts};
 use crate::display::words::plural;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{Failure, duplicate_repository};
 use crate::fleet::Fleet;
 use crate::fleet_file::{Placed, labels_text, read_csv, read_json, read_listed};
 use crate::output::{Output, Paint};
@@ -24,7 +24,7 @@ pub(crate) async fn run(
     let known = fleet.enrolled().await?;
     let known: Vec<NewHost> = known.into_iter().map(|host| host.entry.into()).collect();
     let difference = compare(fleet, out, arguments, placed, &known).await?;
-    difference.refuse_doubles(&known)?;
+    difference.refuse_doubles(&arguments.file, &known)?;
     show(out, &difference)?;
     if arguments.dry_run || difference.is_empty() {
         out.say(if arguments.dry_run {
@@ -210,7 +210,7 @@ impl Difference {
 
     /// Looks for two entries with one repository before anything is written: what is written in several steps must not
     /// stop half-way for what could be known before.
-    fn refuse_doubles(&self, fleet: &[NewHost]) -> Result<(), Failure> {
+    fn refuse_doubles(&self, file: &Path, fleet: &[NewHost]) -> Result<(), Failure> {
         let mut places: HashMap<(String, u16, String), String> = HashMap::new();
         let replaced: Vec<&str> = self
             .changed
@@ -220,13 +220,13 @@ impl Difference {
         let kept = fleet
             .iter()
             .filter(|host| !replaced.contains(&host.name.as_str()))
-            .map(|host| (&host.name, &host.spec));
+            .map(|host| ("the fleet", host));
         let changed = self
             .changed
             .iter()
-            .map(|(_, _, host, _)| (&host.name, &host.spec));
-        let added = self.added.iter().map(|(_, host)| (&host.name, &host.spec));
-        for (name, spec) in kept.chain(changed).chain(added) {
+            .map(|(line, _, host, _)| (line.as_str(), host));
+        let added = self.added.iter().map(|(line, host)| (line.as_str(), host));
+        for (line, NewHost { name, spec, .. }) in kept.chain(changed).chain(added) {
             let place = (
                 spec.address.to_string(),
                 spec.port,
@@ -235,9 +235,10 @@ impl Difference {
             if let Some(other) = places.insert(place, name.to_string()) {
                 let error = fleet_store::HostError::DuplicateRepository {
                     name: name.to_string(),
-                    other,
+                    other: other.clone(),
                 };
-                return Err(error.into());
+                let what = format!("{}, {line}: {error}", file.display());
+                return Err(duplicate_repository(&what, &other));
             }
         }
         Ok(())
