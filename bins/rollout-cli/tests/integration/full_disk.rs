@@ -129,7 +129,8 @@ fn an_update_waits_for_room_and_goes_on() {
         ran.stderr.contains("free some space on its disk"),
         "{ran:#?}"
     );
-    assert!(ran.stderr.matches("no space left").count() < 5, "{ran:#?}");
+    // Not at every try: less than once a second.
+    assert!(ran.stderr.matches("no space left").count() < 10, "{ran:#?}");
     ground.all_moved_once();
 }
 
