@@ -34,7 +34,9 @@ pub(crate) struct Value {
 
 impl Value {
     pub(crate) fn is(&self, word: &str) -> bool {
-        self.text.as_ref().is_ok_and(|text| **text == *word)
+        self.text
+            .as_ref()
+            .is_ok_and(|text| text.eq_ignore_ascii_case(word))
     }
 }
 

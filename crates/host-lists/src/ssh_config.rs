@@ -41,7 +41,9 @@ pub fn read_ssh_config(text: &str) -> Result<Vec<ListedHost>, BadLine> {
             let line = block.line;
             let said = file.said_of(alias).map_err(|why| BadLine::new(line, why))?;
             let host = said.host(alias, line, None, |at, hop| file.known(at, hop))?;
-            if host.address.is_none() || places.insert((host.address.clone(), host.port)) {
+            // Other jump hosts lead to another machine, and another user or key is for a person to look at.
+            let way = (host.jump.clone(), host.user.clone(), host.key.clone());
+            if host.address.is_none() || places.insert((host.address.clone(), host.port, way)) {
                 hosts.push(host);
             }
         }
@@ -167,15 +169,19 @@ impl File {
             "hostname" => What::Address,
             "port" => What::Port,
             "user" => What::User,
-            "identityfile" => What::Key,
+            "identityfile" | "identityfile2" => What::Key,
             // Whichever of the two comes first leaves no room for the other.
             "proxyjump" | "proxycommand" => What::Jump,
+            quoted if quoted.starts_with('"') => {
+                return Err(bad("take the quotes off the keyword"));
+            }
             // Comments, empty lines, and what says nothing about where a host is and who signs in.
             _ => return Ok(()),
         };
         let text = match words()?.as_slice() {
             [] => return Err(bad("the value is missing")),
-            [none] if none == "none" => Ok("none".into()),
+            // The rest of the line is the command, quotes and all.
+            _ if keyword == "proxycommand" && rest == "none" => Ok("none".into()),
             _ if keyword == "proxycommand" => Err(NO_COMMAND),
             [value] => Ok(value.as_str().into()),
             _ => return Err(bad("there is more than one value")),
@@ -310,6 +316,38 @@ Host *
             &["1 a -@-:0 - "],
         );
         check("", &[]);
+    }
+
+    #[test]
+    fn one_address_behind_two_gateways_is_two_hosts() {
+        check(
+            "Host eu us\nHostName 10.0.0.5\nHost eu\nProxyJump gw-eu\nHost us\nProxyJump gw-us\n",
+            &["1 eu -@10.0.0.5:0 - gw-eu", "1 us -@10.0.0.5:0 - gw-us"],
+        );
+        check(
+            "Host web web-root\nHostName 10.0.0.5\nHost web-root\nUser root\n",
+            &["1 web -@10.0.0.5:0 - -", "1 web-root root@10.0.0.5:0 - -"],
+        );
+    }
+
+    #[test]
+    fn keywords_are_those_of_ssh() {
+        check(
+            "Host a\nIdentityFile2 k\nHost *\nIdentityFile other\n",
+            &["1 a -@-:0 k -"],
+        );
+        check(
+            "Host a\nProxyJump b\nHost b\nProxyJump None\n",
+            &["1 a -@-:0 - b", "3 b -@-:0 - "],
+        );
+        for (text, line) in [
+            ("Host a\n\"HostName\" 10.0.0.1\n", 2),
+            ("Host a\nProxyCommand none # x\n", 2),
+            ("Host a\nProxyCommand \"none\"\n", 2),
+        ] {
+            let refused = read_ssh_config(text).unwrap_err();
+            assert_eq!(refused.line, line, "{text}: {refused}");
+        }
     }
 
     #[test]

@@ -144,7 +144,9 @@ fn plan(world: &World, host: &str, command: &RemoteCommand) -> (Duration, bool, 
 fn beyond(world: &World, host: &str) -> i64 {
     let seen = world.fleet.host(host).and_then(|host| host.fence);
     let own = seen.filter(|(store, _)| *store == world.store_name());
-    own.map_or(1000, |(_, epoch)| 1000.max(epoch + 1))
+    let seen = own.map_or(0, |(_, epoch)| epoch);
+    let let_in = world.check(|checker| checker.let_in(host));
+    1000.max(seen.max(let_in) + 1)
 }
 
 fn words(what: &SimWhat) -> &'static str {

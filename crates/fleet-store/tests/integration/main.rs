@@ -8,6 +8,7 @@ mod files;
 mod fleet;
 mod moving;
 mod place;
+mod plans;
 mod postgres;
 mod schema;
 mod tls;

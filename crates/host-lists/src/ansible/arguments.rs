@@ -65,7 +65,7 @@ fn option(text: &str) -> Result<Option<String>, &'static str> {
         "hostname" => Err(NO_HOST),
         "port" => Err(NO_PORT),
         "user" => Err(NO_USER),
-        "identityfile" | "pkcs11provider" => Err(NO_KEY),
+        "identityfile" | "identityfile2" | "pkcs11provider" => Err(NO_KEY),
         "include" => Err(NO_FILE),
         "canonicalizehostname" if !value.eq_ignore_ascii_case("no") => Err(NO_CANONICAL),
         _ => Ok(None),

@@ -131,6 +131,11 @@ impl Checker {
         number
     }
 
+    /// The highest epoch of a command that ran on this host.
+    pub(crate) fn let_in(&self, host: &str) -> i64 {
+        self.let_in.get(host).copied().unwrap_or_default()
+    }
+
     fn is_fenced(&self, host: &str, command: &RemoteCommand) -> bool {
         let (Some(truth), Some(guard)) = (self.fleet.host(host), command.guard()) else {
             return false;

@@ -109,17 +109,15 @@ fn next_hosts(conn: &mut Conn, rollout: &str, after: i64, limit: i64) -> QueryRe
         are_last,
     };
     let (mut count, mut bytes) = (0, 0);
-    let mut its = rows.chunk_by(|one, other| one.0 == other.0).peekable();
-    while let Some(host) = its.next() {
+    for host in rows.chunk_by(|one, other| one.0 == other.0) {
         count += host.len() as i64;
         bytes += host
             .iter()
             .map(|row| i64::from(row.1.unwrap_or(0)))
             .sum::<i64>();
         let is_first = host[0].0 == hosts.to;
-        // What was cut off by the limit is not known whole.
-        let is_cut = its.peek().is_none() && !are_last;
-        if !is_first && (is_cut || count > limit || bytes > ENOUGH) {
+        // Of the last one not all steps may be here; it is beyond the limit then.
+        if !is_first && (count > limit || bytes > ENOUGH) {
             hosts.are_last = false;
             break;
         }

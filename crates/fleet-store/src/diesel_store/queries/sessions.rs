@@ -15,10 +15,10 @@ use crate::records::{
 /// A session that was not used for this long is forgotten, whatever the times say: 90 days.
 const KEPT: i64 = 90 * 24 * 3_600_000;
 
-/// So many sessions of one person are open at once; beyond that the ones that began first end.
-const MOST_OPEN: u32 = 100;
-/// That many end for one that begins.
-const MOST_ENDED: u32 = 10;
+/// So many sessions one person has; beyond that, those end that were not used for the longest time.
+const MOST_OPEN: i64 = 100;
+/// At most so many end for one that begins.
+const MOST_ENDED: i64 = 10;
 
 pub(crate) fn session_open(
     conn: &mut Conn,
@@ -69,21 +69,28 @@ pub(crate) fn session_open(
     end_surplus(conn, work, &row, actor)
 }
 
-/// Ends the oldest sessions of a person who has too many, not the one that has just begun. Their row is locked.
+/// Ends sessions of a person who has too many, not the one that has just begun. Their row is locked.
 fn end_surplus(
     conn: &mut Conn,
     work: &mut Work,
     new: &SessionRow,
     actor: &Actor,
 ) -> Answer<(), AccessError> {
-    let kept = MOST_OPEN - 1;
-    let others = sessions::table
-        .filter(sessions::user_name.eq(&new.user_name))
-        .filter(sessions::id.ne(&new.id))
-        .order((sessions::created_at.desc(), sessions::id.desc()))
+    let others = || {
+        sessions::table
+            .filter(sessions::user_name.eq(&new.user_name))
+            .filter(sessions::id.ne(&new.id))
+    };
+    let count: i64 = others().count().get_result(conn)?;
+    let surplus = (count + 1 - MOST_OPEN).min(MOST_ENDED);
+    if surplus <= 0 {
+        return Ok(());
+    }
+    let unused = others()
+        .order((sessions::last_used_at, sessions::id))
         .select((sessions::id, sessions::created_at, sessions::source));
-    let others: Vec<(String, i64, String)> = at_most!(conn, others, i64::from(kept + MOST_ENDED))?;
-    for (id, created_at, source) in others.into_iter().skip(kept as usize) {
+    let unused: Vec<(String, i64, String)> = at_most!(conn, unused, surplus)?;
+    for (id, created_at, source) in unused {
         diesel::delete(sessions::table.find(id)).execute(conn)?;
         let begun = Timestamp(created_at);
         let detail = format!("begun {begun} from {source}; more than {MOST_OPEN} were open");

@@ -196,26 +196,18 @@ pub(crate) fn rollout_attend(
 /// Whether anybody else who has hosts in flight is dead, by a look that locks and writes nothing: it is asked again and
 /// again, and nearly always nobody is.
 pub(super) fn others_are_dead(conn: &mut Conn, work: &mut Work, me: &str) -> QueryResult<bool> {
-    let holders: Vec<Option<String>> = hosts::table
+    let holders: Vec<Option<WorkerRow>> = hosts::table
+        .left_join(workers::table.on(workers::id.nullable().eq(hosts::lease_worker)))
         .filter(hosts::lease_worker.is_not_null())
         .filter(hosts::lease_worker.ne(me))
         .filter(hosts::lease_purpose.eq(UPDATE))
-        .select(hosts::lease_worker)
+        .select(Option::<WorkerRow>::as_select())
         .distinct()
         .load(conn)?;
     let moment = lease_moment(conn, work)?;
-    for id in holders.into_iter().flatten() {
-        let row = row_of(conn, &id)?;
-        if row.is_none_or(|row| is_dead(work, &row, &moment)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn row_of(conn: &mut Conn, id: &str) -> QueryResult<Option<WorkerRow>> {
-    let row = workers::table.find(id).select(WorkerRow::as_select());
-    one!(conn, row).optional()
+    let is_dead =
+        |row: &Option<WorkerRow>| row.as_ref().is_none_or(|row| is_dead(work, row, &moment));
+    Ok(holders.iter().any(is_dead))
 }
 
 fn is_dead(work: &Work, row: &WorkerRow, moment: &LeaseMoment) -> bool {
@@ -253,7 +245,12 @@ fn dead_with_schemas(
     let moment = lease_moment(conn, work)?;
     let mut dead = Vec::new();
     for id in ids {
-        match row_of(conn, &id)? {
+        let row: Option<WorkerRow> = workers::table
+            .find(&id)
+            .select(WorkerRow::as_select())
+            .get_result(conn)
+            .optional()?;
+        match row {
             Some(row) if !is_dead(work, &row, &moment) => {}
             Some(row) => {
                 if mark_gone(conn, &id, &row.lease, &moment)? {

@@ -104,7 +104,7 @@ cases! {
         steps_keep_their_output host_views_show_last_attempts;
     }
     shared {
-    people: locked_out_at_once_everywhere one_of_many_takes_the_setup one_of_many_tokens_gets_the_name
+    people: a_surplus_from_before_goes_bit_by_bit locked_out_at_once_everywhere one_of_many_takes_the_setup one_of_many_tokens_gets_the_name
         old_sessions_are_forgotten of_many_who_end_all_others_one_stays
         what_is_over_by_itself_goes_with_the_others;
     tries: at_once_as_one_by_one tries_and_successes_do_not_block_each_other table_stays_small;

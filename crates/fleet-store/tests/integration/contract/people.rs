@@ -89,6 +89,30 @@ pub(crate) async fn a_hundred_sessions_and_no_more(place: &Place) {
     assert!(detail.ends_with("more than 100 were open"), "{detail}");
 }
 
+pub(crate) async fn a_surplus_from_before_goes_bit_by_bit(place: &Place) {
+    let store = place.store().await;
+    add(&store, "anna", Role::Owner).await;
+    open(&store, "anna", 1).await.unwrap();
+    let base = place.clock.now().0 - 1000;
+    let sql = format!(
+        "INSERT INTO sessions (id, secret, user_name, source, created_at, last_used_at)
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 150)
+         SELECT 'x' || i, 'x' || i, 'anna', 's', {base} + i, {base} + i FROM n"
+    );
+    place.execute(&sql).await.unwrap();
+    open(&store, "anna", 2).await.unwrap();
+    place.assert_rows("sessions", 142).await;
+    open(&store, "anna", 3).await.unwrap();
+    place.assert_rows("sessions", 133).await;
+    let left = "DELETE FROM sessions WHERE id IN ('x20', 'x21')";
+    place.execute(left).await.unwrap();
+    // The twentieth went with the first ones.
+    place.assert_rows("sessions", 132).await;
+    for number in [1, 2, 3] {
+        assert!(is_open(&store, number).await, "{number}");
+    }
+}
+
 pub(crate) fn new_token(name: &str, number: u8) -> NewToken {
     NewToken {
         id: TokenId(Uuid::now_v7()),
