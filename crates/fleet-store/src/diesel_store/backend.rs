@@ -32,13 +32,13 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     /// At most so many jobs share a commit.
     const GROUP: usize;
 
-    /// The statement that ends a transaction.
-    const COMMIT: &'static str = "COMMIT";
-
     fn connect(&self, access: Access) -> Result<Self::Conn, StoreError>;
 
-    /// The statement that begins a transaction.
-    fn begin(&self, access: Access) -> &'static str;
+    /// Begins a transaction.
+    fn begin(conn: &mut Self::Conn, access: Access) -> QueryResult<()>;
+
+    /// Ends a transaction; an error when nothing of it stays, or when that is not known.
+    fn commit(conn: &mut Self::Conn) -> QueryResult<()>;
 
     /// Numbers and writes the events of the transaction; answers the number of the last one.
     fn flush(conn: &mut Self::Conn, work: &mut Work) -> QueryResult<i64>;

@@ -304,7 +304,8 @@ impl<B: Backend> Desk<B> {
             if self.conn.is_none() {
                 self.conn = Some(self.backend.connect(self.access)?);
             }
-            let Err(error) = self.statement(self.backend.begin(access)) else {
+            let conn = self.conn.as_mut().expect("a connection was just made");
+            let Err(error) = B::begin(conn, access) else {
                 return Ok(());
             };
             // A connection that died while nothing was asked of it shows now; nothing was lost with it.
@@ -331,7 +332,8 @@ impl<B: Backend> Desk<B> {
                 }
             }
         }
-        if let Err(error) = self.statement(B::COMMIT) {
+        let conn = self.conn.as_mut().expect("a transaction has begun on it");
+        if let Err(error) = B::commit(conn) {
             let told = self.backend.explain(&error);
             // When the connection went, the answer to the commit is lost, not for certain the commit.
             let unknown = B::is_broken(&error) || !self.undo();

@@ -376,10 +376,6 @@ impl Backend for Postgres {
     /// Small enough that all writers get some: locks are held until the last job of a group is done.
     const GROUP: usize = 16;
 
-    /// An answer of `COMMIT` says nothing about whether the transaction had failed before; a statement in front of it
-    /// does, in the same round trip.
-    const COMMIT: &'static str = "SELECT 1; COMMIT";
-
     fn connect(&self, _: Access) -> Result<Conn, StoreError> {
         self.establish().map_err(|refused| {
             let cause = match refused {
@@ -392,11 +388,17 @@ impl Backend for Postgres {
         })
     }
 
-    fn begin(&self, access: Access) -> &'static str {
-        match access {
+    fn begin(conn: &mut Conn, access: Access) -> QueryResult<()> {
+        conn.batch_execute(match access {
             Access::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             Access::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-        }
+        })
+    }
+
+    /// An answer of `COMMIT` says nothing about whether the transaction had failed before; a statement in front of it
+    /// does, in the same round trip.
+    fn commit(conn: &mut Conn) -> QueryResult<()> {
+        conn.batch_execute("SELECT 1; COMMIT")
     }
 
     fn flush(conn: &mut Conn, work: &mut Work) -> QueryResult<i64> {
