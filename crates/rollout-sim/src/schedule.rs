@@ -137,7 +137,7 @@ impl Schedule {
 fn poll(dice: &mut Dice) -> u64 {
     match dice.below(25) {
         0 => 200,
-        _ => dice.pick(&[1000, 3000, 5000, 10_000]).unwrap_or(1000),
+        _ => dice.pick(&[2000, 5000, 10_000, 20_000]).unwrap_or(5000),
     }
 }
 
