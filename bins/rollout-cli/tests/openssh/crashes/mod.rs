@@ -2,7 +2,7 @@
 //! hosts say themselves, and nothing is ever done twice at once.
 //!
 //! An eighth of the cells is tried by default, another one each day. `ROLLOUT_TEST_CRASHES` says which: `all`, `3/8`, or
-//! words that the names of cells have; `ROLLOUT_TEST_CRASH_JOBS` how many are tried at once.
+//! words that the names of cells have, with commas between one choice and another; `ROLLOUT_TEST_CRASH_JOBS` how many are tried at once.
 
 mod cell;
 mod door;
@@ -74,12 +74,17 @@ fn chosen(wish: &str) -> Vec<Cell> {
         _ => match wish.strip_suffix(&of_slices).map(str::parse) {
             Some(number) => slice(number.expect("the number of a slice")),
             None => {
-                let named = |cell: &Cell| {
-                    let name = cell.to_string();
-                    wish.split(' ')
+                let has_all = |name: &str, words: &str| {
+                    words
+                        .split_whitespace()
                         .all(|word| name.split(' ').any(|part| part == word))
                 };
-                all.into_iter().filter(named).collect()
+                all.into_iter()
+                    .filter(|cell| {
+                        let name = cell.to_string();
+                        wish.split(',').any(|words| has_all(&name, words))
+                    })
+                    .collect()
             }
         },
     }
