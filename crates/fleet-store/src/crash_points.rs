@@ -35,6 +35,10 @@ pub enum CallFault {
     Race,
     /// A row that must be there once is there already, whatever is tried.
     Twice,
+    /// It takes no changes.
+    ReadOnly,
+    /// All that was asked is done, and then the commit is refused: nothing of it stays. The next try works.
+    Uncommitted,
 }
 
 impl CallFault {

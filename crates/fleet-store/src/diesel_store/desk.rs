@@ -93,6 +93,7 @@ where
         #[cfg(feature = "crash-points")]
         if let (Ran::Done, Some(watched)) = (ran, &mut self.watched) {
             watched.open(work, from);
+            work.commit_refused |= watched.refuses_commit();
         }
         ran
     }
@@ -333,7 +334,14 @@ impl<B: Backend> Desk<B> {
             }
         }
         let conn = self.conn.as_mut().expect("a transaction has begun on it");
-        if let Err(error) = B::commit(conn) {
+        #[cfg(not(feature = "crash-points"))]
+        let committed = B::commit(conn);
+        #[cfg(feature = "crash-points")]
+        let committed = match B::error_of(crate::crash_points::CallFault::Full) {
+            Some(refused) if work.commit_refused => Err(refused),
+            _ => B::commit(conn),
+        };
+        if let Err(error) = committed {
             let told = self.backend.explain(&error);
             // When the connection went, the answer to the commit is lost, not for certain the commit.
             let unknown = B::is_broken(&error) || !self.undo();

@@ -29,6 +29,8 @@ pub(crate) enum Engine<B: Backend> {
 
 pub(crate) struct Threads<B: Backend> {
     writers: Option<mpsc::Sender<Boxed<B>>>,
+    /// Where several write at once, one renews leases alone: what keeps all others waiting must not end what is under way.
+    renewals: Option<mpsc::Sender<Boxed<B>>>,
     readers: Option<mpsc::Sender<Boxed<B>>>,
     joined: Vec<JoinHandle<()>>,
     #[cfg(feature = "crash-points")]
@@ -51,6 +53,7 @@ impl<B: Backend> Engine<B> {
         let desk = |access| Desk::new(Arc::clone(backend), access, Arc::clone(inputs), seq.clone());
         let mut threads = Threads {
             writers: None,
+            renewals: None,
             readers: None,
             joined: Vec::new(),
             #[cfg(feature = "crash-points")]
@@ -68,6 +71,13 @@ impl<B: Backend> Engine<B> {
             threads.start("store-writer", move || serve(writer, &jobs, B::GROUP))?;
         }
         threads.writers = Some(to_writers);
+
+        if B::WRITERS > 1 {
+            let (to_renewals, jobs) = mpsc::channel();
+            let (writer, jobs) = (desk(Access::Write), Mutex::new(jobs));
+            threads.start("store-renewals", move || serve(writer, &jobs, B::GROUP))?;
+            threads.renewals = Some(to_renewals);
+        }
 
         let (to_readers, jobs) = mpsc::channel();
         let jobs = Arc::new(Mutex::new(jobs));
@@ -130,9 +140,10 @@ impl<B: Backend> Engine<B> {
                 desk.run_as(vec![job], access);
             }
             Self::Threads(threads) => {
-                let queue = match access {
-                    Access::Read => &threads.readers,
-                    Access::Write => &threads.writers,
+                let queue = match (access, rank) {
+                    (Access::Read, _) => &threads.readers,
+                    (Access::Write, Rank::Lease) if threads.renewals.is_some() => &threads.renewals,
+                    (Access::Write, _) => &threads.writers,
                 };
                 // A thread that ended drops the job, and with it the other end of the answer.
                 let _ = queue.as_ref().map(|queue| queue.send(job));
@@ -160,6 +171,7 @@ impl<B: Backend> Drop for Threads<B> {
     /// What was asked for is still done; then the connections are closed, so that the files are at rest afterwards.
     fn drop(&mut self) {
         self.writers = None;
+        self.renewals = None;
         self.readers = None;
         for thread in self.joined.drain(..) {
             let _ = thread.join();

@@ -2,7 +2,7 @@
 //! and the checksum of all that was before.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -70,12 +70,18 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Begins the file anew, whatever was in it.
+    /// Begins the file anew. What is left of an earlier try goes; a file or a link that others made is never written to,
+    /// for they could read it.
     pub(crate) fn begin(path: &Path, head: Head) -> Result<Self, MoveError> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(MoveError::file(path, error));
+            }
+            _ => {}
+        }
         let file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(path)
             .map_err(|error| MoveError::file(path, error))?;

@@ -86,6 +86,14 @@ static MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/post
 /// Keeps others out while the schema is brought up to date.
 const MIGRATION_LOCK: i64 = 1_380_930_636;
 
+/// A table that somebody reads for long, as a dump does, is not waited for: whoever comes after waits behind us, renewals
+/// of leases too.
+const TABLES_AT_ONCE: &str = "SET LOCAL lock_timeout = '1s'";
+
+/// For so long a migration is tried again, with pauses in which those who queued behind it get their turn.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
+const MIGRATION_PAUSE: Duration = Duration::from_secs(2);
+
 /// For connecting, and for a server that stops answering.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -337,14 +345,26 @@ impl Postgres {
         if let Some(id) = queries::open::settled(conn, work, &self.migrations)? {
             return Ok(id);
         }
-        conn.transaction(|conn| {
-            // Waits for whoever is at it; that may take longer than any other lock.
-            conn.batch_execute(&format!(
-                "SET LOCAL lock_timeout = '60s'; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"
-            ))?;
-            self.check_owner(conn)?;
-            queries::open::migrate(conn, work, &self.migrations)
-        })
+        let since = Instant::now();
+        loop {
+            let tried = conn.transaction(|conn| {
+                // Waits for whoever is at it; that may take longer than any other lock.
+                conn.batch_execute(&format!(
+                    "SET LOCAL lock_timeout = '60s'; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"
+                ))?;
+                conn.batch_execute(TABLES_AT_ONCE)?;
+                self.check_owner(conn)?;
+                queries::open::migrate(conn, work, &self.migrations)
+            });
+            match tried {
+                Err(trouble)
+                    if is_waited_in_vain(&trouble) && since.elapsed() < MIGRATION_PATIENCE =>
+                {
+                    std::thread::sleep(MIGRATION_PAUSE);
+                }
+                tried => return tried,
+            }
+        }
     }
 
     /// Before anything is changed: a database of somebody else must stay as it is.
@@ -444,7 +464,11 @@ impl Backend for Postgres {
                 K::UniqueViolation,
                 "duplicate key value violates unique constraint",
             ),
-            F::LostAfter => return None,
+            F::ReadOnly => (
+                K::ReadOnlyTransaction,
+                "cannot execute UPDATE in a read-only transaction",
+            ),
+            F::LostAfter | F::Uncommitted => return None,
         };
         super::watched::error(kind, message)
     }
@@ -486,6 +510,16 @@ impl Backend for Postgres {
         StoreError::Database {
             cause: message.to_owned(),
         }
+    }
+}
+
+/// Whether a migration did not get what others had locked.
+fn is_waited_in_vain(trouble: &Trouble) -> bool {
+    let says = |text: &str| text.contains("lock timeout") || text.contains("deadlock detected");
+    match trouble {
+        Trouble::Database(Error::DatabaseError(_, told)) => says(told.message()),
+        Trouble::Refused(text) => says(text),
+        _ => false,
     }
 }
 

@@ -336,7 +336,8 @@ impl Backend for Sqlite {
             F::Io => (K::Unknown, "disk I/O error"),
             F::Full => (K::Unknown, "database or disk is full"),
             F::Twice => (K::UniqueViolation, "UNIQUE constraint failed: attempts.id"),
-            F::Lost | F::LostAfter | F::Race => return None,
+            F::ReadOnly => (K::Unknown, "attempt to write a readonly database"),
+            F::Lost | F::LostAfter | F::Race | F::Uncommitted => return None,
         };
         super::watched::error(kind, message)
     }

@@ -151,11 +151,21 @@ fn tls(asked: &[(String, String)], config: &Config) -> Result<(SslMode, Roots), 
         mode = Some(*said);
     }
     let hosts = config.get_hosts();
+    // Where one is given it is connected to, whatever the host's name says.
+    let addresses = config.get_hostaddrs();
+    let is_socket = |host: &Host| matches!(host, Host::Unix(_));
+    if !addresses.is_empty() && hosts.iter().any(is_socket) {
+        return Err(refuse(
+            "hostaddr is given beside a folder of sockets, which has no address".to_owned(),
+            "leave hostaddr out, or name a host that it is the address of",
+        ));
+    }
     // A socket in a folder never leaves the machine, and the server speaks no TLS on it.
-    if hosts.iter().all(|host| matches!(host, Host::Unix(_))) {
+    if hosts.iter().all(is_socket) {
         return Ok((SslMode::Disable, roots));
     }
-    let unsaid = if hosts.iter().all(is_here) && roots == Roots::Unsaid {
+    let here = hosts.iter().all(is_here) && addresses.iter().all(IpAddr::is_loopback);
+    let unsaid = if here && roots == Roots::Unsaid {
         SslMode::Disable
     } else {
         SslMode::VerifyFull
@@ -212,6 +222,9 @@ mod tests {
             ("db/app?sslmode=disable", SslMode::Disable),
             ("db/app?a=b&sslmode=verify%2Dca", SslMode::VerifyCa),
             ("db/app?sslmode=prefer&sslrootcert=system", SslMode::Prefer),
+            ("localhost/app?hostaddr=10.0.0.7", SslMode::VerifyFull),
+            ("localhost/app?hostaddr=127.0.0.2", SslMode::Disable),
+            ("db/app?hostaddr=127.0.0.1", SslMode::VerifyFull),
         ];
         for (rest, mode) in table {
             let url = format!("postgres://u:s?sslmode=disable@{rest}").replace("a=b", "user=u");
@@ -229,6 +242,7 @@ mod tests {
             "sslmode",
             "sslrootcert=ca.pem",
             "sslrootcert=/no/such/file",
+            "host=/run/postgresql&hostaddr=10.0.0.7,10.0.0.8&sslmode=verify-full",
         ] {
             let url = format!("postgres://u:secret@db.example.org/app?{wrong}");
             let refused = Postgres::new(&url, &StoreOptions::default()).unwrap_err();

@@ -46,6 +46,13 @@ impl Watched {
         self.watch.at(self.name, CallMoment::Open, &self.events);
     }
 
+    /// Whether the commit of what was done is to be refused, this once.
+    pub(crate) fn refuses_commit(&mut self) -> bool {
+        self.fault
+            .take_if(|fault| *fault == CallFault::Uncommitted)
+            .is_some()
+    }
+
     /// All is durable; what the caller is told instead of that.
     pub(crate) fn close(&self) -> Option<StoreError> {
         self.watch.at(self.name, CallMoment::After, &self.events);

@@ -35,6 +35,9 @@ pub(crate) struct Work {
     pub(crate) database_time: Option<(LeaseMoment, Instant)>,
     /// The schema that was found when the store was opened, and the one that it has now.
     pub(crate) schema: Option<(Option<Schema>, Schema)>,
+    /// Whether a test has the commit refused.
+    #[cfg(feature = "crash-points")]
+    pub(crate) commit_refused: bool,
 }
 
 /// The database's clock is asked anew after this long: groups are short, waits for locks need not be.
@@ -47,6 +50,8 @@ impl Work {
             events: Vec::new(),
             database_time: None,
             schema: None,
+            #[cfg(feature = "crash-points")]
+            commit_refused: false,
         }
     }
 

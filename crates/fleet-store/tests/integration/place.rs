@@ -92,6 +92,14 @@ impl Place {
         Hold::Postgres(client)
     }
 
+    /// Reads of this PostgreSQL all that is about hosts, as a dump does, until released.
+    pub(crate) async fn hold_readers(&self) -> Hold {
+        let client = self.client().await;
+        let lock = "BEGIN; LOCK TABLE hosts IN ACCESS SHARE MODE";
+        client.batch_execute(lock).await.unwrap();
+        Hold::Postgres(client)
+    }
+
     /// Waits until so many calls wait for a lock of this PostgreSQL.
     pub(crate) async fn until_waiting(&self, calls: usize) {
         let client = self.client().await;

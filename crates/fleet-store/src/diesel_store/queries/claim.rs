@@ -59,8 +59,17 @@ pub(crate) fn attempt_claim(
     // A health checker does not lock the rollout's row: it may be faster.
     loop {
         let mut found = next(conn, &stage, except)?;
-        if found.is_none() && health::free_dead(conn, work)? {
-            found = next(conn, &stage, except)?;
+        if found.is_none() {
+            let of_dead = health::free_dead(conn, work, None)?;
+            if of_dead.freed > 0 {
+                found = next(conn, &stage, except)?;
+            }
+            if found.is_none() {
+                found = next_of(conn, &stage, except, &of_dead.kept)?;
+            }
+            if let Some(attempt) = &found {
+                health::free_dead(conn, work, Some(&attempt.host))?;
+            }
         }
         let Some(attempt) = found else {
             return Ok(Claim::Nothing(Idle::NoneSuitable));
@@ -113,6 +122,38 @@ fn next(
             return Ok(suitable);
         }
     }
+}
+
+/// The next pending attempt of the stage on one of these hosts, on whose machine nobody works on another one.
+fn next_of(
+    conn: &mut Conn,
+    stage: &StageRow,
+    except: &HashSet<String>,
+    kept: &[String],
+) -> QueryResult<Option<AttemptRow>> {
+    if kept.is_empty() {
+        return Ok(None);
+    }
+    let waiting: Vec<AttemptRow> = attempts::table
+        .filter(attempts::rollout.eq(&stage.rollout))
+        .filter(attempts::stage.eq(stage.position))
+        .filter(attempts::status.eq(AttemptStatus::Pending.as_str()))
+        .filter(attempts::host.eq_any(kept))
+        .order(attempts::position)
+        .select(AttemptRow::as_select())
+        .load(conn)?;
+    for attempt in waiting {
+        let others: i64 = hosts::table
+            .filter(hosts::lease_machine.eq(&attempt.machine))
+            .filter(hosts::lease_worker.is_not_null())
+            .filter(hosts::id.ne(&attempt.host))
+            .count()
+            .get_result(conn)?;
+        if others == 0 && !except.contains(&attempt.host) {
+            return Ok(Some(attempt));
+        }
+    }
+    Ok(None)
 }
 
 /// Puts the host under the worker's lease and the attempt into `updating`. None when somebody else took the host meanwhile.

@@ -28,6 +28,8 @@ const CHECKER: &str = "health check";
 /// For so long after it was counted, a restart may still be under way on the host: it may have waited for a connection
 /// and for the host's lock, and ends only by the unit's own limits.
 const RESTART_REMAINS_MS: i64 = 20 * 60_000;
+/// For so long one that was sent keeps the machine when who sent it is dead: systemd's own limits for a stop and a start.
+const RESTART_TAKES: Duration = Duration::from_secs(180);
 
 pub(crate) fn health_due(
     conn: &mut Conn,
@@ -219,7 +221,17 @@ pub(crate) fn health_claim(
 ) -> Answer<Option<HealthLease>, LeaseError> {
     let me = worker.to_string();
     workers::require_lease(conn, work, &me)?;
-    free_dead(conn, work)?;
+    // What would be refused all the same frees nothing.
+    let own = host.to_string();
+    let wanted: Option<(i64, bool)> = hosts::table
+        .find(&own)
+        .select((hosts::lease_epoch, hosts::needs_attention))
+        .get_result(conn)
+        .optional()?;
+    let refused = wanted.is_none_or(|(epoch, needs_attention)| {
+        needs_attention || seen.is_some_and(|seen| seen.0 != epoch)
+    });
+    free_dead(conn, work, (!refused).then_some(&*own))?;
     let Some(row) = lock(conn, host)? else {
         return Ok(None);
     };
@@ -249,37 +261,64 @@ pub(crate) fn health_claim(
     }))
 }
 
+/// What came of the leases of checkers that died.
+#[derive(Debug, Default)]
+pub(super) struct OfDead {
+    /// So many were freed.
+    pub(super) freed: usize,
+    /// These hosts are held still: a restart may be under way on them. Only who comes for that very host may have it.
+    pub(super) kept: Vec<String>,
+}
+
 /// A checker that died leaves nothing to settle: what it had sent is waited for under the host's own lock, and whoever
-/// comes next outranks it, whichever version it was of. Whether any lease was freed.
-pub(super) fn free_dead(conn: &mut Conn, work: &mut Work) -> QueryResult<bool> {
+/// comes next outranks it, whichever version it was of. The lock is one repository's, though, and the lease keeps the whole
+/// machine: where a restart may be under way it stays until that is over, but for who comes for this host, `own`.
+pub(super) fn free_dead(
+    conn: &mut Conn,
+    work: &mut Work,
+    own: Option<&str>,
+) -> QueryResult<OfDead> {
     let holders: Vec<Option<String>> = hosts::table
         .filter(hosts::lease_worker.is_not_null())
         .filter(hosts::lease_purpose.eq(HEALTH))
         .select(hosts::lease_worker)
         .distinct()
         .load(conn)?;
-    let mut freed = 0;
+    let mut of_dead = OfDead::default();
     for dead in workers::dead_among(conn, work, holders.into_iter().flatten().collect())? {
-        let held = hosts::table
+        let held: Vec<(String, String, i64)> = hosts::table
             .filter(hosts::lease_worker.eq(&dead))
-            .filter(hosts::lease_purpose.eq(HEALTH));
-        let hosts: Vec<(String, String, i64)> = held
+            .filter(hosts::lease_purpose.eq(HEALTH))
             .select((hosts::id, hosts::name, hosts::lease_epoch))
             .load(conn)?;
-        for (id, name, epoch) in hosts {
-            let counted = health_restarts::table.find((&id, epoch));
-            let counted: Option<i64> = counted
-                .select(health_restarts::epoch)
+        for (id, name, epoch) in held {
+            let counted: Option<i64> = health_restarts::table
+                .find((&id, epoch))
+                .select(health_restarts::at)
                 .get_result(conn)
                 .optional()?;
+            if own != Some(&*id) && counted.is_some_and(|at| may_go_on(work, at)) {
+                of_dead.kept.push(id);
+                continue;
+            }
             if counted.is_some() {
                 let detail = "perhaps: who was to do it died";
                 restarted(conn, work, &name, &dead, detail)?;
             }
+            let held = hosts::table
+                .find(&id)
+                .filter(hosts::lease_worker.eq(&dead))
+                .filter(hosts::lease_epoch.eq(epoch));
+            of_dead.freed += diesel::update(held).set(nobody()).execute(conn)?;
         }
-        freed += diesel::update(held).set(nobody()).execute(conn)?;
     }
-    Ok(freed > 0)
+    Ok(of_dead)
+}
+
+/// Whether a restart that was counted then may still be under way. One that is ahead of our clock was counted by a wrong one.
+fn may_go_on(work: &Work, counted: i64) -> bool {
+    let now = work.now().0;
+    counted <= now && now - counted < millis(RESTART_TAKES)
 }
 
 /// The host under this lease, its row locked.

@@ -9,6 +9,8 @@ use crate::fleet::*;
 use crate::place::Place;
 
 const EVERY: Duration = Duration::from_secs(60);
+/// For so long a restart keeps its machine when who sent it is dead.
+const RESTART_TAKES: Duration = Duration::from_secs(180);
 
 async fn checker(store: &DieselStore) -> WorkerId {
     store.worker_register(worker(true)).await.unwrap()
@@ -231,6 +233,50 @@ pub(crate) async fn a_dead_checker_is_no_obstacle(place: &Place) {
     hold(&store, first, hosts[0].id).await.unwrap();
     store.worker_leave(first).await.unwrap();
     assert!(hold(&store, second, hosts[0].id).await.is_some());
+}
+
+/// The lock on a host is one repository's: it keeps nobody from another one on the same machine.
+pub(crate) async fn a_restart_of_a_dead_checker_keeps_its_machine(place: &Place) {
+    let store = place.store().await;
+    let new = vec![
+        host_at("one", "a.example.org", "/srv/one"),
+        host_at("two", "a.example.org", "/srv/two"),
+    ];
+    let hosts = store.host_add(new, &actor()).await.unwrap();
+    let dead = checker(&store).await;
+    let lease = hold(&store, dead, hosts[0].id).await.unwrap();
+    let limit = RestartLimit::default();
+    store.health_restart(&lease, limit).await.unwrap();
+    store.worker_leave(dead).await.unwrap();
+    let other = checker(&store).await;
+    assert!(hold(&store, other, hosts[1].id).await.is_none());
+    // Who comes for the host itself waits under its lock.
+    let order = [hosts[1].clone(), hosts[0].clone()];
+    let (id, updater) = start(&store, one_stage(&order)).await;
+    let own = claim(&store, id, updater).await;
+    assert_eq!(own.attempt.name, hosts[0].name);
+    assert_eq!(idle(&store, id, updater).await, Idle::NoneSuitable);
+    update(&store, &own.lease).await;
+    claim(&store, id, updater).await;
+}
+
+pub(crate) async fn a_restart_of_a_dead_checker_is_over_some_day(place: &Place) {
+    let store = place.store().await;
+    let new = vec![
+        host_at("one", "a.example.org", "/srv/one"),
+        host_at("two", "a.example.org", "/srv/two"),
+    ];
+    let hosts = store.host_add(new, &actor()).await.unwrap();
+    let dead = checker(&store).await;
+    let lease = hold(&store, dead, hosts[0].id).await.unwrap();
+    let limit = RestartLimit::default();
+    store.health_restart(&lease, limit).await.unwrap();
+    store.worker_leave(dead).await.unwrap();
+    let (id, updater) = start(&store, one_stage(&hosts[1..])).await;
+    assert_eq!(idle(&store, id, updater).await, Idle::NoneSuitable);
+    place.clock.advance(RESTART_TAKES);
+    let later = store.worker_register(worker(true)).await.unwrap();
+    claim(&store, id, later).await;
 }
 
 pub(crate) async fn restarts_are_counted(place: &Place) {
