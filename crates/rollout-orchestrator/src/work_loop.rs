@@ -42,6 +42,7 @@ pub(crate) struct WorkLoop {
     /// When it was last looked whether other processes work on the store.
     company_looked: Option<Instant>,
     trouble: Option<String>,
+    puzzle: Option<registration::Puzzle>,
     /// The active rollout, when it is left to processes of a newer version.
     left_to_newer: Option<RolloutId>,
 }
@@ -79,6 +80,7 @@ impl WorkLoop {
             take_over_due: true,
             company_looked: None,
             trouble: None,
+            puzzle: None,
             left_to_newer: None,
         }
     }

@@ -9,9 +9,9 @@ use rollout_sim::{Options, run};
 
 use crate::arguments::Arguments;
 
-/// Behind these rules stands another one that holds without them: nothing is broken when they alone are taken out. That
-/// one of them is found all the same is no fault.
-const DOUBLY_HELD: [Planted; 2] = [Planted::LostLeaseGoesOn, Planted::RollbackNotProven];
+/// Behind this rule stands another one that holds without it: nothing is broken when it alone is taken out. That it is
+/// found all the same is no fault.
+const DOUBLY_HELD: [Planted; 1] = [Planted::LostLeaseGoesOn];
 
 struct Caught {
     mistake: Planted,

@@ -5,12 +5,34 @@ use std::time::Duration;
 
 use fleet_store::{LeaseError, NewWorker, Store, StoreError};
 use fleet_types::WorkerId;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::{Turn, WorkLoop};
 use crate::lease::Moment;
 use crate::worker::{Finished, Registration, WorkError};
+
+/// A database that says what this program does not know says it again when it means it: a worker ends when it has heard
+/// such things for so long, never without as long a silence between two.
+const PUZZLED: Duration = Duration::from_secs(60);
+
+/// What the database said that nobody expected: since when, and when last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Puzzle {
+    since: Instant,
+    last: Instant,
+}
+
+impl Puzzle {
+    /// Takes note of one more; whether it goes on for too long.
+    fn grows(puzzle: &mut Option<Self>) -> bool {
+        let now = Instant::now();
+        let begun = puzzle.filter(|puzzle| now - puzzle.last < PUZZLED);
+        let since = begun.map_or(now, |puzzle| puzzle.since);
+        *puzzle = Some(Self { since, last: now });
+        now - since > PUZZLED
+    }
+}
 
 /// How long a leaving worker waits for goodbyes, and for the store to hear of it.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -90,13 +112,18 @@ impl WorkLoop {
                 self.trouble = None;
                 Ok(Some(answer))
             }
-            Err(error) if error.may_pass() => {
+            Err(error) if error.may_pass() || self.may_be_said_once(&error) => {
                 self.orchestrator.outage().note(&error);
                 self.trouble = Some(error.to_string());
                 Ok(None)
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether this is something that nobody expected, and not for long.
+    fn may_be_said_once(&mut self, error: &StoreError) -> bool {
+        matches!(error, StoreError::Database { .. }) && !Puzzle::grows(&mut self.puzzle)
     }
 
     /// The same for a write under the worker's lease: when that is lost, the next turn registers anew.

@@ -33,14 +33,16 @@ const TIMES: LeaseTimes = LeaseTimes {
 };
 
 /// What SQLite can say, and PostgreSQL.
-const OF_A_FILE: [CallFault; 5] = [
+const OF_A_FILE: [CallFault; 7] = [
     CallFault::Busy,
     CallFault::Io,
     CallFault::Full,
     CallFault::LostAfter,
     CallFault::Twice,
+    CallFault::ReadOnly,
+    CallFault::Uncommitted,
 ];
-const OF_A_SERVER: [CallFault; 7] = [
+const OF_A_SERVER: [CallFault; 9] = [
     CallFault::Busy,
     CallFault::Io,
     CallFault::Full,
@@ -48,6 +50,8 @@ const OF_A_SERVER: [CallFault; 7] = [
     CallFault::LostAfter,
     CallFault::Race,
     CallFault::Twice,
+    CallFault::ReadOnly,
+    CallFault::Uncommitted,
 ];
 
 /// Counts the calls of one process, and lets one of them fail.
@@ -76,6 +80,42 @@ impl CallWatch for FailsAt {
     }
 
     fn at(&self, _: &str, _: CallMoment, _: &[String]) {}
+}
+
+/// Says once, at this call, what nobody expects of a database.
+#[derive(Debug)]
+struct SaysOnce(&'static str, AtomicUsize);
+
+impl CallWatch for SaysOnce {
+    fn begins(&self, call: &str) -> Option<CallFault> {
+        let first = call == self.0 && self.1.fetch_add(1, Ordering::SeqCst) == 0;
+        first.then_some(CallFault::Twice)
+    }
+
+    fn at(&self, _: &str, _: CallMoment, _: &[String]) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_once_ends_no_worker() {
+    let folder = tempfile::tempdir().unwrap();
+    for call in ["rollout_advance", "attempt_claim", "rollout_get"] {
+        let url = format!("sqlite://{}/{call}.db", folder.path().display());
+        prepare(&url).await;
+        let says = Arc::new(SaysOnce(call, AtomicUsize::new(0)));
+        let options = StoreOptions {
+            lease_times: TIMES,
+            watch: Some(Arc::clone(&says) as Arc<dyn CallWatch>),
+            ..StoreOptions::default()
+        };
+        let mut world = World::new(2).await;
+        world.breaks(&[2], SimRelease::CrashLoops);
+        world.store = Arc::new(open(&url, None).await);
+        let store = DieselStore::open(&url, options).await.unwrap();
+        first(&world, store).await.unwrap();
+        assert!(says.1.load(Ordering::SeqCst) > 1, "{call} was not met");
+        let id = latest(&world).await.unwrap();
+        assert_eq!(world.outcomes(id).await, ENDS, "{call}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

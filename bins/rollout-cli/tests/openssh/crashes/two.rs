@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use fleet_testkit::Postgres;
+use fleet_types::RolloutId;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -100,7 +101,7 @@ impl Ground {
         if !creates && !matches!(cell.fault, Fault::Kill | Fault::Stop | Fault::Sleep) {
             asked?;
         }
-        let Some(host) = self.sprung_in(&mut first, &second)? else {
+        let Some(host) = self.sprung_in(&mut first, &second, latest)? else {
             second.stop()?;
             first.stop()?;
             return Ok(Met::Nothing);
@@ -189,11 +190,16 @@ impl Ground {
     }
 
     /// Waits until the first server is at its moment; the host that brought it there. None when all is over before.
-    fn sprung_in(&self, first: &mut Server, second: &Server) -> Result<Option<String>, String> {
+    fn sprung_in(
+        &self,
+        first: &mut Server,
+        second: &Server,
+        before: Option<RolloutId>,
+    ) -> Result<Option<String>, String> {
         let since = Instant::now();
         loop {
-            // The other way round, it could spring between the two looks.
-            let over = !self.is_on(second)?;
+            // The other way round, it could spring between the two looks. One that has not begun is not over.
+            let over = !self.is_on(second)? && self.latest() != before;
             if self.springs(first) {
                 return Ok(Some(fs::read_to_string(self.flag()).unwrap()));
             }
