@@ -217,7 +217,7 @@ impl HostMaker {
             folder.write(
                 "state/service",
                 &format!(
-                    "ok 0 0 {since} {:024x} {process} {commit} {id} {id}\n",
+                    "ok 0 0 {since} {:024x} {process} {commit} {id} {id} {commit}\n",
                     rand::random::<u64>()
                 ),
             )?;

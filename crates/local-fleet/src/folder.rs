@@ -76,6 +76,8 @@ pub struct ServiceState {
     pub release: Option<String>,
     /// The release id that `bun install` last completed for when the service was started.
     pub installed: Option<String>,
+    /// The commit that it completed for.
+    pub installed_commit: Option<String>,
 }
 
 impl HostFolder {
@@ -267,7 +269,18 @@ impl HostFolder {
             commit: word(6),
             release: word(7),
             installed: word(8),
+            installed_commit: word(9),
         })
+    }
+
+    /// The commit in what the last `bun install` left, when it completed.
+    pub(crate) fn installed(&self) -> Result<Option<String>, FleetError> {
+        let file = self.repository().join("node_modules/.installed");
+        match fs::read_to_string(&file) {
+            Ok(text) => Ok(text.split_whitespace().nth(1).map(str::to_owned)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(FleetError::Folder { path: file, source }),
+        }
     }
 
     /// The host's log so far.
@@ -315,7 +328,7 @@ pub(crate) fn remove(file: &Path) -> Result<(), FleetError> {
 }
 
 /// A line of the log; `None` for the second line of a command whose arguments hold a line end.
-fn parse(line: &str) -> Option<LogEntry> {
+pub(crate) fn parse(line: &str) -> Option<LogEntry> {
     let mut words = line.splitn(4, ' ');
     let at = Duration::from_millis(words.next()?.parse::<u64>().ok()? * 10);
     let process = words.next()?.parse().ok()?;

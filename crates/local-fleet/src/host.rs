@@ -106,6 +106,12 @@ impl LocalHost {
         self.core.folder.service(self.service()).await
     }
 
+    /// The commit that was checked out when `bun install` last completed; none while one runs and after one that did
+    /// not.
+    pub fn installed(&self) -> Result<Option<String>, FleetError> {
+        self.core.folder.installed()
+    }
+
     /// The commit that `HEAD` names.
     pub async fn head(&self) -> Result<String, FleetError> {
         self.git(&["rev-parse", "--verify", "HEAD"]).await

@@ -35,6 +35,7 @@
 //! rights. What runs in a host is not confined to its folder.
 
 mod builder;
+mod changes;
 mod clones;
 mod cutting;
 mod description;
@@ -55,6 +56,7 @@ mod server;
 mod wire;
 
 pub use builder::FleetBuilder;
+pub use changes::{Change, ChangeKind, changes, overlaps};
 pub use description::{FleetDescription, HostDescription};
 pub use error::FleetError;
 pub use fault::{CommandFailure, CommandPoint, CutAt, Fault, Turn};

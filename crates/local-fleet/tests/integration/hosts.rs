@@ -116,6 +116,11 @@ async fn hosts_are_clones_that_can_be_updated_by_hand() {
         (Some(new.commit), Some("r2"))
     );
     assert_eq!(state.installed.as_deref(), Some("r2"));
+    assert_eq!(state.installed_commit, first.installed().unwrap());
+    assert_eq!(
+        first.installed().unwrap(),
+        Some(first.head().await.unwrap())
+    );
     assert_eq!(second.head().await.unwrap(), old.commit);
     assert_eq!(
         second.service_state().await.unwrap().commit,
