@@ -7,7 +7,7 @@ use fleet_testkit::{Disk, is_left_out};
 use local_fleet::{InstallBehaviour, ReleaseSpec};
 use reqwest::StatusCode;
 
-use crate::log::{changes, never_overlap, now};
+use crate::log::{installs_and_restarts, never_overlap, now};
 use crate::support::{Base, Running, Site, until};
 
 /// Short times, so that leases run out while the disk is full.
@@ -42,7 +42,7 @@ async fn a_full_disk_stops_all_changes_and_when_there_is_room_it_goes_on() {
     }
     let slow = InstallBehaviour::Slow(Duration::from_millis(500));
     let release = ReleaseSpec::good("Next").install(slow);
-    let mut site = Site::with_hosts(Base::Sqlite, 20, release).await;
+    let mut site = Site::with_git_in_logs(Base::Sqlite, 20, release).await;
     site.configure(LEASE);
     let disk = Disk::new(64 << 20);
     move_to(&disk, &mut site);
@@ -90,14 +90,14 @@ async fn a_full_disk_stops_all_changes_and_when_there_is_room_it_goes_on() {
         let moves = host.git(&["reflog", "--format=%H"]).await.unwrap();
         assert_eq!(moves.matches(target).count(), 1, "{}", host.name());
         never_overlap(host);
-        for change in changes(host).iter().filter(|change| change.began) {
+        for began in installs_and_restarts(host) {
             assert!(
-                !(quiet..freed).contains(&change.at),
+                !(quiet..freed).contains(&began),
                 "{}: a change began at {:?}; from {quiet:?} to {freed:?} the disk was full",
                 host.name(),
-                change.at
+                began
             );
-            afterwards += usize::from(change.at >= freed);
+            afterwards += usize::from(began >= freed);
         }
     }
     assert!(afterwards > 0, "nothing was left to do when there was room");

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use fleet_testkit::{Door, Postgres, PostgresOptions, is_left_out};
-use local_fleet::{InstallBehaviour, LocalFleet, ReleaseSpec};
+use local_fleet::{Change, InstallBehaviour, LocalFleet, ReleaseSpec};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::log::{changes, never_overlap, now};
+use crate::log::{changes, installs_and_restarts, never_overlap, now};
 use crate::support::{Base, Running, Site, client};
 
 /// So often in an ordinary run; a longer one says more in the variable of this name.
@@ -70,7 +70,8 @@ async fn moved_once(fleet: &LocalFleet, rollout: &Value, hosts: &HashMap<String,
         assert_eq!(to_target, 1, "{}: {moves}", host.name());
         never_overlap(host);
         let recorded = hosts[host.name()];
-        let last = changes(host).iter().map(|change| change.at).max();
+        let ends = |change: Change| change.ended.unwrap_or(change.began);
+        let last = changes(host).into_iter().map(ends).max();
         assert!(
             last.unwrap() <= recorded + Duration::from_millis(50),
             "{}: {last:?} after {recorded:?}",
@@ -87,7 +88,7 @@ async fn servers_that_are_killed_again_and_again_leave_every_host_updated_once()
     }
     let slow = InstallBehaviour::Slow(Duration::from_millis(700));
     let release = ReleaseSpec::good("Next").install(slow);
-    let site = Site::with_hosts(Base::Postgres, 60, release).await;
+    let site = Site::with_git_in_logs(Base::Postgres, 60, release).await;
     let fleet = site.fleet.as_ref().unwrap();
     let mut servers = servers(&site, 3).await;
     let mut stream = servers[1].events(Some(0)).await;
@@ -167,7 +168,7 @@ async fn without_the_database_nothing_is_sent_once_leases_cannot_be_renewed() {
     let away = Duration::from_secs(10);
     let slow = InstallBehaviour::Slow(Duration::from_millis(500));
     let release = ReleaseSpec::good("Next").install(slow);
-    let mut site = Site::with_hosts(Base::Postgres, 30, release).await;
+    let mut site = Site::with_git_in_logs(Base::Postgres, 30, release).await;
     let port = fleet_testkit::Postgres::shared().port();
     let door = Door::to(port);
     site.go_through(|url| url.replace(&port.to_string(), &door.port().to_string()));
@@ -191,15 +192,15 @@ async fn without_the_database_nothing_is_sent_once_leases_cannot_be_renewed() {
     let mut afterwards = 0;
     for host in fleet.hosts() {
         never_overlap(host);
-        for change in changes(host).iter().filter(|change| change.began) {
+        for began in installs_and_restarts(host) {
             let quiet = closed + fence + Duration::from_millis(300)..opened;
             assert!(
-                !quiet.contains(&change.at),
+                !quiet.contains(&began),
                 "{}: a change began at {:?}, {closed:?} to {opened:?} the database was away",
                 host.name(),
-                change.at
+                began
             );
-            afterwards += usize::from(change.at >= opened);
+            afterwards += usize::from(began >= opened);
         }
     }
     assert!(afterwards > 0, "nothing was left to do when it came back");
@@ -230,7 +231,7 @@ async fn postgres_that_crashes_in_the_middle_and_comes_back_later() {
     let postgres: &Postgres = Box::leak(Box::new(Postgres::start(&PostgresOptions::default())));
     let slow = InstallBehaviour::Slow(Duration::from_millis(500));
     let release = ReleaseSpec::good("Next").install(slow);
-    let site = Site::with_hosts(Base::On(postgres), 20, release).await;
+    let site = Site::with_git_in_logs(Base::On(postgres), 20, release).await;
     site.configure(lease);
     let mut servers = servers(&site, 2).await;
     let mut stream = servers[0].events(Some(0)).await;
@@ -270,14 +271,14 @@ async fn postgres_that_crashes_in_the_middle_and_comes_back_later() {
         let moves = host.git(&["reflog", "--format=%H"]).await.unwrap();
         assert_eq!(moves.matches(target).count(), 1, "{}", host.name());
         never_overlap(host);
-        for change in changes(host).iter().filter(|change| change.began) {
+        for began in installs_and_restarts(host) {
             let name = host.name();
             assert!(
-                !quiet.contains(&change.at),
+                !quiet.contains(&began),
                 "{name}: a change began at {:?} of {quiet:?}",
-                change.at
+                began
             );
-            afterwards += usize::from(change.at >= back);
+            afterwards += usize::from(began >= back);
         }
     }
     assert!(afterwards > 0, "nothing was left to do when it came back");

@@ -11,7 +11,7 @@ use admin_api::secrets::new_token;
 use fleet_store::{Access, Actor, DieselStore, Inventory, NewToken, StoreOptions};
 use fleet_testkit::{Door, KeyKind, Postgres, Sshd, SshdOptions, TestKey};
 use fleet_types::{Role, TokenId};
-use local_fleet::{LocalFleet, LocalHost, ReleaseSpec};
+use local_fleet::{FleetBuilder, LocalFleet, LocalHost, ReleaseSpec};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use rollout_parts::demo;
 use rustix::process::{Pid, Signal, kill_process};
@@ -99,8 +99,22 @@ impl Site {
 
     /// So many hosts on their first release, with a second one waiting.
     pub(crate) async fn with_hosts(base: Base, hosts: usize, release: ReleaseSpec) -> Self {
+        Self::with_fleet(base, LocalFleet::builder(), hosts, release).await
+    }
+
+    /// The same, whose hosts have git commands in their logs as well.
+    pub(crate) async fn with_git_in_logs(base: Base, hosts: usize, release: ReleaseSpec) -> Self {
+        Self::with_fleet(base, LocalFleet::builder().log_git(), hosts, release).await
+    }
+
+    async fn with_fleet(
+        base: Base,
+        builder: FleetBuilder,
+        hosts: usize,
+        release: ReleaseSpec,
+    ) -> Self {
         let mut site = Self::without_hosts_on(base).await;
-        let fleet = LocalFleet::builder()
+        let fleet = builder
             .root(site.path("fleet"))
             .hosts(hosts)
             .start()

@@ -71,7 +71,7 @@ async fn servers_go_on_and_start_while_the_schema_is_compatible_and_end_when_it_
     }
     let slow = InstallBehaviour::Slow(Duration::from_millis(300));
     let release = ReleaseSpec::good("Next").install(slow);
-    let site = Site::with_hosts(Base::Postgres, 16, release).await;
+    let site = Site::with_git_in_logs(Base::Postgres, 16, release).await;
     let postgres = Postgres::shared();
     let (_, database) = site.database_url().rsplit_once('/').unwrap();
     let mut servers = [site.serve().await, site.serve().await];
@@ -178,7 +178,7 @@ mod next_version {
 
     async fn slow_site(hosts: usize) -> Site {
         let slow = InstallBehaviour::Slow(Duration::from_millis(500));
-        Site::with_hosts(
+        Site::with_git_in_logs(
             Base::Postgres,
             hosts,
             ReleaseSpec::good("Next").install(slow),
