@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use fleet_types::Timestamp;
-use local_fleet::{LogEntry, LogEvent};
+use local_fleet::{Change, ChangeKind, LocalHost, changes, overlaps};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -19,21 +19,106 @@ const BLUR: i64 = 60;
 /// So many connections may be open at once.
 const LIMIT: usize = 5;
 
+/// A step whose connection is lost is sent four times, and a host is tried for five minutes, while no fault is longer
+/// than 4 s: with fewer faults than this nothing that was begun on a host may stay undone or be given up.
+const CUTS: usize = 4;
+
+/// What a rollout was to do, as whoever asked for it knows.
+pub(super) struct Wanted {
+    /// Where each of its hosts was to go.
+    pub(super) targets: HashMap<String, String>,
+    /// Commits on which no service stays up.
+    pub(super) bad: HashSet<String>,
+    /// Somebody asked for its end.
+    pub(super) aborted: bool,
+}
+
+/// What a host is, by its own account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Truth {
+    /// What git says HEAD is.
+    head: String,
+    /// Tracked files that differ from it.
+    changes: String,
+    /// What systemd says of the service.
+    service: String,
+    /// The commit it was started on.
+    runs: String,
+    /// The commit whose install had completed when it was started.
+    runs_with: String,
+    /// The commit whose install completed last.
+    installed: String,
+}
+
+impl Truth {
+    async fn of(host: &LocalHost) -> Self {
+        let service = host.service_state().await.unwrap();
+        Self {
+            head: host.head().await.unwrap(),
+            changes: host.changes().await.unwrap(),
+            service: service.active_state,
+            runs: service.commit.unwrap_or_default(),
+            runs_with: service.installed_commit.unwrap_or_default(),
+            installed: host.installed().unwrap().unwrap_or_default(),
+        }
+    }
+
+    /// On this commit, tree clean, that commit installed, service active on it.
+    fn well_on(commit: &str) -> Self {
+        Self {
+            head: commit.to_owned(),
+            changes: String::new(),
+            service: "active".to_owned(),
+            runs: commit.to_owned(),
+            runs_with: commit.to_owned(),
+            installed: commit.to_owned(),
+        }
+    }
+
+    /// Whether nothing was done between the two. A service that does not stay up is now this and now that.
+    fn is_as(&self, before: &Self) -> bool {
+        let service = self.service.clone();
+        *self
+            == Self {
+                service,
+                ..before.clone()
+            }
+    }
+}
+
 /// How the hosts were when a rollout began.
 pub(super) struct Before {
-    heads: HashMap<String, String>,
+    truths: HashMap<String, Truth>,
     /// How long each host's log was.
     logs: HashMap<String, usize>,
 }
 
 impl Before {
     pub(super) async fn of(site: &Site) -> Self {
-        let (mut heads, mut logs) = (HashMap::new(), HashMap::new());
+        let (mut truths, mut logs) = (HashMap::new(), HashMap::new());
         for host in site.fleet.as_ref().unwrap().hosts() {
-            heads.insert(host.name().to_owned(), host.head().await.unwrap());
+            truths.insert(host.name().to_owned(), Truth::of(host).await);
             logs.insert(host.name().to_owned(), host.log().unwrap().len());
         }
-        Self { heads, logs }
+        Self { truths, logs }
+    }
+
+    /// A way to one commit for all hosts.
+    pub(super) fn all_to(&self, commit: &str) -> HashMap<String, String> {
+        let to_commit = |name: &String| (name.clone(), commit.to_owned());
+        self.truths.keys().map(to_commit).collect()
+    }
+
+    /// The way back for all hosts that a rollout has updated since.
+    pub(super) fn back(&self, hosts: &[Value]) -> HashMap<String, String> {
+        let back = |told: &Value| {
+            let name = told["name"].as_str()?;
+            let head = &self.truths.get(name)?.head;
+            let updated =
+                told["attempt"]["reason"] == "updated" && told["target_version"] != **head;
+            updated.then(|| (name.to_owned(), head.clone()))
+        };
+        hosts.iter().filter_map(back).collect()
     }
 }
 
@@ -45,142 +130,221 @@ pub(super) fn between(site: &Site, ended: &Before, begins: &Before) -> Vec<Strin
         for change in changes(&log[ended.logs[name]..begins.logs[name]]) {
             wrong.push(format!("{name}: {} ran between rollouts", change.command));
         }
+        let (then, now) = (&ended.truths[name], &begins.truths[name]);
+        if !now.is_as(then) {
+            wrong.push(format!("{name}: between rollouts {then:?} became {now:?}"));
+        }
     }
     wrong
-}
-
-/// A program that changes the host, by the wall clock in milliseconds.
-struct Change {
-    command: String,
-    began: i64,
-    /// None for one that was killed.
-    ended: Option<i64>,
 }
 
 /// Everything that is wrong after a rollout.
 pub(super) async fn check(
     site: &Site,
     before: &Before,
+    wanted: &Wanted,
+    state: &str,
     hosts: &[Value],
     events: &[Value],
     book: &Shared,
 ) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if hosts.len() != before.heads.len() {
-        wrong.push(format!("{} hosts are told of", hosts.len()));
-    }
+    let mut wrong = end(wanted, state, hosts);
+    let booted = wall() - i64::try_from(now().as_millis()).unwrap();
     for told in hosts {
         let name = told["name"].as_str().unwrap_or_default();
         let Some(host) = site.fleet.as_ref().unwrap().host(name) else {
             wrong.push(format!("nobody knows host {name}"));
             continue;
         };
-        let mut complain = |why: String| wrong.push(format!("{name}: {why}"));
-        let attempt = &told["attempt"];
-        let status = attempt["status"].as_str().unwrap_or_default();
-        let head = host.head().await.unwrap();
-        let expected = match status {
-            "success" => told["target_version"].as_str().unwrap_or_default(),
-            // Nobody could prove how it is, so nothing was promised.
-            _ if told["needs_attention"] == true => {
-                book.lock().unwrap().unproven += 1;
-                head.as_str()
-            }
-            "updating" => {
-                complain("is left in `updating`".to_owned());
-                head.as_str()
-            }
-            _ => before.heads[name].as_str(),
-        };
-        if head != expected {
-            complain(format!("is on {head} and not on {expected}: {told}"));
-        }
         let of_host = events.iter().filter(|event| event["host"] == name);
-        let finished = of_host.filter(|event| event["type"] == "host.finished");
-        let finished: Vec<i64> = finished.map(at).collect();
-        if finished.len() > 1 {
-            complain(format!("has {} outcomes", finished.len()));
-        }
+        let of_host: Vec<&Value> = of_host.collect();
+        let finished = of_host
+            .iter()
+            .filter(|event| event["type"] == "host.finished");
+        let finished: Vec<i64> = finished.map(|event| at(event)).collect();
         let log = host.log().unwrap();
-        let changes = changes(&log[before.logs[name]..]);
-        book.lock().unwrap().changes += changes.len();
-        for why in order(&changes, finished.first().copied()) {
-            complain(why);
+        let part = Part {
+            told,
+            target: wanted.targets.get(name).map_or("", String::as_str),
+            before: &before.truths[name],
+            after: Truth::of(host).await,
+            changes: changes(&log[before.logs[name]..]),
+            cuts: match (of_host.first(), finished.first()) {
+                (Some(first), Some(last)) => book.lock().unwrap().cuts(name, at(first), *last),
+                _ => 0,
+            },
+        };
+        let found = part.wrong(&wanted.bad).into_iter();
+        let found = found.chain(part.order(finished.first().map(|at| at - booted)));
+        wrong.extend(found.map(|why| format!("{name}: {why}: {told}")));
+        if finished.len() > 1 {
+            wrong.push(format!("{name} has {} outcomes", finished.len()));
         }
         takeovers(name, events, book);
+        let mut book = book.lock().unwrap();
+        book.changes += part.changes.len();
+        book.unproven += usize::from(part.is_unproven());
     }
     wrong
+}
+
+/// Whether a rollout may end so.
+fn end(wanted: &Wanted, state: &str, hosts: &[Value]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let names: HashSet<&str> = hosts
+        .iter()
+        .filter_map(|told| told["name"].as_str())
+        .collect();
+    let expected: HashSet<&str> = wanted.targets.keys().map(String::as_str).collect();
+    if names != expected || hosts.len() != expected.len() {
+        wrong.push(format!("{names:?} are told of, and not {expected:?}"));
+    }
+    let count = |statuses: &[&str]| {
+        let is_one = |told: &&Value| {
+            let status = told["attempt"]["status"].as_str();
+            status.is_some_and(|status| statuses.contains(&status))
+        };
+        hosts.iter().filter(is_one).count()
+    };
+    let (success, failed) = (count(&["success"]), count(&["failed", "rolled_back"]));
+    let may_be = match state {
+        "completed" => success == hosts.len() && success > 0,
+        "completed_with_failures" | "halted" => failed > 0,
+        "aborted" => wanted.aborted,
+        _ => false,
+    };
+    if !may_be {
+        wrong.push(format!(
+            "it is {state} with {success} of {} hosts on the target and {failed} failed",
+            hosts.len()
+        ));
+    }
+    wrong
+}
+
+/// A host's part in a rollout: what is told of it, and what it says itself.
+struct Part<'a> {
+    told: &'a Value,
+    target: &'a str,
+    before: &'a Truth,
+    after: Truth,
+    changes: Vec<Change>,
+    /// How often it was cut off meanwhile.
+    cuts: usize,
+}
+
+impl Part<'_> {
+    fn status(&self) -> &str {
+        self.told["attempt"]["status"].as_str().unwrap_or_default()
+    }
+
+    fn is_touched(&self) -> bool {
+        self.told["attempt"]["touched"] == true
+    }
+
+    /// Nobody could prove how it is, so nothing was promised.
+    fn is_unproven(&self) -> bool {
+        self.status() == "failed" && self.is_touched() && self.told["needs_attention"] == true
+    }
+
+    /// What is told of it and is not so, and what should not have come to it.
+    fn wrong(&self, bad: &HashSet<String>) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut expect = |holds: bool, why: &str| {
+            if !holds {
+                wrong.push(format!(
+                    "{why}; before {:?}, now {:?}",
+                    self.before, self.after
+                ));
+            }
+        };
+        let (status, cuts) = (self.status(), self.cuts);
+        let is_bad = bad.contains(self.target);
+        let home = self.before.head.as_str();
+        match status {
+            "success" | "rolled_back" => {
+                let on = if status == "success" {
+                    self.target
+                } else {
+                    home
+                };
+                expect(
+                    self.after == Truth::well_on(on),
+                    "is not well on its commit",
+                );
+                expect(self.told["current_version"] == on, "is told elsewhere");
+                expect(self.told["needs_attention"] == false, "is proven and not");
+                expect(!bad.contains(on), "cannot stay up there");
+                if home != self.target {
+                    expect(self.has_moved(), "came there by nothing in its log");
+                }
+                let given_up = status == "rolled_back" && !is_bad;
+                expect(
+                    !given_up || cuts >= CUTS,
+                    "was taken back from what is good",
+                );
+            }
+            "failed" if self.is_touched() => {
+                let was_well = *self.before == Truth::well_on(home);
+                expect(!was_well || cuts >= CUTS, "was given up");
+                let proven = self.told["needs_attention"] == false;
+                expect(!proven || self.after.head == home, "is not where it was");
+            }
+            "failed" => {
+                expect(self.after.is_as(self.before), "is touched");
+                expect(cuts > 0, "failed by nothing that was done to it");
+            }
+            "skipped" => {
+                expect(self.after.is_as(self.before), "is touched");
+                expect(self.changes.is_empty(), "was changed and skipped");
+            }
+            _ => expect(false, "is left like this"),
+        }
+        let told = self.told["target_version"].as_str();
+        let astray = told.is_some_and(|told| told != self.target) && status != "skipped";
+        expect(!astray, "was to go elsewhere");
+        wrong
+    }
+
+    /// Whether its log has all that a way to another commit takes. If not, this is blind.
+    fn has_moved(&self) -> bool {
+        [ChangeKind::Tree, ChangeKind::Install, ChangeKind::Service]
+            .iter()
+            .all(|kind| self.changes.iter().any(|change| change.kind == *kind))
+    }
+
+    /// Changes never overlap, and none begins once the outcome is on record, in milliseconds since the machine was booted;
+    /// where something is proven, none goes on either.
+    fn order(&self, finished: Option<i64>) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (one, next) in overlaps(&self.changes) {
+            wrong.push(format!("{} began while {} ran", next.command, one.command));
+        }
+        for change in &self.changes {
+            let Some(finished) = finished else {
+                wrong.push(format!("{} ran although it has no outcome", change.command));
+                continue;
+            };
+            let last = match change.ended {
+                Some(ended) if !self.is_unproven() => ended,
+                _ => change.began,
+            };
+            let late = i64::try_from(last.as_millis()).unwrap() - finished;
+            if late > BLUR {
+                wrong.push(format!(
+                    "{} ran {late} ms after the outcome",
+                    change.command
+                ));
+            }
+        }
+        wrong
+    }
 }
 
 fn at(event: &Value) -> i64 {
     serde_json::from_value::<Timestamp>(event["at"].clone())
         .unwrap()
         .0
-}
-
-fn changes(log: &[LogEntry]) -> Vec<Change> {
-    let booted = wall() - i64::try_from(now().as_millis()).unwrap();
-    let is_change = |command: &str| {
-        [
-            "bun install",
-            "systemctl restart",
-            "sudo -n systemctl restart",
-            "git reset",
-            "git merge",
-            "git checkout",
-        ]
-        .iter()
-        .any(|known| command.starts_with(known))
-    };
-    let mut open: HashMap<u32, usize> = HashMap::new();
-    let mut changes: Vec<Change> = Vec::new();
-    for entry in log {
-        let at = booted + i64::try_from(entry.at.as_millis()).unwrap();
-        match &entry.event {
-            LogEvent::Began(command) if is_change(command) => {
-                // sudo becomes the command that it runs.
-                open.entry(entry.process).or_insert_with(|| {
-                    changes.push(Change {
-                        command: command.clone(),
-                        began: at,
-                        ended: None,
-                    });
-                    changes.len() - 1
-                });
-            }
-            LogEvent::Ended { .. } => {
-                if let Some(number) = open.remove(&entry.process) {
-                    changes[number].ended = Some(at);
-                }
-            }
-            LogEvent::Began(_) => {}
-        }
-    }
-    changes
-}
-
-/// Changes never overlap, and none begins once the outcome is on record.
-fn order(changes: &[Change], finished: Option<i64>) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for pair in changes.windows(2) {
-        let [one, next] = pair else { continue };
-        if one.ended.is_some_and(|ended| ended > next.began) {
-            wrong.push(format!("{} began while {} ran", next.command, one.command));
-        }
-    }
-    if let (Some(last), Some(finished)) = (changes.last(), finished)
-        && last.began > finished + BLUR
-    {
-        let late = last.began - finished;
-        wrong.push(format!(
-            "{} began {late} ms after the outcome",
-            last.command
-        ));
-    }
-    if let (Some(first), None) = (changes.first(), finished) {
-        wrong.push(format!("{} ran although it has no outcome", first.command));
-    }
-    wrong
 }
 
 /// How long after the fault somebody else went on with the host.
@@ -258,27 +422,241 @@ fn open(processes: &[u32], ports: &HashSet<u16>) -> usize {
         .count()
 }
 
-#[test]
-fn what_is_wrong_with_a_host_is_found() {
-    let change = |began, ended| Change {
-        command: "bun install".to_owned(),
-        began,
-        ended,
-    };
-    let check = |changes: &[Change], finished, expected: &str| {
-        let wrong = order(changes, finished).concat();
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const OPTIONS: &str = "-c gc.auto=0 -c core.hooksPath=/dev/null";
+
+    fn change(command: &str, kind: ChangeKind, began: u64, ended: Option<u64>) -> Change {
+        Change {
+            command: format!("{command} {OPTIONS}"),
+            kind,
+            process: 1,
+            began: Duration::from_millis(began),
+            ended: ended.map(Duration::from_millis),
+        }
+    }
+
+    /// All that a way to another commit takes.
+    fn moved() -> Vec<Change> {
+        vec![
+            change("git", ChangeKind::Tree, 0, Some(100)),
+            change("bun", ChangeKind::Install, 100, Some(200)),
+            change("systemctl", ChangeKind::Service, 200, Some(300)),
+        ]
+    }
+
+    /// A host that went from one to two.
+    fn told(status: &str, version: &str) -> Value {
+        json!({
+            "name": "web-01", "current_version": version, "target_version": "two", "needs_attention": false,
+            "attempt": { "status": status, "touched": true },
+        })
+    }
+
+    #[track_caller]
+    fn check(wrong: &[String], expected: &str) {
+        let wrong = wrong.join("\n");
         assert!(wrong.contains(expected), "{wrong}");
         assert_eq!(wrong.is_empty(), expected.is_empty(), "{wrong}");
-    };
-    let apart = [change(0, Some(100)), change(100, Some(200))];
-    check(&apart, Some(200), "");
-    check(&apart, None, "has no outcome");
-    check(&apart, Some(30), "ms after the outcome");
-    check(
-        &[change(0, Some(101)), change(100, None)],
-        Some(200),
-        "began while",
-    );
-    check(&[change(0, None), change(100, None)], Some(200), "");
-    check(&[], None, "");
+    }
+
+    #[test]
+    fn changes_at_a_wrong_time_are_found() {
+        let before = Truth::well_on("one");
+        let told = told("success", "two");
+        let check = |changes: &[Change], finished, expected: &str| {
+            let part = Part {
+                told: &told,
+                target: "two",
+                before: &before,
+                after: Truth::well_on("two"),
+                changes: changes.to_vec(),
+                cuts: 0,
+            };
+            super::tests::check(&part.order(finished), expected);
+        };
+        check(&moved(), Some(300), "");
+        check(&moved(), None, "has no outcome");
+        check(&moved(), Some(230), "ran 70 ms after the outcome");
+        let pull = |began, ended| change("git merge", ChangeKind::Tree, began, ended);
+        check(
+            &[pull(0, Some(101)), pull(100, None)],
+            Some(200),
+            "began while",
+        );
+        // Not only the next one.
+        let three = [pull(0, Some(300)), pull(10, Some(20)), pull(30, Some(40))];
+        check(&three, Some(300), "began while");
+        check(&[pull(0, None), pull(100, None)], Some(200), "");
+        check(&[], None, "");
+    }
+
+    #[test]
+    fn a_host_that_is_not_what_is_told_of_it_is_found() {
+        let before = Truth::well_on("one");
+        let check = |told: &Value, after: &Truth, changes: &[Change], cuts, expected: &str| {
+            let part = Part {
+                told,
+                target: "two",
+                before: &before,
+                after: after.clone(),
+                changes: changes.to_vec(),
+                cuts,
+            };
+            super::tests::check(&part.wrong(&HashSet::new()), expected);
+        };
+        let (one, two) = (Truth::well_on("one"), Truth::well_on("two"));
+        let success = told("success", "two");
+        check(&success, &two, &moved(), 0, "");
+        let text = |text: &str| text.to_owned();
+        for wrong in [
+            Truth {
+                head: text("three"),
+                ..two.clone()
+            },
+            Truth {
+                changes: text(" M src/server.ts"),
+                ..two.clone()
+            },
+            Truth {
+                service: text("activating"),
+                ..two.clone()
+            },
+            Truth {
+                runs: text("one"),
+                ..two.clone()
+            },
+            Truth {
+                runs_with: text("one"),
+                ..two.clone()
+            },
+            Truth {
+                installed: text("one"),
+                ..two.clone()
+            },
+            one.clone(),
+        ] {
+            check(&success, &wrong, &moved(), 9, "is not well on its commit");
+        }
+        check(&success, &two, &moved()[1..], 0, "by nothing in its log");
+        check(&success, &two, &moved()[..2], 0, "by nothing in its log");
+        check(
+            &told("success", "three"),
+            &two,
+            &moved(),
+            0,
+            "told elsewhere",
+        );
+        let mut astray = told("success", "two");
+        astray["target_version"] = json!("three");
+        check(&astray, &two, &moved(), 0, "to go elsewhere");
+
+        // From a good release a host goes back only when it was lost again and again.
+        let back = told("rolled_back", "one");
+        check(&back, &one, &moved(), CUTS, "");
+        check(
+            &back,
+            &one,
+            &moved(),
+            CUTS - 1,
+            "taken back from what is good",
+        );
+        check(&back, &two, &moved(), CUTS, "is not well on its commit");
+
+        let mut failed = told("failed", "one");
+        failed["needs_attention"] = json!(true);
+        check(&failed, &Truth::default(), &moved(), CUTS, "");
+        check(
+            &failed,
+            &Truth::default(),
+            &moved(),
+            CUTS - 1,
+            "was given up",
+        );
+        failed["needs_attention"] = json!(false);
+        check(&failed, &two, &moved(), CUTS, "is not where it was");
+        failed["attempt"]["touched"] = json!(false);
+        check(&failed, &one, &[], 1, "");
+        check(&failed, &one, &[], 0, "by nothing that was done to it");
+        check(&failed, &two, &[], 1, "is touched");
+
+        check(&told("skipped", "one"), &one, &[], 0, "");
+        check(
+            &told("skipped", "one"),
+            &one,
+            &moved()[..1],
+            0,
+            "changed and skipped",
+        );
+        check(&told("skipped", "one"), &two, &[], 0, "is touched");
+        check(&told("updating", "one"), &one, &[], 9, "left like this");
+        check(&told("pending", "one"), &one, &[], 9, "left like this");
+    }
+
+    #[test]
+    fn what_does_not_stay_up_is_no_success() {
+        let bad = HashSet::from(["two".to_owned()]);
+        let before = Truth::well_on("one");
+        let part = |told, on| Part {
+            told,
+            target: "two",
+            before: &before,
+            after: Truth::well_on(on),
+            changes: moved(),
+            cuts: 0,
+        };
+        let (success, back) = (told("success", "two"), told("rolled_back", "one"));
+        check(&part(&success, "two").wrong(&bad), "cannot stay up there");
+        check(&part(&back, "one").wrong(&bad), "");
+        check(&part(&back, "two").wrong(&bad), "is not well on its commit");
+    }
+
+    #[test]
+    fn a_rollout_that_may_not_end_so_is_found() {
+        let check = |state: &str, statuses: &[&str], aborted, expected: &str| {
+            let name = |number: usize| format!("web-{number}");
+            let host = |(number, status): (usize, &&str)| json!({ "name": name(number), "attempt": { "status": status } });
+            let hosts: Vec<Value> = statuses.iter().enumerate().map(host).collect();
+            let wanted = Wanted {
+                targets: (0..2)
+                    .map(|number| (name(number), "two".to_owned()))
+                    .collect(),
+                bad: HashSet::new(),
+                aborted,
+            };
+            super::tests::check(&end(&wanted, state, &hosts), expected);
+        };
+        check("completed", &["success", "success"], false, "");
+        check(
+            "completed",
+            &["success", "rolled_back"],
+            false,
+            "it is completed",
+        );
+        check(
+            "completed",
+            &["success", "skipped"],
+            false,
+            "it is completed",
+        );
+        check("completed", &["success"], false, "are told of");
+        check("completed", &["success"; 3], false, "are told of");
+        check("halted", &["rolled_back", "skipped"], false, "");
+        check("halted", &["success", "skipped"], false, "it is halted");
+        check("completed_with_failures", &["success", "failed"], false, "");
+        let all = ["success", "success"];
+        check(
+            "completed_with_failures",
+            &all,
+            false,
+            "it is completed_with",
+        );
+        check("aborted", &["success", "skipped"], true, "");
+        check("aborted", &["success", "skipped"], false, "it is aborted");
+        check("running", &["success", "skipped"], true, "it is running");
+    }
 }

@@ -10,7 +10,7 @@ use fleet_testkit::{Door, Postgres, Sshd};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
-use super::{Book, Dice, Shared};
+use super::{Book, Cut, Dice, Shared};
 use crate::support::Site;
 
 const SERVERS: usize = 3;
@@ -203,11 +203,25 @@ impl<'a> World<'a> {
                 let number = usize::try_from(dice.roll(self.hosts.len() as u64)).unwrap();
                 let door = &self.hosts[number].1;
                 self.note("host cut off");
+                let cut = self.begin_cut(number);
                 door.close();
                 sleep(dice.millis(100, 4000)).await;
                 door.open();
+                self.book.lock().unwrap().cuts[cut].until = Some(wall());
             }
         }
+    }
+
+    /// Notes that a host is cut off from now on; where that stands.
+    fn begin_cut(&self, host: usize) -> usize {
+        let host = &self.site.fleet.as_ref().unwrap().hosts()[host];
+        let mut book = self.book.lock().unwrap();
+        book.cuts.push(Cut {
+            host: host.name().to_owned(),
+            from: wall(),
+            until: None,
+        });
+        book.cuts.len() - 1
     }
 
     /// Puts what is known into a folder that stays.
@@ -215,7 +229,8 @@ impl<'a> World<'a> {
         let folder = std::env::temp_dir().join(format!("rollout-soak-{}", wall()));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("violations"), book.violations.join("\n")).unwrap();
-        fs::write(folder.join("faults"), format!("{:#?}", book.faults)).unwrap();
+        let faults = format!("{:#?}\n{:#?}", book.faults, book.cuts);
+        fs::write(folder.join("faults"), faults).unwrap();
         fs::write(folder.join("rollouts"), book.ended.join("\n")).unwrap();
         for entry in fs::read_dir(&self.folder).unwrap() {
             let path = entry.unwrap().path();

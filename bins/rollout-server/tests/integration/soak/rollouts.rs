@@ -1,5 +1,6 @@
 //! Rollouts, one after another, as somebody would start and steer them.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use local_fleet::{InstallBehaviour, ReleaseSpec, ServiceBehaviour};
@@ -7,7 +8,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::checks::{Before, between, check};
+use super::checks::{Before, Wanted, between, check};
 use super::evil::World;
 use super::{Dice, Shared};
 use crate::support::{Site, client};
@@ -16,6 +17,11 @@ use crate::support::{Site, client};
 const PATIENCE: Duration = Duration::from_secs(3);
 /// With faults all the time a rollout may take long, but it has to end.
 const LONGEST: Duration = Duration::from_secs(300);
+
+/// What every run begins with, however short it is.
+const FIRST: [Course; 2] = [Course::Straight, Course::Bad];
+/// So many more rollouts of good releases may follow when none was completed in time.
+const LAST_TRIES: usize = 5;
 
 /// Who asks the servers.
 pub(super) struct Caller<'a> {
@@ -27,6 +33,8 @@ pub(super) struct Caller<'a> {
     seen: i64,
     /// How the hosts were when the last rollout had ended.
     ended: Option<Before>,
+    /// Commits on which no service stays up.
+    bad: HashSet<String>,
     client: Client,
     book: Shared,
 }
@@ -55,24 +63,34 @@ impl<'a> Caller<'a> {
             asked: 0,
             seen: 0,
             ended: None,
+            bad: HashSet::new(),
             client: client(),
             book,
         }
     }
 
-    /// One rollout after another until the time is over; the last one still comes to its end.
+    /// One rollout after another until the time is over, two at least; the last one still comes to its end. If by then none
+    /// of a good release was completed, a few more follow.
     #[expect(clippy::print_stdout, reason = "what it is run for")]
     pub(super) async fn rollouts(&mut self, mut dice: Dice, until: Instant) {
-        let mut number = 0;
-        while Instant::now() < until {
-            number += 1;
-            let course = match dice.roll(12) {
+        let (mut number, mut late) = (0, 0);
+        loop {
+            let is_over = Instant::now() >= until && number >= FIRST.len();
+            let completed = self.book.lock().unwrap().completed;
+            if is_over && (completed > 0 || late == LAST_TRIES) {
+                return;
+            }
+            late += usize::from(is_over);
+            let drawn = match dice.roll(12) {
+                _ if is_over => Course::Straight,
                 0..=5 => Course::Straight,
                 6..=7 => Course::Bad,
                 8..=9 => Course::Paused,
                 10 => Course::Aborted,
                 _ => Course::RolledBack,
             };
+            let course = FIRST.get(number).copied().unwrap_or(drawn);
+            number += 1;
             let began = Instant::now();
             let line = match timeout(LONGEST, self.one(number, course, &mut dice)).await {
                 Ok(line) => line,
@@ -107,8 +125,16 @@ impl<'a> Caller<'a> {
             _ => spec,
         };
         let fleet = self.site.fleet.as_ref().unwrap();
-        fleet.add_release(spec).await.unwrap();
+        let target = fleet.add_release(spec).await.unwrap().commit;
+        if course == Course::Bad {
+            self.bad.insert(target.clone());
+        }
         let before = self.before().await;
+        let wanted = Wanted {
+            targets: before.all_to(&target),
+            bad: self.bad.clone(),
+            aborted: course == Course::Aborted,
+        };
         let id = self
             .start("/api/updates/trigger", json!({ "all": true }))
             .await;
@@ -126,16 +152,27 @@ impl<'a> Caller<'a> {
             }
             _ => {}
         }
-        let mut line = self.end(&id, &before).await;
-        if course == Course::RolledBack {
-            let before = self.before().await;
-            let path = format!("/api/updates/rollouts/{id}/rollback");
-            let back = self.start(&path, json!({})).await;
-            if !back.is_empty() {
-                line = format!("{line}, then back: {}", self.end(&back, &before).await);
-            }
+        let (line, hosts) = self.end(&id, &before, &wanted).await;
+        if course != Course::RolledBack {
+            return line;
         }
-        line
+        let wanted = Wanted {
+            targets: before.back(&hosts),
+            aborted: false,
+            ..wanted
+        };
+        let before = self.before().await;
+        let path = format!("/api/updates/rollouts/{id}/rollback");
+        let back = self.start(&path, json!({})).await;
+        if back.is_empty() {
+            if !wanted.targets.is_empty() {
+                let why = format!("{id}: nothing is said to be left to take back");
+                self.book.lock().unwrap().violations.push(why);
+            }
+            return line;
+        }
+        let (back, _) = self.end(&back, &before, &wanted).await;
+        format!("{line}, then back: {back}")
     }
 
     async fn before(&self) -> Before {
@@ -147,8 +184,8 @@ impl<'a> Caller<'a> {
         before
     }
 
-    /// Waits for the end of a rollout and checks it.
-    async fn end(&mut self, id: &str, before: &Before) -> String {
+    /// Waits for the end of a rollout and checks it. Says how it ended, and what is told of its hosts.
+    async fn end(&mut self, id: &str, before: &Before, wanted: &Wanted) -> (String, Vec<Value>) {
         let path = format!("/api/updates/rollouts/{id}");
         let rollout = loop {
             let (_, body) = self.ask(Method::GET, &path, None, None).await;
@@ -161,13 +198,15 @@ impl<'a> Caller<'a> {
         };
         let hosts = self.all(&format!("{path}/hosts?limit=100"), "hosts").await;
         let events = self.events(id).await;
-        let found = check(self.site, before, &hosts, &events, &self.book).await;
+        let state = rollout["state"].as_str().unwrap_or_default();
+        let (site, book) = (self.site, &self.book);
+        let found = check(site, before, wanted, state, &hosts, &events, book).await;
         self.ended = Some(Before::of(self.site).await);
         let mut book = self.book.lock().unwrap();
-        let state = rollout["state"].as_str().unwrap_or_default().to_owned();
         book.violations
             .extend(found.into_iter().map(|why| format!("{id}: {why}")));
-        format!("{state} {}", rollout["counts"])
+        book.completed += usize::from(state == "completed");
+        (format!("{state} {}", rollout["counts"]), hosts)
     }
 
     async fn all(&mut self, path: &str, name: &str) -> Vec<Value> {
