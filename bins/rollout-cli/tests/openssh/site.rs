@@ -41,16 +41,22 @@ pub(crate) struct Truth {
     service: String,
     /// The commit it was started on.
     runs: String,
+    /// The commit whose install had completed when it was started.
+    runs_with: String,
+    /// The commit whose install completed last.
+    installed: String,
 }
 
 impl Truth {
-    /// On this commit, tree clean, service active on it.
+    /// On this commit, tree clean, that commit installed, service active on it.
     pub(crate) fn well_on(commit: &str) -> Self {
         Self {
             head: commit.to_owned(),
             changes: String::new(),
             service: "active".to_owned(),
             runs: commit.to_owned(),
+            runs_with: commit.to_owned(),
+            installed: commit.to_owned(),
         }
     }
 }
@@ -216,6 +222,8 @@ impl Site {
                 changes: machine.host.changes().await.unwrap(),
                 service: service.active_state,
                 runs: service.commit.unwrap_or_default(),
+                runs_with: service.installed_commit.unwrap_or_default(),
+                installed: machine.host.installed().unwrap().unwrap_or_default(),
             }
         })
     }
@@ -289,4 +297,28 @@ pub(crate) fn options_of(host: &LocalHost, root: &Path, key: &TestKey) -> SshdOp
 
 fn options(fleet: &LocalFleet, host: &LocalHost, key: &TestKey) -> SshdOptions {
     options_of(host, &fleet.description().root, key)
+}
+
+#[test]
+fn a_host_that_runs_what_was_not_installed_is_not_well() {
+    if fleet_testkit::is_left_out("sshd") {
+        return;
+    }
+    let site = Site::bare(1);
+    let host = &site.machines[0].host;
+    let (first, next) = (site.first(), site.good_release());
+    site.assert_all_on(&first);
+    // All that a rollout does but for the install.
+    site.block(async {
+        host.git(&["fetch", "--quiet"]).await.unwrap();
+        host.git(&["merge", "--quiet", &next]).await.unwrap();
+        host.reboot().await.unwrap();
+    });
+    let expected = Truth {
+        runs_with: first.clone(),
+        installed: first,
+        ..Truth::well_on(&next)
+    };
+    assert_eq!(site.truth(&site.machines[0]), expected);
+    assert_ne!(expected, Truth::well_on(&next));
 }

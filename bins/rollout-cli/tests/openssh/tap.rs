@@ -31,6 +31,9 @@ struct State {
     spans: Vec<Span>,
     open: Vec<(usize, TcpStream)>,
     highest: usize,
+    /// The host whose next connection is cut as soon as it is opened.
+    #[cfg(feature = "crash-points")]
+    cut_next: Option<usize>,
 }
 
 impl Gauge {
@@ -49,16 +52,28 @@ impl Gauge {
         self.state.lock().unwrap().spans.clone()
     }
 
-    /// Ends every open connection to this host.
+    /// Ends every connection to this host that the client has open; how many these were.
     #[cfg(feature = "crash-points")]
-    pub(crate) fn cut(&self, host: usize) {
+    pub(crate) fn cut(&self, host: usize) -> usize {
         let state = self.state.lock().unwrap();
-        for (number, socket) in &state.open {
-            if state.spans[*number].host == host {
-                // It may be over already.
-                let _ = socket.shutdown(Shutdown::Both);
-            }
-        }
+        let of_host = |(number, _): &&(usize, TcpStream)| state.spans[*number].host == host;
+        let of_host = state.open.iter().filter(of_host);
+        // One that the client has closed is over, also where our thread for it has not noticed.
+        let open = of_host.filter(|(_, socket)| closed([socket]) == 0);
+        open.filter(|(_, socket)| socket.shutdown(Shutdown::Both).is_ok())
+            .count()
+    }
+
+    /// The next connection to this host is to end as soon as it is opened.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn cut_next(&self, host: usize) {
+        self.state.lock().unwrap().cut_next = Some(host);
+    }
+
+    /// Takes back [`Self::cut_next`]; whether no connection has come that it could have ended.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn forget_cut(&self) -> bool {
+        self.state.lock().unwrap().cut_next.take().is_some()
     }
 
     /// Forgets what was.
@@ -76,19 +91,16 @@ impl Gauge {
             opened: Instant::now(),
             closed: None,
         });
+        #[cfg(feature = "crash-points")]
+        if state.cut_next == Some(host) {
+            state.cut_next = None;
+            // It may be over already.
+            let _ = client.shutdown(Shutdown::Both);
+        }
         state.open.push((number, client.try_clone().unwrap()));
         // The client may have closed one just before it opened this, and our thread for it has not noticed: ask the
         // system. All of these are connected, so those that are still open now are open at once.
-        let mut sockets: Vec<_> = state
-            .open
-            .iter()
-            .map(|(_, socket)| PollFd::new(socket, PollFlags::RDHUP))
-            .collect();
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let closed = poll(&mut sockets, Some(&now)).unwrap();
+        let closed = closed(state.open.iter().map(|(_, socket)| socket));
         state.highest = state.highest.max(state.open.len() - closed);
         number
     }
@@ -98,6 +110,19 @@ impl Gauge {
         state.spans[number].closed = Some(Instant::now());
         state.open.retain(|(other, _)| *other != number);
     }
+}
+
+/// How many of these the other side has closed by now.
+fn closed<'a>(sockets: impl IntoIterator<Item = &'a TcpStream>) -> usize {
+    let mut sockets: Vec<_> = sockets
+        .into_iter()
+        .map(|socket| PollFd::new(socket, PollFlags::RDHUP))
+        .collect();
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut sockets, Some(&now)).unwrap()
 }
 
 /// The way to one host.
@@ -170,4 +195,33 @@ fn pass(client: &TcpStream, target: u16) -> io::Result<()> {
     let passed = io::copy(&mut from_client, &mut to_server);
     let _ = server.shutdown(Shutdown::Write);
     passed.map(drop)
+}
+
+#[cfg(feature = "crash-points")]
+#[test]
+fn what_is_cut_is_counted() {
+    use std::io::Read as _;
+
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gauge = Arc::new(Gauge::default());
+    let tap = Tap::start(&gauge, 0, server.local_addr().unwrap().port());
+    let connect = || TcpStream::connect(("127.0.0.1", tap.port())).unwrap();
+    let ends = |mut client: TcpStream| assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
+    assert_eq!(gauge.cut(0), 0, "nothing was open");
+
+    let client = connect();
+    fleet_testkit::until("it is there", || gauge.open() == 1);
+    assert_eq!(gauge.cut(1), 0, "another host's");
+    assert_eq!(gauge.cut(0), 1);
+    ends(client);
+
+    drop(connect());
+    fleet_testkit::until("it is over", || gauge.spans().len() == 2);
+    assert_eq!(gauge.cut(0), 0, "the client has closed it");
+
+    gauge.cut_next(0);
+    assert!(gauge.forget_cut(), "none came");
+    gauge.cut_next(0);
+    ends(connect());
+    assert!(!gauge.forget_cut(), "one came");
 }

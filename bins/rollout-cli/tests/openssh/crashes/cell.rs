@@ -41,7 +41,7 @@ pub(super) enum Fault {
     Stop,
     /// `SIGSTOP` until another one has finished everything.
     Sleep,
-    /// Its connections to the host are cut.
+    /// Its connection to the host is cut; where it has none, the next one that it opens.
     Ssh,
     /// It cannot write to the database until long after its lease has run out.
     Database,
@@ -131,7 +131,8 @@ impl Cell {
 
     fn is_possible(self) -> bool {
         if !self.is_of_store() {
-            return true;
+            // Once only the outcome is left to be put on record, there is no connection and none will come.
+            return self.fault != Fault::Ssh || self.step != "settled";
         }
         // An event is known only once it is written.
         let is_event = self.step.contains("stage.") || self.step.contains("rollout.");
@@ -146,6 +147,19 @@ impl Cell {
             (_, "open") => false,
             // There need not be a connection to a host.
             (Fault::Ssh, _) => false,
+            _ => true,
+        }
+    }
+
+    /// Whether the attempt has a connection to its host at this moment. The first one comes after the intent to connect.
+    /// While the service settles there is none: it is closed once that intent is on record, and the next one is opened
+    /// when the intent to verify is.
+    pub(super) fn is_connected(self) -> bool {
+        let before_it_is_sent = matches!(self.moment, "before-intent" | "after-intent");
+        match self.step {
+            "settled" => false,
+            "connect" | "verify" | "rollback_verify" => !before_it_is_sent,
+            "settle" | "rollback_settle" => before_it_is_sent,
             _ => true,
         }
     }
@@ -202,4 +216,33 @@ impl fmt::Display for Cell {
         } = self;
         write!(f, "{database} {fault} {step} {moment}")
     }
+}
+
+#[test]
+fn which_connection_is_cut() {
+    let cells = Cell::all();
+    let ssh = |cell: &&Cell| cell.database == Database::Sqlite && cell.fault == Fault::Ssh;
+    let (now, next): (Vec<&Cell>, Vec<&Cell>) = cells
+        .iter()
+        .filter(ssh)
+        .partition(|cell| cell.is_connected());
+    let next: Vec<String> = next.iter().map(ToString::to_string).collect();
+    let expected = [
+        "connect before-intent",
+        "connect after-intent",
+        "settle after-send",
+        "settle after-reply",
+        "settle after-outcome",
+        "verify before-intent",
+        "verify after-intent",
+        "rollback_settle after-send",
+        "rollback_settle after-reply",
+        "rollback_settle after-outcome",
+        "rollback_verify before-intent",
+        "rollback_verify after-intent",
+    ];
+    assert_eq!(next, expected.map(|cell| format!("sqlite ssh {cell}")));
+    assert_eq!(now.len(), 52);
+    let settled = |cell: &Cell| cell.fault == Fault::Ssh && cell.step == "settled";
+    assert!(!cells.into_iter().any(|cell| settled(&cell)));
 }

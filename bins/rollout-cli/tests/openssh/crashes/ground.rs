@@ -157,7 +157,7 @@ impl Ground {
         match cell.fault {
             Fault::Kill => unreachable!("see above"),
             Fault::Ssh => {
-                self.cut(&host);
+                self.cut(cell, &host)?;
                 fs::remove_file(self.flag()).unwrap();
             }
             Fault::Database => {
@@ -191,6 +191,7 @@ impl Ground {
             }
         }
         let over = first.over();
+        self.was_cut()?;
         if cell.is_of_store() && over.code == Some(REFUSED) && self.is_active() {
             // It had not begun to work when the database was away: it says so, and whoever comes next goes on.
             return self.finish(cell, target, good);
@@ -213,11 +214,32 @@ impl Ground {
         });
     }
 
-    /// Cuts the connections to this host.
-    pub(super) fn cut(&self, host: &str) {
+    /// Cuts the connection to this host, or sees to it that the next one is cut.
+    pub(super) fn cut(&self, cell: Cell, host: &str) -> Result<(), String> {
         let machines = &mut self.site.machines.iter();
         let number = machines.position(|machine| machine.host.name() == host);
-        self.gauge.cut(number.unwrap());
+        let number = number.unwrap();
+        if !cell.is_connected() {
+            self.gauge.cut_next(number);
+            return Ok(());
+        }
+        // The tap may hear of a connection a moment after the program has it.
+        let since = Instant::now();
+        while self.gauge.cut(number) == 0 {
+            if since.elapsed() > PATIENCE {
+                return Err(format!("there was no connection to {host} to cut"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// By the end, the connection that was to be cut must have come.
+    pub(super) fn was_cut(&self) -> Result<(), String> {
+        match self.gauge.forget_cut() {
+            true => Err("there was no next connection to cut".to_owned()),
+            false => Ok(()),
+        }
     }
 
     fn thaw(&self, first: &Running) {

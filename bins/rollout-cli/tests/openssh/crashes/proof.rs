@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fleet_types::view::{Host, Status, StepOutput};
 use fleet_types::{AttemptStatus, Event, EventKind, RolloutId, RolloutState, StepId};
-use local_fleet::{LogEntry, LogEvent};
+use local_fleet::{ChangeKind, LogEntry};
 use serde::Deserialize;
 
 use crate::program::Summary;
@@ -25,9 +25,10 @@ pub(super) struct Before {
 }
 
 /// A program that changes something, as the host logged it, by the wall clock in milliseconds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Change {
     command: String,
+    kind: ChangeKind,
     process: u32,
     began: i64,
     /// None for one that was killed.
@@ -112,7 +113,7 @@ pub(super) fn violations(site: &Site, before: &Before, expected: &Expected<'_>) 
             .collect();
         let steps: Logs = site.program.ask(&["logs", &id, "--host", name]);
         let found = match part {
-            Part::Done => order(&changes, &finished),
+            Part::Done => [order(&changes, &finished), unseen(&changes)].concat(),
             Part::Skipped => changes.iter().map(|c| format!("skipped: {c:?}")).collect(),
         };
         let found = found.into_iter().chain(unannounced(&changes, &steps.steps));
@@ -164,12 +165,24 @@ fn order(changes: &[Change], finished: &[i64]) -> Vec<String> {
             wrong.push(format!("after the outcome at {outcome}: {change:?}"));
         }
         for other in &changes[number + 1..] {
-            if other.began < last - BLUR && other.process != change.process {
-                wrong.push(format!("at the same time: {change:?} and {other:?}"));
+            if other.began < last && other.process != change.process {
+                let (one, next) = (&change.command, &other.command);
+                wrong.push(format!(
+                    "{next} began while {one} ran: {change:?}, {other:?}"
+                ));
             }
         }
     }
     wrong
+}
+
+/// What a host that went to the target, or there and back, cannot have done without.
+fn unseen(changes: &[Change]) -> Vec<String> {
+    [ChangeKind::Tree, ChangeKind::Install, ChangeKind::Service]
+        .into_iter()
+        .filter(|kind| changes.iter().all(|change| change.kind != *kind))
+        .map(|kind| format!("nothing of the kind {kind:?} is in its log"))
+        .collect()
 }
 
 /// Commands whose step was not on record when they ran.
@@ -193,9 +206,9 @@ fn unannounced(changes: &[Change], steps: &[StepOutput]) -> Vec<String> {
 /// Whether a step may call this.
 fn belongs(change: &Change, step: StepId) -> bool {
     use StepId as S;
-    match change.command.split(' ').next() {
-        Some("bun") => matches!(step, S::Install | S::RollbackInstall),
-        Some("systemctl") => matches!(step, S::Restart | S::RollbackRestart),
+    match change.kind {
+        ChangeKind::Install => matches!(step, S::Install | S::RollbackInstall),
+        ChangeKind::Service => matches!(step, S::Restart | S::RollbackRestart),
         _ => matches!(step, S::Pull | S::RollbackCheckout),
     }
 }
@@ -204,47 +217,15 @@ fn belongs(change: &Change, step: StepId) -> bool {
 fn changes(log: &[LogEntry]) -> Vec<Change> {
     let boot = wall_clock_at_boot();
     let wall = |at: Duration| boot + i64::try_from(at.as_millis()).unwrap();
-    let mut changes: Vec<Change> = Vec::new();
-    for entry in log {
-        match &entry.event {
-            LogEvent::Began(command) if is_change(command) => changes.push(Change {
-                command: command.clone(),
-                process: entry.process,
-                began: wall(entry.at),
-                ended: None,
-            }),
-            LogEvent::Began(_) => {}
-            LogEvent::Ended { program, .. } => {
-                let open = changes.iter_mut().rev().find(|change| {
-                    change.process == entry.process
-                        && change.command.split(' ').next() == Some(program)
-                });
-                if let Some(change) = open.filter(|change| change.ended.is_none()) {
-                    change.ended = Some(wall(entry.at));
-                }
-            }
-        }
-    }
-    changes
-}
-
-fn is_change(command: &str) -> bool {
-    let mut words = command.split(' ');
-    match words.next() {
-        Some("bun") => words.next() == Some("install"),
-        Some("systemctl") => words.next() == Some("restart"),
-        // What asks whether a commit can be had brings objects and changes nothing.
-        Some("git") if command.ends_with(" -h") || command.contains("--no-write-fetch-head") => {
-            false
-        }
-        Some("git") => words.any(|word| {
-            matches!(
-                word,
-                "fetch" | "merge" | "reset" | "checkout" | "read-tree" | "update-ref"
-            )
-        }),
-        _ => false,
-    }
+    let on_the_wall = |change: local_fleet::Change| Change {
+        began: wall(change.began),
+        ended: change.ended.map(wall),
+        command: change.command,
+        kind: change.kind,
+        process: change.process,
+    };
+    let changes = local_fleet::changes(log).into_iter();
+    changes.map(on_the_wall).collect()
 }
 
 /// In milliseconds since 1970.
@@ -263,6 +244,7 @@ mod tests {
     fn change(command: &str, process: u32, began: i64, ended: Option<i64>) -> Change {
         Change {
             command: command.to_owned(),
+            kind: ChangeKind::Install,
             process,
             began,
             ended,
@@ -288,6 +270,11 @@ mod tests {
                 vec![1000],
                 1,
             ),
+            (
+                vec![install(1, 0, 500), install(2, 490, 900)],
+                vec![1000],
+                1,
+            ),
             (vec![install(1, 0, 1200)], vec![1000], 1),
             (vec![change("bun install", 1, 0, None)], vec![1000], 0),
             (vec![], vec![], 1),
@@ -295,6 +282,21 @@ mod tests {
         ] {
             let found = order(&changes, &finished);
             assert_eq!(found.len(), wrong, "{changes:?} {finished:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_done_is_found() {
+        let change = |kind| Change {
+            kind,
+            ..change("", 1, 0, None)
+        };
+        let all = [ChangeKind::Tree, ChangeKind::Install, ChangeKind::Service].map(change);
+        assert!(unseen(&all).is_empty());
+        for left_out in 0..all.len() {
+            let mut some = all.to_vec();
+            some.remove(left_out);
+            assert_eq!(unseen(&some).len(), 1, "{some:?}");
         }
     }
 

@@ -128,7 +128,7 @@ impl Ground {
                 }
             }
             Fault::Ssh => {
-                self.cut(&host);
+                self.cut(cell, &host)?;
                 fs::remove_file(&flag).unwrap();
             }
             Fault::Database => {
@@ -162,6 +162,7 @@ impl Ground {
             }
         }
         self.comes_to_an_end(&mut second)?;
+        self.was_cut()?;
         if cell.fault != Fault::Kill {
             self.is_well(&mut first)?;
             first.stop().map_err(|why| format!("the first: {why}"))?;
