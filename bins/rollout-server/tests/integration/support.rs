@@ -20,6 +20,8 @@ use uuid::Uuid;
 
 /// How long anything may take before something is wrong.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+/// The same for a whole rollout, on a machine that does much else.
+const LIMIT_OF_ROLLOUT: Duration = Duration::from_secs(180);
 
 /// A client that keeps its connections to itself.
 pub(crate) fn client() -> Client {
@@ -31,13 +33,17 @@ pub(crate) fn client() -> Client {
 }
 
 /// Waits until something is there.
-pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    within(LIMIT, what, look).await
+}
+
+async fn within<T>(limit: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(began.elapsed() < LIMIT, "{what}: not in {LIMIT:?}");
+        assert!(began.elapsed() < limit, "{what}: not in {limit:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -421,7 +427,8 @@ impl Running {
     /// The rollout, once it is in one of these states.
     pub(crate) async fn rollout_in(&self, states: &[&str]) -> Value {
         let ends = ["completed", "completed_with_failures", "halted", "aborted"];
-        until(&format!("a rollout in {states:?}"), async || {
+        let what = format!("a rollout in {states:?}");
+        within(LIMIT_OF_ROLLOUT, &what, async || {
             let (_, status) = self.get("/api/updates/status").await;
             let state = status["rollout"]["state"].as_str().unwrap_or_default();
             let found = states.contains(&state);
