@@ -121,11 +121,15 @@ fn a_second_ctrl_c_leaves_at_once_and_the_server_goes_on() {
 fn ctrl_c_is_heard_while_the_server_says_nothing() {
     let (served, _) = served(4);
     let mut running = under_way(&served);
-    let watching = served.start(&["watch"]);
+    let mut watching = served.start(&["watch"]);
     let mut told = served.start(&["update", "--all", "-y"]);
     wait_until("the second update is refused", || told.has_ended());
     served.freeze();
-    watching.signal(Signal::INT);
+    // It may not listen yet.
+    wait_until("it stops watching", || {
+        watching.signal(Signal::INT);
+        watching.has_ended()
+    });
     let ran = watching.end();
     assert_eq!(ran.code, 130, "{ran:#?}");
     let began = std::time::Instant::now();
