@@ -45,7 +45,8 @@ cargo xtask bench [--hosts 200] [--concurrency 50] [--settle 0s]
     Updates local SSH hosts with the release build; prints wall time, CPU and peak memory.
 cargo xtask crashes [--all | --slice K/8 | --cells WORDS] [--jobs 4]
     Real processes and OpenSSH servers: a fault at every moment of every step, and a table of what
-    came of it. An eighth by default, another one each day, as in every run of the tests.
+    came of it. An eighth by default, another one each day, as in every run of the tests. WORDS are
+    words of the names of cells, with commas between one choice and another.
 cargo xtask sim --daily | [--seeds N] [--from F] [--seed S] [--planted] [--without fencing|epochs]
     Simulates rollouts, their processes and hosts by a seed each, and checks what must always hold.
     Known mistakes are planted one by one, or a rule is taken out: then it has to fail.

@@ -53,6 +53,7 @@ mod processes;
 mod programs;
 mod release;
 mod server;
+mod truth;
 mod wire;
 
 pub use builder::FleetBuilder;
@@ -64,3 +65,4 @@ pub use fleet::LocalFleet;
 pub use folder::{LogEntry, LogEvent, ServiceState};
 pub use host::LocalHost;
 pub use release::{InstallBehaviour, Release, ReleaseSpec, ServiceBehaviour, VerifyBehaviour};
+pub use truth::Truth;

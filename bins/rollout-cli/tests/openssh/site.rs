@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fleet_testkit::{KeyKind, Sshd, SshdOptions, TestKey};
-use local_fleet::{FleetBuilder, LocalFleet, LocalHost, LogEvent, ReleaseSpec, ServiceBehaviour};
+use local_fleet::{
+    FleetBuilder, LocalFleet, LocalHost, LogEvent, ReleaseSpec, ServiceBehaviour, Truth,
+};
 use tokio::runtime::Runtime;
 
 use crate::program::Program;
@@ -28,37 +30,6 @@ pub(crate) struct Machine {
     /// What the program is told: where to connect, and with which key.
     pub(crate) port: u16,
     pub(crate) key: PathBuf,
-}
-
-/// What a host is, by its own account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Truth {
-    /// What git says HEAD is.
-    head: String,
-    /// Tracked files that differ from it.
-    changes: String,
-    /// What systemd says of the service.
-    service: String,
-    /// The commit it was started on.
-    runs: String,
-    /// The commit whose install had completed when it was started.
-    runs_with: String,
-    /// The commit whose install completed last.
-    installed: String,
-}
-
-impl Truth {
-    /// On this commit, tree clean, that commit installed, service active on it.
-    pub(crate) fn well_on(commit: &str) -> Self {
-        Self {
-            head: commit.to_owned(),
-            changes: String::new(),
-            service: "active".to_owned(),
-            runs: commit.to_owned(),
-            runs_with: commit.to_owned(),
-            installed: commit.to_owned(),
-        }
-    }
 }
 
 impl Site {
@@ -215,17 +186,7 @@ impl Site {
 
     /// What a host is, by its own account.
     pub(crate) fn truth(&self, machine: &Machine) -> Truth {
-        self.block(async {
-            let service = machine.host.service_state().await.unwrap();
-            Truth {
-                head: machine.host.head().await.unwrap(),
-                changes: machine.host.changes().await.unwrap(),
-                service: service.active_state,
-                runs: service.commit.unwrap_or_default(),
-                runs_with: service.installed_commit.unwrap_or_default(),
-                installed: machine.host.installed().unwrap().unwrap_or_default(),
-            }
-        })
+        self.block(machine.host.truth()).unwrap()
     }
 
     /// Every host must be on this commit, whole and with its service up.

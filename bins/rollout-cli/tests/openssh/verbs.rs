@@ -87,7 +87,7 @@ fn a_paused_rollout_starts_no_host_until_it_is_resumed() {
     let on_target = |site: &Site| {
         let truths = site.machines.iter().map(|machine| site.truth(machine));
         truths
-            .filter(|truth| *truth == crate::site::Truth::well_on(&target))
+            .filter(|truth| *truth == local_fleet::Truth::well_on(&target))
             .count()
     };
     assert_eq!(on_target(&site), paused.counts.success as usize);

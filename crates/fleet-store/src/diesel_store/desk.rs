@@ -337,9 +337,9 @@ impl<B: Backend> Desk<B> {
         #[cfg(not(feature = "crash-points"))]
         let committed = B::commit(conn);
         #[cfg(feature = "crash-points")]
-        let committed = match B::error_of(crate::crash_points::CallFault::Full) {
-            Some(refused) if work.commit_refused => Err(refused),
-            _ => B::commit(conn),
+        let committed = match work.refused::<B>() {
+            Some(refused) => Err(refused),
+            None => B::commit(conn),
         };
         if let Err(error) = committed {
             let told = self.backend.explain(&error);

@@ -55,6 +55,13 @@ impl Work {
         }
     }
 
+    /// What the database says against the commit, where a test has it refused.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn refused<B: super::backend::Backend>(&self) -> Option<diesel::result::Error> {
+        let full = crate::crash_points::CallFault::Full;
+        self.commit_refused.then(|| B::error_of(full)).flatten()
+    }
+
     /// Wall time.
     pub(crate) fn now(&self) -> Timestamp {
         self.inputs.clock.now()

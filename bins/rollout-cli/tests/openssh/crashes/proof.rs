@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fleet_types::view::{Host, Status, StepOutput};
 use fleet_types::{AttemptStatus, Event, EventKind, RolloutId, RolloutState, StepId};
-use local_fleet::{ChangeKind, LogEntry};
+use local_fleet::{ChangeKind, LogEntry, Truth};
 use serde::Deserialize;
 
 use crate::program::Summary;
-use crate::site::{Machine, Site, Truth};
+use crate::site::{Machine, Site};
 
 use super::cell::Way;
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use fleet_types::Timestamp;
-use local_fleet::{Change, ChangeKind, LocalHost, changes, overlaps};
+use local_fleet::{Change, ChangeKind, Truth, changes, overlaps};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -33,56 +33,12 @@ pub(super) struct Wanted {
     pub(super) aborted: bool,
 }
 
-/// What a host is, by its own account.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Truth {
-    /// What git says HEAD is.
-    head: String,
-    /// Tracked files that differ from it.
-    changes: String,
-    /// What systemd says of the service.
-    service: String,
-    /// The commit it was started on.
-    runs: String,
-    /// The commit whose install had completed when it was started.
-    runs_with: String,
-    /// The commit whose install completed last.
-    installed: String,
-}
-
-impl Truth {
-    async fn of(host: &LocalHost) -> Self {
-        let service = host.service_state().await.unwrap();
-        Self {
-            head: host.head().await.unwrap(),
-            changes: host.changes().await.unwrap(),
-            service: service.active_state,
-            runs: service.commit.unwrap_or_default(),
-            runs_with: service.installed_commit.unwrap_or_default(),
-            installed: host.installed().unwrap().unwrap_or_default(),
-        }
-    }
-
-    /// On this commit, tree clean, that commit installed, service active on it.
-    fn well_on(commit: &str) -> Self {
-        Self {
-            head: commit.to_owned(),
-            changes: String::new(),
-            service: "active".to_owned(),
-            runs: commit.to_owned(),
-            runs_with: commit.to_owned(),
-            installed: commit.to_owned(),
-        }
-    }
-
-    /// Whether nothing was done between the two. A service that does not stay up is now this and now that.
-    fn is_as(&self, before: &Self) -> bool {
-        let service = self.service.clone();
-        *self
-            == Self {
-                service,
-                ..before.clone()
-            }
+/// Whether nothing was done between the two. A service that does not stay up is now this and now that.
+fn is_as(now: &Truth, before: &Truth) -> bool {
+    let service = now.service.clone();
+    *now == Truth {
+        service,
+        ..before.clone()
     }
 }
 
@@ -97,7 +53,7 @@ impl Before {
     pub(super) async fn of(site: &Site) -> Self {
         let (mut truths, mut logs) = (HashMap::new(), HashMap::new());
         for host in site.fleet.as_ref().unwrap().hosts() {
-            truths.insert(host.name().to_owned(), Truth::of(host).await);
+            truths.insert(host.name().to_owned(), host.truth().await.unwrap());
             logs.insert(host.name().to_owned(), host.log().unwrap().len());
         }
         Self { truths, logs }
@@ -131,7 +87,7 @@ pub(super) fn between(site: &Site, ended: &Before, begins: &Before) -> Vec<Strin
             wrong.push(format!("{name}: {} ran between rollouts", change.command));
         }
         let (then, now) = (&ended.truths[name], &begins.truths[name]);
-        if !now.is_as(then) {
+        if !is_as(now, then) {
             wrong.push(format!("{name}: between rollouts {then:?} became {now:?}"));
         }
     }
@@ -167,7 +123,7 @@ pub(super) async fn check(
             told,
             target: wanted.targets.get(name).map_or("", String::as_str),
             before: &before.truths[name],
-            after: Truth::of(host).await,
+            after: host.truth().await.unwrap(),
             changes: changes(&log[before.logs[name]..]),
             cuts: match (of_host.first(), finished.first()) {
                 (Some(first), Some(last)) => book.lock().unwrap().cuts(name, at(first), *last),
@@ -291,11 +247,11 @@ impl Part<'_> {
                 expect(!proven || self.after.head == home, "is not where it was");
             }
             "failed" => {
-                expect(self.after.is_as(self.before), "is touched");
+                expect(is_as(&self.after, self.before), "is touched");
                 expect(cuts > 0, "failed by nothing that was done to it");
             }
             "skipped" => {
-                expect(self.after.is_as(self.before), "is touched");
+                expect(is_as(&self.after, self.before), "is touched");
                 expect(self.changes.is_empty(), "was changed and skipped");
             }
             _ => expect(false, "is left like this"),

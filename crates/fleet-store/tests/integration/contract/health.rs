@@ -235,19 +235,25 @@ pub(crate) async fn a_dead_checker_is_no_obstacle(place: &Place) {
     assert!(hold(&store, second, hosts[0].id).await.is_some());
 }
 
-/// The lock on a host is one repository's: it keeps nobody from another one on the same machine.
-pub(crate) async fn a_restart_of_a_dead_checker_keeps_its_machine(place: &Place) {
-    let store = place.store().await;
+/// Two repositories on one machine; a checker died while it restarted the service of the first.
+async fn restarted_by_one_who_died(store: &DieselStore) -> Vec<HostRecord> {
     let new = vec![
         host_at("one", "a.example.org", "/srv/one"),
         host_at("two", "a.example.org", "/srv/two"),
     ];
     let hosts = store.host_add(new, &actor()).await.unwrap();
-    let dead = checker(&store).await;
-    let lease = hold(&store, dead, hosts[0].id).await.unwrap();
+    let dead = checker(store).await;
+    let lease = hold(store, dead, hosts[0].id).await.unwrap();
     let limit = RestartLimit::default();
     store.health_restart(&lease, limit).await.unwrap();
     store.worker_leave(dead).await.unwrap();
+    hosts
+}
+
+/// The lock on a host is one repository's: it keeps nobody from another one on the same machine.
+pub(crate) async fn a_restart_of_a_dead_checker_keeps_its_machine(place: &Place) {
+    let store = place.store().await;
+    let hosts = restarted_by_one_who_died(&store).await;
     let other = checker(&store).await;
     assert!(hold(&store, other, hosts[1].id).await.is_none());
     // Who comes for the host itself waits under its lock.
@@ -262,16 +268,7 @@ pub(crate) async fn a_restart_of_a_dead_checker_keeps_its_machine(place: &Place)
 
 pub(crate) async fn a_restart_of_a_dead_checker_is_over_some_day(place: &Place) {
     let store = place.store().await;
-    let new = vec![
-        host_at("one", "a.example.org", "/srv/one"),
-        host_at("two", "a.example.org", "/srv/two"),
-    ];
-    let hosts = store.host_add(new, &actor()).await.unwrap();
-    let dead = checker(&store).await;
-    let lease = hold(&store, dead, hosts[0].id).await.unwrap();
-    let limit = RestartLimit::default();
-    store.health_restart(&lease, limit).await.unwrap();
-    store.worker_leave(dead).await.unwrap();
+    let hosts = restarted_by_one_who_died(&store).await;
     let (id, updater) = start(&store, one_stage(&hosts[1..])).await;
     assert_eq!(idle(&store, id, updater).await, Idle::NoneSuitable);
     place.clock.advance(RESTART_TAKES);
