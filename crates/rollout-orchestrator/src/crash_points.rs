@@ -7,6 +7,7 @@ mod calls;
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
@@ -68,7 +69,9 @@ struct Armed {
 /// Arms `STEP:MOMENT:FAULT`. A step is one of [`StepId`]'s words, or `previous`, `turn` or `settled` for the three other
 /// things that an attempt puts on record, or `store.` with the name of a call of the store or of an event that it writes,
 /// perhaps with `#2` for the second one. When it comes to it, `flag` appears with the name of the host, or of the call, in it; with the faults
-/// `wait` and `stop` the process goes on there once the flag is gone again.
+/// `wait` and `stop` the process goes on there once the flag is gone again. Of several processes with one flag, the first that comes to it
+/// springs it: a file beside the flag, with the extension `by`, has the number of its process, and keeps the others from it for as long as
+/// it is there.
 ///
 /// # Errors
 ///
@@ -137,6 +140,9 @@ impl Armed {
     }
 
     fn spring(&self, what: &str) {
+        if !self.is_ours() {
+            return;
+        }
         // Complete or not there at all, for whoever looks for it.
         let draft = self.flag.with_extension("draft");
         let raised = fs::write(&draft, what).and_then(|()| fs::rename(&draft, &self.flag));
@@ -151,6 +157,15 @@ impl Armed {
         while self.flag.exists() {
             assert!(since.elapsed() < PATIENCE, "the test forgot its flag");
             thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Whether no other process was here before.
+    fn is_ours(&self) -> bool {
+        let path = self.flag.with_extension("by");
+        match fs::File::create_new(path) {
+            Ok(mut by) => write!(by, "{}", std::process::id()).is_ok(),
+            Err(_) => false,
         }
     }
 }

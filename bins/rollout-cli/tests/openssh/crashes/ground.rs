@@ -1,6 +1,7 @@
 //! Where cells are tried: hosts behind taps, and one fleet over many cells.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,9 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const KILLED: i32 = 9;
 /// The exit code of one that was told that it cannot be.
 const REFUSED: i32 = 8;
-/// How often a cell is begun anew when the other server left nothing for the one that was to meet its fault, or when that
-/// one met it before there was a rollout.
-const TRIES: usize = 6;
+/// How often a cell is begun anew when neither server came to its moment, such as when each of them began one of two
+/// stages, or when one did before there was a rollout.
+const TRIES: usize = 12;
 
 /// Hosts and a program with its fleet.
 #[derive(Debug)]
@@ -90,6 +91,7 @@ impl Ground {
     /// Tries a cell; everything that is wrong afterwards.
     pub(super) fn try_cell(&mut self, cell: Cell) -> Vec<String> {
         for _ in 0..TRIES {
+            self.forget_who_sprung();
             let target = self.release(cell);
             let before = Before::of(&self.site, self.commit.clone());
             let met = match cell.database {
@@ -293,6 +295,19 @@ impl Ground {
 
     pub(super) fn flag(&self) -> PathBuf {
         self.site.path("flag")
+    }
+
+    /// The process that came to its moment first, if one did.
+    pub(super) fn who_sprung(&self) -> Option<u32> {
+        let by = fs::read_to_string(self.flag().with_extension("by")).ok()?;
+        by.parse().ok()
+    }
+
+    fn forget_who_sprung(&self) {
+        match fs::remove_file(self.flag().with_extension("by")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => panic!("{error}"),
+            _ => {}
+        }
     }
 
     /// Starts the process that meets its fault.

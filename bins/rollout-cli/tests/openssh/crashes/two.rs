@@ -1,4 +1,5 @@
-//! Two servers on one PostgreSQL share the rollout. The one that began it meets the fault, the other one takes over.
+//! Two servers on one PostgreSQL share the rollout. The one that comes to the moment first meets the fault, the other one
+//! takes over.
 
 use std::fs;
 use std::thread::sleep;
@@ -39,10 +40,19 @@ pub(super) struct Shared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Met {
     Fault,
-    /// The other server was faster and has done all hosts.
+    /// All is over, and neither server came to that moment.
     Nothing,
     /// It stood still before it heard of the rollout: there is none.
     TooEarly,
+}
+
+/// What one server came to.
+#[derive(Debug)]
+struct Sprung {
+    /// The number of its process.
+    by: u32,
+    /// The host that brought it there, or the call.
+    host: String,
 }
 
 impl Shared {
@@ -77,34 +87,41 @@ impl Ground {
     /// Lets one of two servers meet its fault, and sees that the rollout comes to its end; otherwise what is wrong.
     pub(super) fn meet_with_two(&self, cell: Cell, target: &str) -> Result<Met, String> {
         let shared = self.shared.as_ref().unwrap();
-        let door = Door::start(Postgres::shared().port());
-        let through = shared.url().replace(
-            &format!(":{}/", Postgres::shared().port()),
-            &format!(":{}/", door.port()),
-        );
         let (point, flag) = (cell.point(), self.flag());
         let variables = [
             ("ROLLOUT_CRASH_POINT", point.as_str()),
             ("ROLLOUT_CRASH_FLAG", flag.to_str().unwrap()),
         ];
-        let mut first = Server::start(&self.site, "first", &through, &variables)?;
-        let mut second = Server::start(&self.site, "second", &shared.url(), &[])?;
+        let start = |name| {
+            let door = Door::start(Postgres::shared().port());
+            let through = shared.url().replace(
+                &format!(":{}/", Postgres::shared().port()),
+                &format!(":{}/", door.port()),
+            );
+            Server::start(&self.site, name, &through, &variables).map(|server| (server, door))
+        };
+        let mut asked = start("asked")?;
+        let mut other = start("other")?;
         let before = shared.takeovers();
         let body = body(cell, target);
         let latest = self.latest();
-        let asked = first.trigger(&self.site, &shared.token, &body);
+        let answer = asked.0.trigger(&self.site, &shared.token, &body);
         if cell.way() == Way::Aborts {
-            self.abort(&second)?;
+            self.abort(&other.0)?;
         }
         // One that is killed or stopped early on owes no answer, nor one that waits at the very call that was asked for.
         let creates = point.contains("rollout_create");
         if !creates && !matches!(cell.fault, Fault::Kill | Fault::Stop | Fault::Sleep) {
-            asked?;
+            answer?;
         }
-        let Some(host) = self.sprung_in(&mut first, &second, latest)? else {
-            second.stop()?;
-            first.stop()?;
+        let Some(sprung) = self.sprung_in([&mut asked.0, &mut other.0], latest)? else {
+            other.0.stop()?;
+            asked.0.stop()?;
             return Ok(Met::Nothing);
+        };
+        let ((mut first, door), (mut second, _open)) = match sprung.by == asked.0.id() {
+            true => (asked, other),
+            false => (other, asked),
         };
         let stands = matches!(cell.fault, Fault::Stop | Fault::Sleep);
         if stands && !creates && self.latest() == latest {
@@ -128,7 +145,7 @@ impl Ground {
                 }
             }
             Fault::Ssh => {
-                self.cut(cell, &host)?;
+                self.cut(cell, &sprung.host)?;
                 fs::remove_file(&flag).unwrap();
             }
             Fault::Database => {
@@ -190,42 +207,47 @@ impl Ground {
         }
     }
 
-    /// Waits until the first server is at its moment; the host that brought it there. None when all is over before.
+    /// Waits until one of the servers is at its moment. None when all is over before.
     fn sprung_in(
         &self,
-        first: &mut Server,
-        second: &Server,
+        mut servers: [&mut Server; 2],
         before: Option<RolloutId>,
-    ) -> Result<Option<String>, String> {
+    ) -> Result<Option<Sprung>, String> {
         let since = Instant::now();
         loop {
-            // The other way round, it could spring between the two looks. One that has not begun is not over.
-            let over = !self.is_on(second)? && self.latest() != before;
-            if self.springs(first) {
-                return Ok(Some(fs::read_to_string(self.flag()).unwrap()));
+            // The other way round, one could spring between the two looks. A rollout that has not begun is not over.
+            let ended = has_ended(&mut servers);
+            let on = self.is_on(servers[1]);
+            let over = matches!(on, Ok(false)) && self.latest() != before;
+            if let Some(sprung) = self.springs(&mut servers) {
+                return Ok(Some(sprung));
             }
+            // Whoever is at its moment gives no answer; whoever is not does.
+            on?;
             if over && since.elapsed() > BEAT {
                 return Ok(None);
             }
-            if first.ended().is_some() || since.elapsed() > LIMIT {
-                return Err(format!("it did not come to that moment: {}", first.said()));
+            if ended || since.elapsed() > LIMIT {
+                let said = servers.map(|server| server.said());
+                return Err(format!("none came to that moment: {}", said.join("\n")));
             }
         }
     }
 
     /// Looks for the flag for a while.
-    fn springs(&self, first: &mut Server) -> bool {
+    fn springs(&self, servers: &mut [&mut Server; 2]) -> Option<Sprung> {
         let since = Instant::now();
-        while since.elapsed() < ASKED_AGAIN {
-            if self.flag().exists() {
-                return true;
+        loop {
+            let ended = has_ended(servers);
+            if let Ok(host) = fs::read_to_string(self.flag()) {
+                let by = self.who_sprung().unwrap();
+                return Some(Sprung { by, host });
             }
-            if first.ended().is_some() {
-                break;
+            if ended || since.elapsed() >= ASKED_AGAIN {
+                return None;
             }
             sleep(Duration::from_millis(5));
         }
-        self.flag().exists()
     }
 
     /// Whether the rollout is under way, says this server.
@@ -256,6 +278,10 @@ impl Ground {
         sleep(BEAT);
         server.wait("it is ready", |server| server.is_ready(&self.site))
     }
+}
+
+fn has_ended(servers: &mut [&mut Server; 2]) -> bool {
+    servers.iter_mut().any(|server| server.ended().is_some())
 }
 
 /// What begins the rollout of a cell.
