@@ -211,14 +211,13 @@ impl Running {
     #[cfg(feature = "crash-points")]
     pub(crate) fn stop(&self) {
         self.signal(rustix::process::Signal::STOP);
-        let stat = format!("/proc/{}/stat", self.child.id());
-        fleet_testkit::until("it is stopped", || {
-            let stat = std::fs::read_to_string(&stat).unwrap_or_default();
-            stat.rsplit(") ")
-                .next()
-                .unwrap_or_default()
-                .starts_with(['T', 'Z'])
-        });
+        self.stands();
+    }
+
+    /// Waits until it is stopped, whoever did that.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn stands(&self) {
+        fleet_testkit::until("it is stopped", || is_stopped(&self.child));
     }
 
     /// Lets it go on after it was stopped.
@@ -298,4 +297,15 @@ impl Summary {
         let reason = attempt.reason.clone().unwrap_or_default();
         (attempt.status.to_string(), reason, attempt.touched)
     }
+}
+
+/// Whether it stands still, or is gone.
+#[cfg(feature = "crash-points")]
+pub(crate) fn is_stopped(child: &Child) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id()));
+    let stat = stat.unwrap_or_default();
+    stat.rsplit(") ")
+        .next()
+        .unwrap_or_default()
+        .starts_with(['T', 'Z'])
 }

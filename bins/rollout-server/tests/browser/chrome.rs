@@ -267,12 +267,14 @@ impl Browser {
         }
     }
 
-    /// All that a person can read.
+    /// All that a person can read, as the browser itself puts it: WebDriver's own way looks at every element by script.
     pub(crate) async fn text(&self) -> String {
-        match self.page.find(By::Css("body")).await {
-            Ok(body) => body.text().await.unwrap_or_default(),
-            Err(_) => String::new(),
-        }
+        let script = "return document.body?.innerText ?? ''";
+        let Ok(answer) = self.page.execute(script, vec![]).await else {
+            // Between two pages there is none.
+            return String::new();
+        };
+        answer.json().as_str().unwrap_or_default().to_owned()
     }
 
     /// Waits until the page shows this text, without loading it again.
@@ -368,5 +370,5 @@ fn is_stale(error: &WebDriverError) -> bool {
 
 /// Between two looks at a page.
 pub(crate) async fn pause() {
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
 }

@@ -172,6 +172,8 @@ impl Ground {
                 held.batch_execute("ROLLBACK").unwrap();
             }
             Fault::Stop | Fault::Sleep => {
+                // It stops itself. To be woken up before it has would leave it with a stop that nobody wakes it up from.
+                first.stands();
                 self.freeze(&first);
                 until("its lease has run out", || !self.is_attended());
                 if cell.fault == Fault::Sleep {

@@ -12,6 +12,7 @@ use reqwest::{Client, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::program::is_stopped;
 use crate::site::Site;
 
 /// For anything that it does.
@@ -140,7 +141,14 @@ impl Server {
         answer.is_ok_and(|answer| answer.status() == StatusCode::OK)
     }
 
-    pub(super) fn signal(&self, signal: Signal) {
+    /// Lets it go on once it has stopped itself.
+    pub(super) fn wake(&mut self) -> Result<(), String> {
+        self.wait("it is stopped", |server| is_stopped(&server.child))?;
+        self.signal(Signal::CONT);
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) {
         let id = Pid::from_child(&self.child);
         kill_process(id, signal).unwrap();
     }

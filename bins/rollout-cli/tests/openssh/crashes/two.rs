@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use fleet_testkit::Postgres;
 use fleet_types::RolloutId;
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::cell::{Cell, Fault, Way};
@@ -25,7 +24,7 @@ const OUTAGE: Duration = Duration::from_secs(4);
 /// For a rollout to be over, with a server that is stopped in the midst of it.
 const LIMIT: Duration = Duration::from_secs(240);
 /// How often a server is asked how the rollout stands. Every answer costs the work of the store, for the other cells too.
-const ASKED_AGAIN: Duration = Duration::from_millis(200);
+const ASKED_AGAIN: Duration = Duration::from_millis(500);
 /// A server looks this often whether it is alive on the store.
 const BEAT: Duration = Duration::from_millis(1200);
 
@@ -170,12 +169,12 @@ impl Ground {
                     sleep(ASKED_AGAIN);
                 }
                 fs::remove_file(&flag).unwrap();
-                first.signal(Signal::CONT);
+                first.wake()?;
             }
             Fault::Sleep => {
                 self.comes_to_an_end(&mut second)?;
                 fs::remove_file(&flag).unwrap();
-                first.signal(Signal::CONT);
+                first.wake()?;
             }
         }
         self.comes_to_an_end(&mut second)?;
