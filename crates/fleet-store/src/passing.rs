@@ -83,7 +83,7 @@ macro_rules! passing_health {
                 health_record(host: HostId, seen: HealthSeen) -> bool, StoreError;
                 health_claim(worker: WorkerId, host: HostId, seen: Option<Epoch>) -> Option<HealthLease>, LeaseError;
                 health_restart(lease: &HealthLease, limit: RestartLimit) -> RestartTurn, LeaseError;
-                health_raise(lease: &HealthLease, on_record: FenceSeen) -> HealthLease, LeaseError;
+                health_raise(lease: &HealthLease, on_record: Option<FenceSeen>) -> HealthLease, LeaseError;
                 health_settle(lease: &HealthLease, seen: HealthSeen, restart: RestartSent) -> (), LeaseError;
             }
         }

@@ -31,13 +31,14 @@
 //!   on a guess.
 //! - A service that is just starting is looked at again before it counts as not active.
 //! - A restart counts as having worked when the service is active after the settle wait, in the life that the restart began.
-//! - A restart whose answer was lost is judged by what is seen once it has ended, and one that was certainly not done is
-//!   told from one that may have been.
+//! - A restart whose answer was lost is judged by [`after_lost_restart`], by what is seen once it has ended, and one that
+//!   was certainly not done is told from one that may have been.
 
 mod lost;
 mod probe;
 mod restart;
 mod unit;
 
+pub use lost::after_lost_restart;
 pub use probe::{Seen, Withheld, probe};
 pub use restart::{Restarted, restart};

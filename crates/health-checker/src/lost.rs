@@ -7,17 +7,40 @@ use ssh_exec::{ConnectError, Endpoint, HostGuard, Session, Transport};
 use tokio::time::{Instant, sleep};
 
 use crate::probe::{Seen, Withheld, look_again, probing, unanswered, unconnected};
-use crate::restart::{DEADLINE, connected, refused};
+use crate::restart::{DEADLINE, connected, refused, watched};
 use crate::unit::Unit;
 
 /// For so long after the loss, connections are tried. A checker that insists for longer keeps updates waiting.
 const WINDOW: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// The service once the restart has ended, or else what can be said of it.
+/// What became of a restart whose answer is lost: the host is connected to once more, looked at under its lock, which the
+/// restart holds until it has ended, and once more after `settle`.
 ///
-/// The restart holds the host's lock for as long as it takes: whoever has the lock after it sees what it led to.
-pub(crate) async fn after(
+/// The epoch of `guard` has to be above the one the restart was sent under. It may still be on its way: then it comes to a
+/// host that has seen the higher one, and is refused. Under the same epoch it would start the service after this look, and
+/// nobody would know of it.
+///
+/// Dropping the future closes the connection; nothing is left running.
+///
+/// # Errors
+///
+/// [`Withheld`] when the transport may not be used any more. The restart may have been done all the same.
+pub async fn after_lost_restart(
+    transport: &dyn Transport,
+    endpoint: &Endpoint,
+    service: &ServiceName,
+    guard: HostGuard,
+    settle: Duration,
+) -> Result<Seen, Withheld> {
+    match ended(transport, endpoint, service, guard).await? {
+        Ok(unit) => watched(transport, endpoint, service, &unit, settle).await,
+        Err(seen) => Ok(seen),
+    }
+}
+
+/// The service once the restart has ended, or else what can be said of it.
+async fn ended(
     transport: &dyn Transport,
     endpoint: &Endpoint,
     service: &ServiceName,

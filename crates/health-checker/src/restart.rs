@@ -9,7 +9,6 @@ use ssh_exec::{
 };
 use tokio::time::{sleep, timeout};
 
-use crate::lost;
 use crate::probe::{Seen, Withheld, look, unanswered, unconnected};
 use crate::unit::Unit;
 
@@ -30,6 +29,8 @@ pub enum Restarted {
     Done(Seen),
     /// It was not done: how the service is, and why.
     NotDone(Seen),
+    /// Its answer is lost: the host did it, or may have, or does it later. [`after_lost_restart`] sees what becomes of it.
+    Lost,
     /// It was not done: the host has a record of somebody who outranks us, or of another store.
     Fenced {
         /// The store on record, as the host tells it.
@@ -44,9 +45,7 @@ pub enum Restarted {
 /// Restarts the service under the host's lock and fence, unless it is active by then, waits `settle` without a connection,
 /// and says how it is after that.
 ///
-/// A restart whose answer is lost is judged by what is seen afterwards: the host is connected to once more, and looked at
-/// under its lock, which the restart holds until it has ended. Dropping the future takes nothing back: a restart that was
-/// sent comes to its end on the host, under its lock.
+/// Dropping the future takes nothing back: a restart that was sent comes to its end on the host, under its lock.
 ///
 /// # Errors
 ///
@@ -65,17 +64,13 @@ pub async fn restart(
     let wait = Duration::from_secs(u64::from(guard.wait_seconds));
     let command = RemoteCommand::new("health_restart", RESTART, DEADLINE + wait)
         .param("service", service.as_str())
-        .guarded(guard.clone());
+        .guarded(guard);
     let answer = session.run(&command).await;
     session.close().await;
     let ended = match answer {
         Ok(output) => Ended::of(&output),
         Err(error) if was_not_run(&error) => return unanswered(&error).map(Restarted::NotDone),
-        Err(_) => match lost::after(transport, endpoint, service, guard).await {
-            Ok(Ok(unit)) => Ended::Ran(unit),
-            Ok(Err(seen)) => return Ok(Restarted::Done(seen)),
-            Err(withheld) => return Ok(Restarted::Unwatched(withheld)),
-        },
+        Err(_) => return Ok(Restarted::Lost),
     };
     let (begun, left_alone) = match ended {
         Ended::Ran(unit) => (unit, false),
@@ -132,7 +127,7 @@ impl Ended {
 }
 
 /// Looks once the service has had time to fall over.
-async fn watched(
+pub(crate) async fn watched(
     transport: &dyn Transport,
     endpoint: &Endpoint,
     service: &ServiceName,

@@ -44,11 +44,13 @@ pub trait Health: fmt::Debug + Send + Sync {
         lease: &HealthLease,
         limit: RestartLimit,
     ) -> Result<RestartTurn, LeaseError>;
-    /// Raises the epoch of a lease that stands above what the host has on record, and tells of it. A restart that was counted under the lease stays counted.
+    /// Raises the epoch of a lease that stands above what the host has on record, and tells of it; with no record, above
+    /// its own, so that a command sent under it that may still be on its way finds itself outranked. A restart that was
+    /// counted under the lease stays counted.
     async fn health_raise(
         &self,
         lease: &HealthLease,
-        on_record: FenceSeen,
+        on_record: Option<FenceSeen>,
     ) -> Result<HealthLease, LeaseError>;
     /// Writes down how it ended and gives the lease back. A restart that certainly never came to the host is not counted
     /// after all.

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use fleet_types::HealthState;
-use health_checker::{Restarted, Seen, probe, restart};
+use health_checker::{Restarted, Seen, after_lost_restart, probe, restart};
 use local_fleet::{CommandFailure, CommandPoint, CutAt, Fault, LocalFleet, LocalHost, Turn};
 use ssh_exec::{Endpoint, HostGuard, HostKeys, Identity, RusshTransport};
 
@@ -23,17 +23,36 @@ fn endpoint(host: &LocalHost) -> Endpoint {
     }
 }
 
-async fn restarted(host: &LocalHost, epoch: i64) -> Restarted {
-    let guard = HostGuard {
+fn guard(host: &LocalHost, epoch: i64) -> HostGuard {
+    HostGuard {
         repo: host.repository().display().to_string(),
         store: "store".to_owned(),
         epoch,
         replace: None,
         wait_seconds: 2,
-    };
+    }
+}
+
+async fn restarted(host: &LocalHost, epoch: i64) -> Restarted {
     let service = host.service().parse().unwrap();
     let transport = RusshTransport::default();
-    restart(&transport, &endpoint(host), &service, guard, SETTLE)
+    restart(
+        &transport,
+        &endpoint(host),
+        &service,
+        guard(host, epoch),
+        SETTLE,
+    )
+    .await
+    .unwrap()
+}
+
+/// What became of one whose answer is lost.
+async fn after_loss(host: &LocalHost, epoch: i64) -> Seen {
+    let service = host.service().parse().unwrap();
+    let transport = RusshTransport::default();
+    let guard = guard(host, epoch);
+    after_lost_restart(&transport, &endpoint(host), &service, guard, SETTLE)
         .await
         .unwrap()
 }
@@ -55,12 +74,12 @@ async fn a_restart_that_is_cut_off_is_seen_to_its_end_on_a_real_shell() {
     let restarting = CommandPoint::Systemctl("restart");
     for (epoch, at, health) in [
         (
-            1,
+            10,
             CutAt::During(Duration::from_millis(500)),
             HealthState::Active,
         ),
-        (2, CutAt::After, HealthState::Active),
-        (3, CutAt::Before, HealthState::Inactive),
+        (20, CutAt::After, HealthState::Active),
+        (30, CutAt::Before, HealthState::Inactive),
     ] {
         host.set_fault(Fault::UnitDown).await.unwrap();
         let slow = CommandFailure::Hang(Duration::from_secs(2));
@@ -73,7 +92,8 @@ async fn a_restart_that_is_cut_off_is_seen_to_its_end_on_a_real_shell() {
             host.set_fault(fault).await.unwrap();
         }
         let begun = Instant::now();
-        let seen = done(restarted(host, epoch).await);
+        assert_eq!(restarted(host, epoch).await, Restarted::Lost, "{at:?}");
+        let seen = after_loss(host, epoch + 1).await;
         assert_eq!(seen.health, health, "{at:?}: {seen:?}");
         let active = host.service_state().await.unwrap().active_state == "active";
         assert_eq!(active, health == HealthState::Active, "{at:?}");
@@ -82,6 +102,13 @@ async fn a_restart_that_is_cut_off_is_seen_to_its_end_on_a_real_shell() {
             assert!(waited > Duration::from_secs(2), "{at:?}: {waited:?}");
         }
         host.clear_faults().await.unwrap();
+        // One that was still on its way would come too late.
+        let store = "store".to_owned();
+        let late = Restarted::Fenced {
+            store,
+            epoch: epoch + 1,
+        };
+        assert_eq!(restarted(host, epoch).await, late, "{at:?}");
     }
     fleet.stop().await;
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fleet_store::{Due, FenceSeen, HealthLease, HealthSeen, LeaseError, RestartSent, RestartTurn};
-use fleet_types::{HealthState, printable};
-use health_checker::{Restarted, Seen, restart};
+use fleet_types::{HealthState, Planted, planted, printable};
+use health_checker::{Restarted, Seen, after_lost_restart, restart};
 use ssh_exec::{Endpoint, HostGuard};
 use tokio::time::{sleep, timeout};
 use update_engine::GuardSpec;
@@ -90,12 +90,10 @@ impl Check {
         };
         tracing::info!(host = %due.host.name, nth, was = %seen.message, "restarting a service that is down");
         match self.restart(due, endpoint, hold).await? {
-            Restarted::Done(mut seen) => {
-                seen.health = after_restart(nth, limit, seen.health);
-                if seen.health == HealthState::Unhealthy {
-                    seen.message = given_up(&seen.message, self.settings);
-                }
-                return Ok((seen, CheckDone::Restarted));
+            Restarted::Done(seen) => return Ok(self.restarted(nth, seen)),
+            Restarted::Lost => {
+                let seen = self.look_after_loss(due, endpoint, hold).await?;
+                return Ok(self.restarted(nth, seen));
             }
             Restarted::NotDone(now) => seen = now,
             Restarted::Fenced { store, epoch } => {
@@ -106,6 +104,14 @@ impl Check {
         }
         seen.health = shown(due.host.health, seen.health);
         Ok((seen, CheckDone::Looked))
+    }
+
+    fn restarted(&self, nth: u32, mut seen: Seen) -> (Seen, CheckDone) {
+        seen.health = after_restart(nth, self.settings.limit, seen.health);
+        if seen.health == HealthState::Unhealthy {
+            seen.message = given_up(&seen.message, self.settings);
+        }
+        (seen, CheckDone::Restarted)
     }
 
     /// Sends the restart. A record on the host that outranks us is replaced, as far as the store says that the host is
@@ -131,8 +137,7 @@ impl Check {
                         epoch,
                     };
                     tracing::warn!(host = %due.host.name, store, epoch, "the record on the host outranks us; replacing it");
-                    let raised = self.health.health_raise(&hold.lease, on_record).await;
-                    hold.lease = raised.map_err(|error| self.trouble(error))?;
+                    self.raise(hold, Some(on_record)).await?;
                     replace = Some((store, epoch));
                 }
                 restarted => return Ok(restarted),
@@ -148,24 +153,59 @@ impl Check {
         hold: &mut Hold,
         replace: Option<(String, i64)>,
     ) -> Result<Restarted, Nothing> {
-        let app = &due.host.spec.app;
+        let service = &due.host.spec.app.service;
         let guard = HostGuard {
-            repo: app.repo.as_str().to_owned(),
-            store: self.slots.store.id().to_string(),
-            epoch: hold.lease.epoch.0,
             replace,
-            wait_seconds: LOCK_WAIT,
+            ..self.guard(due, hold)
         };
         let settle = self.settings.settle;
-        let restarting = restart(&self.transport, endpoint, &app.service, guard, settle);
+        let restarting = restart(&self.transport, endpoint, service, guard, settle);
         hold.restart = RestartSent::Perhaps;
         let Ok(restarted) = timeout(RESTART, restarting).await else {
             return Err(Nothing("the restart took too long".to_owned()));
         };
-        if !matches!(restarted, Ok(Restarted::Done(_) | Restarted::Unwatched(_))) {
+        if !matches!(
+            restarted,
+            Ok(Restarted::Done(_) | Restarted::Lost | Restarted::Unwatched(_))
+        ) {
             hold.restart = RestartSent::No;
         }
         restarted.map_err(|withheld| Nothing(withheld.to_string()))
+    }
+
+    /// The restart may be on its way still: it has to find itself outranked by the look.
+    async fn look_after_loss(
+        &self,
+        due: &Due,
+        endpoint: &Endpoint,
+        hold: &mut Hold,
+    ) -> Result<Seen, Nothing> {
+        if !planted(Planted::NoRaise) {
+            self.raise(hold, None).await?;
+        }
+        let (service, guard) = (&due.host.spec.app.service, self.guard(due, hold));
+        let settle = self.settings.settle;
+        let looking = after_lost_restart(&self.transport, endpoint, service, guard, settle);
+        match timeout(RESTART, looking).await {
+            Ok(looked) => looked.map_err(|withheld| Nothing(withheld.to_string())),
+            Err(_) => Err(Nothing("the restart took too long".to_owned())),
+        }
+    }
+
+    fn guard(&self, due: &Due, hold: &Hold) -> HostGuard {
+        HostGuard {
+            repo: due.host.spec.app.repo.as_str().to_owned(),
+            store: self.slots.store.id().to_string(),
+            epoch: hold.lease.epoch.0,
+            replace: None,
+            wait_seconds: LOCK_WAIT,
+        }
+    }
+
+    async fn raise(&self, hold: &mut Hold, on_record: Option<FenceSeen>) -> Result<(), Nothing> {
+        let raised = self.health.health_raise(&hold.lease, on_record).await;
+        hold.lease = raised.map_err(|error| self.trouble(error))?;
+        Ok(())
     }
 
     /// A host that is not given back can be had by no rollout for as long as this worker lives.

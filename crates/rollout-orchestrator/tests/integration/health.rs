@@ -271,6 +271,9 @@ async fn a_restart_whose_answer_is_lost_is_judged_by_the_service() {
             all[0].message
         );
         assert_eq!(restarts(&world, 1), 1, "{what:?}");
+        // A restart that was still on its way would be refused: the host has seen a higher epoch since.
+        let ours = world.store.id().to_string();
+        assert_eq!(host(&world, 1).fence, Some((ours, 2)), "{what:?}");
         leaves(worker).await;
     }
 }

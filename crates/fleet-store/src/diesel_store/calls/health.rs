@@ -62,11 +62,11 @@ impl Health for DieselStore {
     async fn health_raise(
         &self,
         lease: &HealthLease,
-        on_record: FenceSeen,
+        on_record: Option<FenceSeen>,
     ) -> Result<HealthLease, LeaseError> {
         let lease = lease.clone();
         run!(self, write Health, |conn, work, q| q::health::health_raise(
-            conn, work, &lease, &on_record
+            conn, work, &lease, on_record.as_ref()
         ))
     }
 

@@ -371,26 +371,31 @@ pub(crate) fn health_raise(
     conn: &mut Conn,
     work: &mut Work,
     lease: &HealthLease,
-    on_record: &FenceSeen,
+    on_record: Option<&FenceSeen>,
 ) -> Answer<HealthLease, LeaseError> {
     let row = held(conn, work, lease)?;
-    let epoch = raised(lease.epoch, on_record.above)?;
+    let above = on_record.map_or(lease.epoch, |on_record| on_record.above);
+    let epoch = raised(lease.epoch, above)?;
     diesel::update(hosts::table.find(&row.id))
         .set(hosts::lease_epoch.eq(epoch.0))
         .execute(conn)?;
     diesel::update(health_restarts::table.find((&row.id, lease.epoch.0)))
         .set(health_restarts::epoch.eq(epoch.0))
         .execute(conn)?;
-    let (store, seen) = (&on_record.store, on_record.epoch);
-    let message = format!(
-        "the host was on record for store {store} at epoch {seen}; to restart its service, its record is replaced by this store at epoch {epoch}"
-    );
-    work.tell(Event {
-        host: Some(row.name),
-        status: Some(row.health),
-        message: Some(printable(&message)),
-        ..Event::new(EventKind::HostHealth, work.now())
-    });
+    if let Some(FenceSeen {
+        store, epoch: seen, ..
+    }) = on_record
+    {
+        let message = format!(
+            "the host was on record for store {store} at epoch {seen}; to restart its service, its record is replaced by this store at epoch {epoch}"
+        );
+        work.tell(Event {
+            host: Some(row.name),
+            status: Some(row.health),
+            message: Some(printable(&message)),
+            ..Event::new(EventKind::HostHealth, work.now())
+        });
+    }
     Ok(HealthLease {
         epoch,
         ..lease.clone()

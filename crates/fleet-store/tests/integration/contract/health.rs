@@ -466,10 +466,12 @@ pub(crate) async fn a_checker_can_outrank_what_the_host_has_on_record(place: &Pl
         store.health_restart(&lease, limit).await.unwrap(),
         RestartTurn::Go(1)
     );
-    let on_record = |above| FenceSeen {
-        store: "other\u{1b}".to_owned(),
-        epoch: 40,
-        above: fleet_types::Epoch(above),
+    let on_record = |above| {
+        Some(FenceSeen {
+            store: "other\u{1b}".to_owned(),
+            epoch: 40,
+            above: fleet_types::Epoch(above),
+        })
     };
     assert!(
         store
@@ -479,6 +481,10 @@ pub(crate) async fn a_checker_can_outrank_what_the_host_has_on_record(place: &Pl
     );
     let raised = store.health_raise(&lease, on_record(40)).await.unwrap();
     assert_eq!(raised.epoch.0, 41);
+    assert_eq!(told(&store).await, ["unknown"]);
+    // Above one of our own that may be on its way: nothing is on record, and nothing is told.
+    let raised = store.health_raise(&raised, None).await.unwrap();
+    assert_eq!(raised.epoch.0, 42);
     assert_eq!(told(&store).await, ["unknown"]);
     // Who holds the old one holds nothing.
     let end = HealthSeen {
