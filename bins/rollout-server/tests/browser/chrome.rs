@@ -165,11 +165,11 @@ impl Browser {
 
     /// The first element that matches, once it is there.
     pub(crate) async fn find(&self, css: &str) -> WebElement {
-        let begun = Instant::now();
+        let mut wait = Wait::begin();
         loop {
             match self.page.find(By::Css(css)).await {
                 Ok(found) => return found,
-                Err(_) if begun.elapsed() < PATIENCE => pause().await,
+                Err(_) if !wait.is_too_long() => wait.pause().await,
                 Err(_) => panic!("no {css} on {}:\n{}", self.path().await, self.text().await),
             }
         }
@@ -187,7 +187,7 @@ impl Browser {
 
     /// Clicks on it as a person does: it must be visible and nothing may cover it.
     pub(crate) async fn click(&self, css: &str) {
-        let begun = Instant::now();
+        let wait = Wait::begin();
         loop {
             let element = self.find(css).await;
             let clicked = match element.scroll_into_view().await {
@@ -197,7 +197,7 @@ impl Browser {
             match clicked {
                 Ok(()) => return,
                 // A live page has put a new one in its place since it was found; this one was not clicked on.
-                Err(error) if is_stale(&error) && begun.elapsed() < PATIENCE => {}
+                Err(error) if is_stale(&error) && !wait.is_too_long() => {}
                 Err(error) => panic!("{css} cannot be clicked on: {error}"),
             }
         }
@@ -251,19 +251,19 @@ impl Browser {
 
     /// Waits until another page is there.
     pub(crate) async fn leaves(&self, path: &str) {
-        let begun = Instant::now();
+        let mut wait = Wait::begin();
         while self.path().await == path {
-            assert!(begun.elapsed() < PATIENCE, "it stays on {path}");
-            pause().await;
+            assert!(!wait.is_too_long(), "it stays on {path}");
+            wait.pause().await;
         }
     }
 
     /// Waits until nothing matches any more.
     pub(crate) async fn is_gone(&self, css: &str) {
-        let begun = Instant::now();
+        let mut wait = Wait::begin();
         while self.has(css).await {
-            assert!(begun.elapsed() < PATIENCE, "{css} stays");
-            pause().await;
+            assert!(!wait.is_too_long(), "{css} stays");
+            wait.pause().await;
         }
     }
 
@@ -284,32 +284,32 @@ impl Browser {
 
     /// Waits until what the page shows is as wanted, without loading it again.
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&str) -> bool) {
-        let begun = Instant::now();
+        let mut wait = Wait::begin();
         loop {
             let text = self.text().await;
             if holds(&text) {
                 return;
             }
             assert!(
-                begun.elapsed() < PATIENCE,
+                !wait.is_too_long(),
                 "{} never showed {what:?}:\n{text}",
                 self.path().await
             );
-            pause().await;
+            wait.pause().await;
         }
     }
 
     /// Loads the page again until it shows this text: what people without JavaScript do.
     pub(crate) async fn shows_after_reloads(&self, wanted: &str) {
-        let begun = Instant::now();
+        let mut wait = Wait::begin();
         while !self.text().await.contains(wanted) {
             assert!(
-                begun.elapsed() < PATIENCE,
+                !wait.is_too_long(),
                 "{} never showed {wanted:?}:\n{}",
                 self.path().await,
                 self.text().await
             );
-            pause().await;
+            wait.pause().await;
             self.page.refresh().await.unwrap();
         }
     }
@@ -368,7 +368,30 @@ fn is_stale(error: &WebDriverError) -> bool {
     )
 }
 
-/// Between two looks at a page.
-pub(crate) async fn pause() {
-    tokio::time::sleep(Duration::from_millis(100)).await;
+/// Waits for something on a page: looks at it often at first, then less and less, for every look keeps the browser busy.
+pub(crate) struct Wait {
+    begun: Instant,
+    pause: Duration,
+}
+
+impl Wait {
+    const FIRST: Duration = Duration::from_millis(50);
+    const LONGEST: Duration = Duration::from_millis(500);
+
+    pub(crate) fn begin() -> Self {
+        Self {
+            begun: Instant::now(),
+            pause: Self::FIRST,
+        }
+    }
+
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.begun.elapsed() >= PATIENCE
+    }
+
+    /// Between two looks.
+    pub(crate) async fn pause(&mut self) {
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 3 / 2).min(Self::LONGEST);
+    }
 }

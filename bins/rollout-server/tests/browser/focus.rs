@@ -1,22 +1,22 @@
 //! Whoever goes through a live page by keyboard, or has it read out, stays where they are.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use local_fleet::{InstallBehaviour, ReleaseSpec};
 use serde_json::json;
 
 use crate::api::Api;
-use crate::chrome::{Browser, Driver, Look, PATIENCE, pause};
+use crate::chrome::{Browser, Driver, Look, Wait};
 use crate::journeys::sign_in;
 use crate::site::Site;
 
 /// Waits until the page has put another element in the place of the one that had the focus, and looks where the focus is.
 async fn is_kept(browser: &Browser, css: &str) {
-    let begun = Instant::now();
+    let mut wait = Wait::begin();
     let gone = "return !window.focused.isConnected";
     while browser.run(gone).await != json!(true) {
-        assert!(begun.elapsed() < PATIENCE, "{css} was never replaced");
-        pause().await;
+        assert!(!wait.is_too_long(), "{css} was never replaced");
+        wait.pause().await;
     }
     assert!(
         browser.is_on(css).await,

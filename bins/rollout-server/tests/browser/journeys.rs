@@ -196,17 +196,37 @@ async fn the_list_of_hosts_is_live(driver: &Driver) {
     site.stop().await;
 }
 
+/// Each journey in each look: a test of its own, so that they can be made side by side.
 macro_rules! journeys {
     ($($journey:ident)+) => {
         $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $journey() {
-                if fleet_testkit::is_left_out("chromium") {
-                    return;
+            mod $journey {
+                use crate::chrome::{Driver, Look};
+
+                async fn as_seen(look: Look) {
+                    if !fleet_testkit::is_left_out("chromium") {
+                        super::super::$journey(&Driver::start(), look).await;
+                    }
                 }
-                let driver = Driver::start();
-                for look in Look::ALL {
-                    super::$journey(&driver, look).await;
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn on_a_desktop() {
+                    as_seen(Look::DESKTOP).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn on_a_phone() {
+                    as_seen(Look::PHONE).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn in_the_dark() {
+                    as_seen(Look::DARK).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn without_javascript() {
+                    as_seen(Look::PLAIN).await;
                 }
             }
         )+
@@ -214,7 +234,7 @@ macro_rules! journeys {
 }
 
 mod in_a_browser {
-    use crate::chrome::{Driver, Look};
+    use crate::chrome::Driver;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_list_of_hosts_is_live() {

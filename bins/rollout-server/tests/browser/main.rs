@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod account;
+mod all_pages;
 mod api;
 mod chrome;
 mod dialogs;
@@ -11,4 +12,3 @@ mod journeys;
 mod site;
 mod stale;
 mod streams;
-mod walk;

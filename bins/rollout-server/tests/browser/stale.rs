@@ -7,7 +7,7 @@ use local_fleet::{InstallBehaviour, ReleaseSpec};
 use serde_json::json;
 
 use crate::api::Api;
-use crate::chrome::{Browser, Driver, Look, PATIENCE, pause};
+use crate::chrome::{Browser, Driver, Look, Wait};
 use crate::journeys::{mark, sign_in, was_never_reloaded};
 use crate::site::Site;
 
@@ -44,26 +44,26 @@ window.EventSource = class extends Stream {
 
 /// Waits until a script gives something else than false.
 async fn comes(browser: &Browser, script: &str) {
-    let begun = Instant::now();
+    let mut wait = Wait::begin();
     while browser.run(&format!("return Boolean({script})")).await != json!(true) {
-        assert!(begun.elapsed() < PATIENCE, "never: {script}");
-        pause().await;
+        assert!(!wait.is_too_long(), "never: {script}");
+        wait.pause().await;
     }
 }
 
 /// Waits until all is as it should be, and nothing is under way: the next fetch has a reason of its own.
 async fn is_quiet(browser: &Browser) {
     browser.find("[data-live=on]").await;
-    let begun = Instant::now();
+    let mut wait = Wait::begin();
     let mut before = json!(null);
-    let mut since = begun;
+    let mut since = Instant::now();
     while since.elapsed() < Duration::from_secs(4) {
         let tried = browser.run("return window.tried").await;
         if tried != before {
             (before, since) = (tried, Instant::now());
         }
-        assert!(begun.elapsed() < PATIENCE, "it never rests");
-        pause().await;
+        assert!(!wait.is_too_long(), "it never rests");
+        wait.pause().await;
     }
     browser.run("window.fetched = 0; window.tried = 0").await;
 }

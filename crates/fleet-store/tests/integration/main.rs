@@ -13,3 +13,5 @@ mod postgres;
 mod schema;
 mod tls;
 mod waits;
+#[cfg(feature = "crash-points")]
+mod watched;

@@ -505,7 +505,7 @@ pub(crate) async fn a_checker_can_outrank_what_the_host_has_on_record(place: &Pl
         .await
         .unwrap();
     let again = claim().await;
-    assert_eq!(again.epoch.0, 42);
+    assert_eq!(again.epoch.0, 43);
     assert_eq!(
         store.health_restart(&again, limit).await.unwrap(),
         RestartTurn::Go(1)
