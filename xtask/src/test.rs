@@ -31,7 +31,7 @@ const OUTPUT_GRACE: Duration = Duration::from_secs(10);
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let options = Options::parse(arguments)?;
     let git = check_git()?;
-    provide_tools(&options.needed())?;
+    provide_tools(&options.needed(), &mut options.building())?;
     println!("{}", versions_line(&git, &options.needed()));
 
     let outcome = Outcome::of(&mut options.command(), OUTPUT_GRACE, &mut io::stdout())?;
@@ -95,6 +95,17 @@ impl Options {
         let mut command = command();
         // All test programs run even after a failure, so that the sum is the sum of everything.
         command.arg("--no-fail-fast");
+        self.complete(command)
+    }
+
+    /// Builds what [`command`](Self::command) runs.
+    fn building(&self) -> Command {
+        let mut command = command();
+        command.arg("--no-run");
+        self.complete(command)
+    }
+
+    fn complete(&self, mut command: Command) -> Command {
         if env::var_os(THREADS_VARIABLE).is_none() {
             command.env(THREADS_VARIABLE, threads().to_string());
         }
@@ -151,8 +162,9 @@ fn check_git() -> anyhow::Result<String> {
     }
 }
 
-/// Sees to it that the machine has every tool, or fails with what to do about it.
-fn provide_tools(needed: &[&'static Tool]) -> anyhow::Result<()> {
+/// Sees to it that the machine has every tool, or fails with what to do about it. While tools are installed, which is
+/// mostly waiting for the network and the disk, the tests are built.
+fn provide_tools(needed: &[&'static Tool], building: &mut Command) -> anyhow::Result<()> {
     let missing = missing(needed);
     if missing.is_empty() {
         return Ok(());
@@ -180,10 +192,18 @@ fn provide_tools(needed: &[&'static Tool]) -> anyhow::Result<()> {
         );
     }
     println!(
-        "xtask test: {found}; installing {} with apt-get, services stay off",
+        "xtask test: {found}; installing {} with apt-get, services stay off, and building the tests meanwhile",
         packages.join(" ")
     );
-    machine::apt_get_install(&packages)?;
+    let mut building = building.spawn().context("could not start cargo")?;
+    let installed = machine::apt_get_install(&packages);
+    if installed.is_err() {
+        // It may have ended already.
+        let _ = building.kill();
+    }
+    // What does not build is told of when the tests are to be run.
+    building.wait().context("could not wait for cargo")?;
+    installed?;
     let missing = self::missing(needed);
     if !missing.is_empty() {
         bail!(
@@ -224,6 +244,8 @@ fn versions_line(git: &str, needed: &[&Tool]) -> String {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::process::Command;
 
     use super::{Options, WITHOUT_VARIABLE};
 
@@ -271,6 +293,31 @@ mod tests {
             assert_eq!(
                 command.get_args().any(|argument| argument == "--workspace"),
                 expected,
+                "{words:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_built_beforehand_is_what_is_run() {
+        for words in [vec![], vec!["--without=sshd", "--", "gate", "--", "-p"]] {
+            let options = options(&words).unwrap();
+            let (building, running) = (options.building(), options.command());
+            let words_of = |command: &Command, but: &str| -> Vec<_> {
+                let words = command.get_args().map(ToOwned::to_owned);
+                words.filter(|word| word != but).collect()
+            };
+            assert_eq!(
+                words_of(&building, "--no-run"),
+                words_of(&running, "--no-fail-fast"),
+                "{words:?}"
+            );
+            assert!(building.get_envs().eq(running.get_envs()), "{words:?}");
+            // Behind the first -- it would be for the test programs.
+            let place = |wanted: &str| building.get_args().position(|word| word == wanted);
+            let (no_run, rest) = (place("--no-run"), place("--"));
+            assert!(
+                no_run.is_some_and(|at| rest.is_none_or(|rest| at < rest)),
                 "{words:?}"
             );
         }
