@@ -17,9 +17,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// What became of a restart whose answer is lost: the host is connected to once more, looked at under its lock, which the
 /// restart holds until it has ended, and once more after `settle`.
 ///
-/// The epoch of `guard` has to be above the one the restart was sent under. It may still be on its way: then it comes to a
-/// host that has seen the higher one, and is refused. Under the same epoch it would start the service after this look, and
-/// nobody would know of it.
+/// The epoch of `guard` has to be above the one the restart was sent under, and what that one replaces is what this one
+/// replaces. The restart may still be on its way: once this look has had the lock, it comes to a host that has seen the higher
+/// epoch, and is refused. Under the same epoch it would start the service after this look, and nobody would know of it.
 ///
 /// Dropping the future closes the connection; nothing is left running.
 ///

@@ -43,8 +43,13 @@ impl Slots {
     /// lives nobody else would take it; under a new one it can be taken over like any other.
     pub(crate) fn note_doubt(&self, error: &StoreError) {
         if matches!(error, StoreError::Unavailable { .. }) {
-            self.in_doubt.store(true, Ordering::Relaxed);
+            self.doubt();
         }
+    }
+
+    /// The store may say of a host that it is ours, under an epoch that nobody here knows.
+    pub(crate) fn doubt(&self) {
+        self.in_doubt.store(true, Ordering::Relaxed);
     }
 }
 

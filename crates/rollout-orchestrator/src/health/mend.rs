@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use fleet_store::{Due, FenceSeen, HealthLease, HealthSeen, LeaseError, RestartSent, RestartTurn};
+use fleet_store::{
+    Due, FenceSeen, HealthLease, HealthSeen, LeaseError, RestartSent, RestartTurn, StoreError,
+};
 use fleet_types::{HealthState, Planted, planted, printable};
 use health_checker::{Restarted, Seen, after_lost_restart, restart};
 use ssh_exec::{Endpoint, HostGuard};
@@ -27,6 +29,10 @@ struct Hold {
     lease: HealthLease,
     /// Whether the restart that was counted may have come to the host.
     restart: RestartSent,
+    /// The record on the host, of another store or beyond our epoch, that gives way to ours.
+    replace: Option<(String, i64)>,
+    /// The lease may have been raised without our knowing to what.
+    in_doubt: bool,
 }
 
 impl Hold {
@@ -51,6 +57,8 @@ impl Check {
         let mut hold = Hold {
             lease,
             restart: RestartSent::No,
+            replace: None,
+            in_doubt: false,
         };
         let mended = self.mended(due, endpoint, &mut hold).await;
         let (seen, done) = mended.unwrap_or_else(|Nothing(why)| {
@@ -122,13 +130,13 @@ impl Check {
         endpoint: &Endpoint,
         hold: &mut Hold,
     ) -> Result<Restarted, Nothing> {
-        let (mut raises, mut replace) = (0, None);
+        let mut raises = 0;
         loop {
             let own = GuardSpec {
                 store: self.slots.store.id().to_string(),
                 epoch: hold.lease.epoch.0,
             };
-            match self.send(due, endpoint, hold, replace.take()).await? {
+            match self.send(due, endpoint, hold).await? {
                 Restarted::Fenced { store, epoch } if raises < RAISES => {
                     raises += 1;
                     let on_record = FenceSeen {
@@ -138,7 +146,7 @@ impl Check {
                     };
                     tracing::warn!(host = %due.host.name, store, epoch, "the record on the host outranks us; replacing it");
                     self.raise(hold, Some(on_record)).await?;
-                    replace = Some((store, epoch));
+                    hold.replace = Some((store, epoch));
                 }
                 restarted => return Ok(restarted),
             }
@@ -151,13 +159,8 @@ impl Check {
         due: &Due,
         endpoint: &Endpoint,
         hold: &mut Hold,
-        replace: Option<(String, i64)>,
     ) -> Result<Restarted, Nothing> {
-        let service = &due.host.spec.app.service;
-        let guard = HostGuard {
-            replace,
-            ..self.guard(due, hold)
-        };
+        let (service, guard) = (&due.host.spec.app.service, self.guard(due, hold));
         let settle = self.settings.settle;
         let restarting = restart(&self.transport, endpoint, service, guard, settle);
         hold.restart = RestartSent::Perhaps;
@@ -188,7 +191,9 @@ impl Check {
         let looking = after_lost_restart(&self.transport, endpoint, service, guard, settle);
         match timeout(RESTART, looking).await {
             Ok(looked) => looked.map_err(|withheld| Nothing(withheld.to_string())),
-            Err(_) => Err(Nothing("the restart took too long".to_owned())),
+            Err(_) => Err(Nothing(
+                "the look at what became of the restart took too long".to_owned(),
+            )),
         }
     }
 
@@ -197,20 +202,44 @@ impl Check {
             repo: due.host.spec.app.repo.as_str().to_owned(),
             store: self.slots.store.id().to_string(),
             epoch: hold.lease.epoch.0,
-            replace: None,
+            // Also for the look after a loss: where the restart has not come yet, its record has not either.
+            replace: hold.replace.clone(),
             wait_seconds: LOCK_WAIT,
         }
     }
 
+    /// The restart may be under way: for as long as the lease lasts, the host is not given up for a store that is away.
     async fn raise(&self, hold: &mut Hold, on_record: Option<FenceSeen>) -> Result<(), Nothing> {
-        let raised = self.health.health_raise(&hold.lease, on_record).await;
-        hold.lease = raised.map_err(|error| self.trouble(error))?;
-        Ok(())
+        loop {
+            let raised = self
+                .health
+                .health_raise(&hold.lease, on_record.clone())
+                .await;
+            match raised {
+                Ok(lease) => {
+                    hold.lease = lease;
+                    hold.in_doubt = false;
+                    return Ok(());
+                }
+                Err(LeaseError::Store(error)) if passes(&error) && !self.slots.lease.is_lost() => {
+                    self.slots.lease.outage().note(&error);
+                    // It may have taken effect, and then the next try finds another epoch.
+                    hold.in_doubt |= matches!(error, StoreError::Unavailable { .. });
+                }
+                Err(error) => {
+                    if hold.in_doubt {
+                        self.slots.doubt();
+                    }
+                    return Err(self.trouble(error));
+                }
+            }
+            sleep(PAUSE).await;
+        }
     }
 
     /// A host that is not given back can be had by no rollout for as long as this worker lives.
     async fn settle(&self, due: &Due, hold: &Hold, seen: &Seen) -> Result<(), Nothing> {
-        let Hold { lease, restart } = hold;
+        let Hold { lease, restart, .. } = hold;
         let mut uncertain = false;
         loop {
             let seen = HealthSeen {
@@ -220,7 +249,7 @@ impl Check {
             match self.health.health_settle(lease, seen, *restart).await {
                 Ok(()) => return Ok(()),
                 // It took effect although its answer was lost.
-                Err(LeaseError::Lost { .. }) if uncertain => return Ok(()),
+                Err(LeaseError::Lost { .. }) if uncertain && !hold.in_doubt => return Ok(()),
                 Err(LeaseError::Store(error)) if !self.slots.lease.is_lost() => {
                     self.slots.lease.outage().note(&error);
                     uncertain = true;
@@ -230,6 +259,15 @@ impl Check {
             sleep(PAUSE).await;
         }
     }
+}
+
+/// Whether a later try may succeed.
+fn passes(error: &StoreError) -> bool {
+    use StoreError as E;
+    matches!(
+        error,
+        E::Busy { .. } | E::Unavailable { .. } | E::Full { .. } | E::ReadOnly { .. }
+    )
 }
 
 fn given_up(message: &str, settings: SweepSettings) -> String {

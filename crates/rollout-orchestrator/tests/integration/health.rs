@@ -278,6 +278,32 @@ async fn a_restart_whose_answer_is_lost_is_judged_by_the_service() {
     }
 }
 
+/// A restart that was to replace a record, and is lost on its way: the look replaces that record, and the restart, should it
+/// come late, finds one that outranks it.
+#[tokio::test(start_paused = true)]
+async fn a_lost_restart_does_not_replace_a_record_after_the_look() {
+    let world = World::new(1).await;
+    stop(&world, 1);
+    world.fleet.change(&name_of(1), |host| {
+        host.fence = Some(("other".to_owned(), 7));
+        *host = host
+            .clone()
+            .with_fault("health_restart", 2, SimWhat::LostBefore);
+    });
+    let (_, _, worker, sweeper) = sweeping(&world, SweepSettings::default()).await;
+    let all = sweeper.sweep_once(true, None).await.unwrap();
+    assert_eq!(
+        (all[0].health, all[0].done),
+        (HealthState::Inactive, CheckDone::Restarted),
+        "{}",
+        all[0].message
+    );
+    assert_eq!(restarts(&world, 1), 0);
+    let ours = world.store.id().to_string();
+    assert_eq!(host(&world, 1).fence, Some((ours, 9)));
+    leaves(worker).await;
+}
+
 /// However often a restart could not be sent: as soon as it can be, it is.
 #[tokio::test(start_paused = true)]
 async fn restarts_that_never_came_to_the_host_use_nothing_up() {

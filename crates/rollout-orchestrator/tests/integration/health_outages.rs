@@ -6,6 +6,7 @@ use fleet_store::Inventory;
 use fleet_types::*;
 use rollout_orchestrator::*;
 use tokio::time::sleep;
+use update_engine::testing::SimWhat;
 
 use crate::health::{stop, sweeping};
 use crate::process::Cut;
@@ -32,11 +33,28 @@ async fn updates_go_through(world: &World, what: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_fails_delays_the_sweep_and_no_more() {
+    whichever_call_fails(None).await;
+}
+
+/// One that fails after the answer to a restart was lost, too: the host is looked at all the same, and given back.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_after_a_restart_was_lost_delays_the_sweep_and_no_more() {
+    whichever_call_fails(Some(SimWhat::LostAfter)).await;
+}
+
+async fn whichever_call_fails(restart: Option<SimWhat>) {
     for number in 1..=CALLS {
         for cut in [Cut::Before(number), Cut::After(number)] {
             let what = format!("{cut:?}");
             let world = World::new(2).await;
             stop(&world, 2);
+            if let Some(restart) = &restart {
+                world.fleet.change(&name_of(2), |host| {
+                    *host = host
+                        .clone()
+                        .with_fault("health_restart", 1, restart.clone());
+                });
+            }
             let (process, _, mut worker, sweeper) =
                 sweeping(&world, SweepSettings::default()).await;
             let before = process.store_calls();
