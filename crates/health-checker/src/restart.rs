@@ -29,7 +29,7 @@ pub enum Restarted {
     Done(Seen),
     /// It was not done: how the service is, and why.
     NotDone(Seen),
-    /// Its answer is lost: the host did it, or may have, or does it later. [`after_lost_restart`] sees what becomes of it.
+    /// Its answer is lost: the host did it, or may have, or does it later; [`after_lost_restart`](crate::after_lost_restart) sees what becomes of it.
     Lost,
     /// It was not done: the host has a record of somebody who outranks us, or of another store.
     Fenced {
