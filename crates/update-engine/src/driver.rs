@@ -58,11 +58,12 @@ impl<'a> Driver<'a> {
             spec,
             link: Link::new(transport, &spec.endpoint),
             journal,
+            // Who began this attempt may have left a command on its way, and under this very epoch.
+            outrank: progress.touched && !planted(Planted::NoRaise),
             progress,
             guard: spec.guard.clone(),
             left,
             leftover_seconds: 0,
-            outrank: false,
         }
     }
 

@@ -163,6 +163,42 @@ async fn a_record_that_outranks_a_valid_lease_is_replaced_and_told() {
     }
 }
 
+/// The same worker begins again, under the epoch that it had: what it sent before may still be on its way, and has to come
+/// to a host that has seen a higher one.
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_begins_again_outranks_what_it_sent_before() {
+    for (progress, epochs) in [(Progress::default(), 7..=7), (touched(), 8..=8)] {
+        let scene = Scene::new(SimRelease::Good);
+        let ours = scene.spec().guard;
+        scene.fleet.change(HOST, |host| {
+            host.fence = Some((ours.store.clone(), ours.epoch));
+        });
+        assert_eq!(ours.epoch, 7);
+        let begun = progress.touched;
+        let mut spec = scene.spec();
+        spec.progress = progress.clone();
+        let mut journal = MemoryJournal::with_progress(progress);
+        let transport = scene.fleet.transport();
+        let outcome = update_engine::run_attempt(spec, &transport, &mut journal)
+            .await
+            .unwrap();
+        assert_eq!(outcome.status, AttemptStatus::Success, "{outcome:?}");
+        let host = scene.host();
+        let mut guarded = host.received.iter().filter_map(|command| command.epoch);
+        assert!(
+            guarded.all(|epoch| epochs.contains(&epoch)),
+            "begun {begun}: {:?}",
+            host.received
+        );
+        assert_eq!(host.fence, Some((ours.store, *epochs.end())));
+    }
+}
+
+/// In the middle of a pull.
+fn touched() -> Progress {
+    on_record(&Scene::new(SimRelease::Good), StepId::Pull, Phase::Forward)
+}
+
 /// A host in the state that a worker's record says it may be in.
 fn on_record(scene: &Scene, step: StepId, phase: Phase) -> Progress {
     let previous = Previous {
