@@ -29,7 +29,7 @@ pub enum Restarted {
     Done(Seen),
     /// It was not done: how the service is, and why.
     NotDone(Seen),
-    /// Its answer is lost: the host did it, or may have, or does it later; [`after_lost_restart`](crate::after_lost_restart) sees what becomes of it.
+    /// Its answer is lost: the host did it, or may have, or does it later.
     Lost,
     /// It was not done: the host has a record of somebody who outranks us, or of another store.
     Fenced {
@@ -44,6 +44,9 @@ pub enum Restarted {
 
 /// Restarts the service under the host's lock and fence, unless it is active by then, waits `settle` without a connection,
 /// and says how it is after that.
+///
+/// A restart whose answer is lost is [`Restarted::Lost`]: what became of it is for
+/// [`after_lost_restart`](crate::after_lost_restart) to see.
 ///
 /// Dropping the future takes nothing back: a restart that was sent comes to its end on the host, under its lock.
 ///

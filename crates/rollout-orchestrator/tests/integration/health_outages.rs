@@ -6,7 +6,7 @@ use fleet_store::Inventory;
 use fleet_types::*;
 use rollout_orchestrator::*;
 use tokio::time::sleep;
-use update_engine::testing::SimWhat;
+use update_engine::testing::{SimCommand, SimWhat};
 
 use crate::health::{stop, sweeping};
 use crate::process::Cut;
@@ -76,6 +76,12 @@ async fn whichever_call_fails(restart: Option<SimWhat>) {
             );
             for host in [1, 2] {
                 assert_eq!(health(&world, host).await, HealthState::Active, "{what}");
+            }
+            // Only where the lease was raised and nobody knows of it, the look is somebody else's.
+            if restart.is_some() && matches!(cut, Cut::Before(_)) {
+                let received = world.fleet.host(&name_of(2)).unwrap().received;
+                let outranks = |c: &SimCommand| c.name == "health_probe" && c.epoch >= Some(2);
+                assert!(received.iter().any(outranks), "{what}: {received:?}");
             }
             updates_go_through(&world, &what).await;
             worker.stop(SECOND);
