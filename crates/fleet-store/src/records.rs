@@ -262,8 +262,9 @@ pub struct Claimed {
     pub concurrency: u32,
     /// What kind of rollout it is part of.
     pub kind: RolloutKind,
-    /// Whether a health checker restarted the service lately, so that the restart may still be under way on the host.
-    pub restarted_lately: bool,
+    /// Whether a command that was sent before may be under way on the host still, or on its way there: a health checker
+    /// restarted the service lately, or the last attempt that touched the host ended without proof of where it stands.
+    pub left_behind: bool,
 }
 
 /// Proof that a worker owns a host.

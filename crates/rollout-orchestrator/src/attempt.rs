@@ -166,7 +166,7 @@ impl AttemptTask {
             attempt,
             host_keys,
             settle,
-            restarted_lately,
+            left_behind,
             ..
         } = &*self.owned.claimed;
         let endpoint =
@@ -197,7 +197,7 @@ impl AttemptTask {
                 epoch: self.owned.host_lease.get().epoch.0,
             },
             progress,
-            restart_left: *restarted_lately,
+            left_behind: *left_behind,
         })
     }
 

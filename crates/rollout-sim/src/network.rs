@@ -167,7 +167,11 @@ impl Session for SimSession {
         let (there, back, late, trouble) = world.dice(|dice| {
             let there = dice.millis(world.schedule.latency + 1);
             let back = dice.millis(world.schedule.latency + 1);
-            let late = dice.millis(3000);
+            // Most come soon, some when whoever sent them is long gone.
+            let late = match dice.below(4) {
+                0 => dice.millis(600_000),
+                _ => dice.millis(3000),
+            };
             let all = [
                 Trouble::LostBefore,
                 Trouble::LostAfter,

@@ -87,7 +87,7 @@ impl Attempt<'_> {
                 Look::Settled(outcome) => return Ok(outcome),
                 Look::Go(previous) => self.forward(&previous).await,
             },
-            OnRecord::Forward(previous) => match self.look_again(&previous).await {
+            OnRecord::Forward(previous) => match self.look_again().await {
                 Ok(()) => self.forward(&previous).await,
                 // No step has failed: that the host could not be asked is no reason to take it back.
                 Err(Broken::Failed(failure)) if failure.effect == Effect::NotRun => {
@@ -96,7 +96,7 @@ impl Attempt<'_> {
                 Err(broken) => Err(broken),
             },
             OnRecord::Back(previous, cause) => {
-                return match unless_lost(self.look_again(&previous).await)? {
+                return match unless_lost(self.look_again().await)? {
                     Ok(()) => self.back(&previous, &cause).await,
                     Err(failure) => Ok(outcome::rollback_failed(
                         &self.spec.app,
@@ -149,9 +149,9 @@ impl Attempt<'_> {
     /// Looks at an untouched host and decides. What it is like is durable before anything is changed.
     async fn first_look(&mut self) -> Result<Look, Broken> {
         let mut work = steps::inspect(&self.spec.app, Some(self.target()));
-        if self.spec.restart_left {
-            // A service in the midst of it is not as it was before the update.
-            self.driver.expect_leftovers(self.restart_seconds());
+        if self.spec.left_behind {
+            // A host in the midst of it is not as it was before this attempt, and may not stay as it is seen.
+            self.driver.expect_leftovers(self.longest(None));
             work.guarded = true;
         }
         let (app, goal) = (&self.spec.app, &self.spec.goal);
@@ -204,10 +204,10 @@ impl Attempt<'_> {
 
     /// Looks at a host in the middle of an update, once whatever was left running there has ended. What is in the way is
     /// met by the steps themselves; all that matters here is how long the unit may take.
-    async fn look_again(&mut self, previous: &Previous) -> Result<(), Broken> {
+    async fn look_again(&mut self) -> Result<(), Broken> {
         // Not the step that the driver is in: the one that the worker before was in.
         let step = self.spec.progress.step;
-        self.driver.expect_leftovers(self.longest(step, previous));
+        self.driver.expect_leftovers(self.longest(step));
         let mut work = steps::inspect(&self.spec.app, Some(self.target()));
         work.guarded = true;
         let seen = self
@@ -224,16 +224,17 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// How long a command of this step may go on by itself.
-    fn longest(&self, step: Option<StepId>, previous: &Previous) -> u32 {
+    /// How long a command of this step may go on by itself; of any, if it is not known which.
+    fn longest(&self, step: Option<StepId>) -> u32 {
         let app = &self.spec.app;
         let seconds = |step| match step {
-            StepId::Pull => self.pull_work(previous).host_seconds(),
-            StepId::RollbackCheckout => {
-                steps::checkout(app, previous, self.target()).host_seconds()
-            }
+            StepId::Pull => steps::pull_seconds(app),
+            StepId::RollbackCheckout => steps::checkout_seconds(app),
             StepId::Install | StepId::RollbackInstall => steps::install(app, step).host_seconds(),
-            StepId::Restart | StepId::RollbackRestart => self.restart_seconds(),
+            // Nobody has looked at the unit.
+            StepId::Restart | StepId::RollbackRestart => {
+                steps::restart(app, step, &Unit::with_default_limits(), None).host_seconds()
+            }
             StepId::Verify | StepId::RollbackVerify => {
                 steps::verify(app, step, &Unit::default(), None).host_seconds()
             }
@@ -248,12 +249,6 @@ impl Attempt<'_> {
                 .unwrap_or(0),
             Some(step) => seconds(step),
         }
-    }
-
-    /// How long a restart may take of a unit that nobody has looked at.
-    fn restart_seconds(&self) -> u32 {
-        let unit = Unit::with_default_limits();
-        steps::restart(&self.spec.app, StepId::Restart, &unit, None).host_seconds()
     }
 
     /// The five steps to the target.

@@ -24,7 +24,7 @@
 //!     settle: Duration::from_secs(5),
 //!     guard: GuardSpec { store: "my-service".into(), epoch: 1 },
 //!     progress: Default::default(), // nothing is on record yet
-//!     restart_left: false,
+//!     left_behind: false,
 //! };
 //! let outcome = run_attempt(spec, &fleet.transport(), &mut journal).await?;
 //! assert_eq!((outcome.status.as_str(), outcome.reason.as_str()), ("rolled_back", "crash_loop"));

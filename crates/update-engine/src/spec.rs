@@ -18,8 +18,9 @@ pub struct AttemptSpec {
     pub guard: GuardSpec,
     /// What is on record of this attempt already; the default for a fresh one.
     pub progress: Progress,
-    /// Whether a health checker may have left a restart running on the host: it holds the host's lock until it has ended.
-    pub restart_left: bool,
+    /// Whether what a health checker or an earlier attempt sent may be under way on the host still, or on its way there. The
+    /// first look is then taken under the host's lock: after what runs has ended, and so that what comes later is refused.
+    pub left_behind: bool,
 }
 
 /// Where an attempt goes.

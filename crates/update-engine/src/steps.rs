@@ -137,12 +137,7 @@ pub(crate) fn pull(app: &AppSettings, pull: &Pull<'_>) -> Work {
         Direction::Forward => "forward",
         Direction::Back => "back",
     };
-    // Two fetches, the move and the submodules at most, each with its limit, and the looks in between.
-    let work = Work::new(
-        StepId::Pull.as_str(),
-        PULL,
-        limit.saturating_mul(4).saturating_add(app.timeouts.inspect),
-    );
+    let work = Work::new(StepId::Pull.as_str(), PULL, pull_seconds(app));
     moving(work, app, pull.previous)
         .with("remote", app.remote.as_str())
         .with("branch_name", app.branch.as_str())
@@ -153,14 +148,24 @@ pub(crate) fn pull(app: &AppSettings, pull: &Pull<'_>) -> Work {
         .with("low_speed", (limit / 2).max(1).to_string())
 }
 
+/// Two fetches, the move and the submodules at most, each with its limit, and the looks in between.
+pub(crate) fn pull_seconds(app: &AppSettings) -> u32 {
+    let limits = app.timeouts.pull.saturating_mul(4);
+    limits.saturating_add(app.timeouts.inspect)
+}
+
+/// What is thrown away is kept first, then two moves and the submodules, each with its limit, and the looks around them.
+pub(crate) fn checkout_seconds(app: &AppSettings) -> u32 {
+    let limits = app.timeouts.pull.saturating_mul(4);
+    limits.saturating_add(app.timeouts.inspect.saturating_mul(2))
+}
+
 pub(crate) fn checkout(app: &AppSettings, previous: &Previous, other: &CommitHash) -> Work {
-    // What is thrown away is kept first, then two moves and the submodules, each with its limit, and the looks around them.
-    let seconds = app
-        .timeouts
-        .pull
-        .saturating_mul(4)
-        .saturating_add(app.timeouts.inspect.saturating_mul(2));
-    let work = Work::new(StepId::RollbackCheckout.as_str(), CHECKOUT, seconds);
+    let work = Work::new(
+        StepId::RollbackCheckout.as_str(),
+        CHECKOUT,
+        checkout_seconds(app),
+    );
     moving(work, app, previous).with("other", other.as_str())
 }
 

@@ -82,7 +82,7 @@ impl Scene {
                 epoch: 1,
             },
             progress: fleet_types::Progress::default(),
-            restart_left: false,
+            left_behind: false,
         }
     }
 

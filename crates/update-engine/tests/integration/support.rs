@@ -55,7 +55,7 @@ impl Scene {
                 epoch: 7,
             },
             progress: Progress::default(),
-            restart_left: false,
+            left_behind: false,
         }
     }
 

@@ -376,10 +376,10 @@ async fn what_the_dead_worker_left_running_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_that_a_checker_left_is_waited_for_before_the_first_look() {
+async fn what_was_left_behind_is_waited_for_before_the_first_look() {
     for (left, held, reason) in [
-        (true, 200, Reason::Updated),
-        (true, 300, Reason::HostBusy),
+        (true, 350, Reason::Updated),
+        (true, 400, Reason::HostBusy),
         (false, 200, Reason::HostBusy),
         (false, 50, Reason::Updated),
     ] {
@@ -389,7 +389,7 @@ async fn a_restart_that_a_checker_left_is_waited_for_before_the_first_look() {
             host.locked_until = Some(begun + Duration::from_secs(held));
         });
         let mut spec = scene.spec();
-        spec.restart_left = left;
+        spec.left_behind = left;
         spec.settle = Duration::ZERO;
         let outcome = scene
             .run(spec, &mut MemoryJournal::default())
@@ -399,7 +399,7 @@ async fn a_restart_that_a_checker_left_is_waited_for_before_the_first_look() {
         assert_eq!(outcome.reason, reason, "{what}");
         assert_eq!(outcome.touched, reason == Reason::Updated, "{what}");
         assert!(!outcome.needs_attention, "{what}");
-        // Nothing that was seen before the restart had ended is worth anything.
+        // Nothing that was seen before it had ended is worth anything.
         let first = scene.host().received.remove(0);
         assert_eq!(
             (first.name.as_str(), first.epoch.is_some()),

@@ -175,7 +175,8 @@ fn plain(value: Value) -> Value {
 }
 
 fn word(word: &str) -> String {
-    let inner = word.trim_matches(|c: char| !c.is_alphanumeric());
+    // What ends in `-` or `_` may be a token that happens to.
+    let inner = word.trim_matches(|c: char| !c.is_alphanumeric() && !"-_".contains(c));
     let digits = inner.chars().any(|c| c.is_ascii_digit());
     let hex = inner.len() >= 7 && inner.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     let unit = inner.trim_end_matches(|c: char| c.is_ascii_alphabetic());

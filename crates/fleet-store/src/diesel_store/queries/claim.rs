@@ -12,7 +12,7 @@ use super::{Conn, advance, health, versions, workers};
 use crate::api::{Claim, Idle};
 use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{AttemptRow, HostRow, RolloutRow, StageRow, count, word};
-use crate::diesel_store::schema::{attempt_specs, attempts, hosts, stages};
+use crate::diesel_store::schema::{attempt_specs, attempts, hosts, rollouts, stages};
 use crate::diesel_store::work::{Answer, Trouble, Work, widen};
 use crate::error::LeaseError;
 use crate::records::{Claimed, HostLease};
@@ -238,7 +238,8 @@ fn claimed(
         false => &spec,
     })?;
     let policy = rollout.policy()?;
-    let restarted_lately = health::restarted_lately(conn, work, &host.id)?;
+    let left_behind =
+        health::restarted_lately(conn, work, &host.id)? || ended_unproven(conn, &host.id)?;
     Ok(Claimed {
         lease: HostLease {
             rollout: record.rollout,
@@ -251,8 +252,22 @@ fn claimed(
         settle: policy.settle,
         concurrency: policy.concurrency,
         kind: rollout.kind()?,
-        restarted_lately,
+        left_behind,
     })
+}
+
+/// Whether the last of the earlier attempts that touched the host ended without proof. Who ended it may have given up on a
+/// command that reaches the host later.
+fn ended_unproven(conn: &mut Conn, host: &str) -> QueryResult<bool> {
+    let last = attempts::table
+        .inner_join(rollouts::table.on(rollouts::id.eq(attempts::rollout)))
+        .filter(attempts::host.eq(host))
+        .filter(attempts::touched.eq(true))
+        .filter(attempts::finished_at.is_not_null())
+        .order(rollouts::number.desc())
+        .select(attempts::status);
+    let last: Option<String> = one!(conn, last).optional()?;
+    Ok(last.is_some_and(|status| status == AttemptStatus::Failed.as_str()))
 }
 
 pub(crate) fn attempt_take_over(

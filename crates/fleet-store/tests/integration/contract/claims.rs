@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fleet_store::*;
-use fleet_types::{AttemptStatus, Epoch, WorkerId};
+use fleet_types::{AttemptStatus, Epoch, Reason, StepId, WorkerId};
 
 use crate::fleet::*;
 use crate::place::{Place, assert_consistent};
@@ -126,6 +126,41 @@ pub(crate) async fn only_under_a_lease(place: &Place) {
             .iter()
             .all(|host| host.update_status == Some(AttemptStatus::Pending))
     );
+}
+
+pub(crate) async fn told_of_what_may_be_under_way_still(place: &Place) {
+    use AttemptStatus::{Failed, RolledBack, Success};
+    let store = place.store().await;
+    let hosts = add_hosts(&store, 1).await;
+    let plan = NewRollout {
+        force: true,
+        ..one_stage(&hosts)
+    };
+    // How the attempts ended one after another, and whether the next one is told that something may be left.
+    for (status, reason, touched, left) in [
+        (Failed, Reason::Unreachable, false, false),
+        (Failed, Reason::OutcomeUnknown, true, true),
+        (Failed, Reason::Unreachable, false, true),
+        (Success, Reason::Updated, true, false),
+        (Failed, Reason::NoPrevious, true, true),
+        (RolledBack, Reason::InstallFailed, true, false),
+    ] {
+        let (id, worker) = start(&store, plan.clone()).await;
+        let claimed = claim(&store, id, worker).await;
+        if touched {
+            for event in [previous('a'), started(StepId::Pull)] {
+                store.attempt_record(&claimed.lease, &event).await.unwrap();
+            }
+        }
+        let event = settled(status, reason, touched);
+        store.attempt_record(&claimed.lease, &event).await.unwrap();
+        assert!(!store.rollout_advance(id).await.unwrap().state.is_active());
+        let (next, worker) = start(&store, plan.clone()).await;
+        let claimed = claim(&store, next, worker).await;
+        assert_eq!(claimed.left_behind, left, "after {status}/{reason}");
+        unreachable(&store, &claimed.lease).await;
+        store.rollout_advance(next).await.unwrap();
+    }
 }
 
 pub(crate) async fn racing_claimers_take_each_host_once(place: &Place) {

@@ -536,7 +536,7 @@ pub(crate) async fn an_update_is_told_of_a_restart_just_before(place: &Place) {
         let updater = self::checker(&store).await;
         let claimed = claim(&store, id, updater).await;
         assert_eq!(claimed.attempt.name.as_str(), name);
-        assert_eq!(claimed.restarted_lately, expected, "{name}");
+        assert_eq!(claimed.left_behind, expected, "{name}");
     }
 }
 

@@ -68,7 +68,7 @@ cases! {
     creation: refuses_what_makes_no_sense second_is_refused_and_told_of_the_first newborn_is_attended
         known_bad_commit_needs_consent empty_stages_vanish;
     claims: in_order_and_at_most_so_many never_two_on_one_machine exceptions_are_left_out
-        nothing_without_a_target only_under_a_lease;
+        nothing_without_a_target only_under_a_lease told_of_what_may_be_under_way_still;
     gate: halts_at_the_fourth_of_ten stops_as_soon_as_it_is_certain nothing_to_do_does_not_dilute
         last_stage_is_judged_too some_may_fail aborting_stage_is_not_judged
         only_touched_hosts_blame_the_commit;

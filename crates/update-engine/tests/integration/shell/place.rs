@@ -318,7 +318,7 @@ impl Place {
                 epoch: 1,
             },
             progress: Progress::default(),
-            restart_left: false,
+            left_behind: false,
         }
     }
 

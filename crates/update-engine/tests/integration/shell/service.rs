@@ -324,13 +324,13 @@ async fn a_lock_that_stays_taken_is_a_busy_host() {
 }
 
 #[tokio::test]
-async fn a_restart_that_a_checker_left_makes_no_busy_host() {
+async fn what_was_left_behind_makes_no_busy_host() {
     let place = Place::new();
     let new = place.release("two", "service=ok\n");
     let mut holder = hold_lock(&place, 4);
     let mut spec = place.spec(&new);
     spec.app.timeouts.lock = 1;
-    spec.restart_left = true;
+    spec.left_behind = true;
     let outcome = place.attempt(spec).await;
     holder.wait().unwrap();
     assert_eq!(outcome.reason, Reason::Updated, "{outcome:?}");
