@@ -1,8 +1,11 @@
 //! `cargo xtask sim`: hands the arguments on to the simulator.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
 
 use crate::process::{self, cargo};
 use crate::{metadata, test};
@@ -19,7 +22,7 @@ pub(crate) fn daily() -> anyhow::Result<ExitCode> {
     let metadata = metadata::read(&["--no-deps"])?;
     let target = Path::new(metadata::text(&metadata, "target_directory")?);
     let program = target.join("debug/rollout-sim");
-    end(process::command(program).args([
+    become_it(process::command(program).args([
         "--seeds",
         &DAILY.to_string(),
         "--from",
@@ -46,12 +49,10 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     {
         command.args(["--features", "planted"]);
     }
-    end(command.arg("--").args(arguments))
+    become_it(command.arg("--").args(arguments))
 }
 
-fn end(command: &mut Command) -> anyhow::Result<ExitCode> {
-    Ok(match command.status()?.success() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    })
+/// Becomes that program, so that who ends this ends it.
+fn become_it(command: &mut Command) -> anyhow::Result<ExitCode> {
+    Err(command.exec()).context("could not start the simulator")
 }

@@ -203,18 +203,3 @@ mod manual {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::{Clock, SystemClock};
-
-    #[test]
-    fn the_lease_clock_counts_from_the_boot() {
-        let clock = SystemClock::new();
-        let moment = clock.lease_moment();
-        assert_eq!(moment.era.len(), 36, "a boot id: {:?}", moment.era);
-        let later = clock.lease_moment();
-        assert!(later.era == moment.era && later.at >= moment.at);
-        assert!(moment.at > 0 && moment.at < clock.now().0);
-    }
-}

@@ -63,6 +63,8 @@ pub use clock::ManualClock;
 pub use clock::{Clock, LeaseMoment, SystemClock};
 #[cfg(feature = "crash-points")]
 pub use crash_points::{CallFault, CallMoment, CallWatch, know_more_migrations, watch_calls};
+#[cfg(feature = "testing")]
+pub use diesel_store::protection;
 #[cfg(feature = "diesel")]
 pub use diesel_store::{CallKind, DieselStore, Mode, Password, StoreOptions, Timings};
 pub use error::{

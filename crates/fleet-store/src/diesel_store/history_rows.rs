@@ -192,36 +192,3 @@ impl WorkerRow {
         })
     }
 }
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn programs_from_before_removal_read_an_output_without_text() {
-        let days = NonZeroU32::new(30).unwrap();
-        let output = StepOutput {
-            exit: Some(1),
-            stdout: "a\u{0}".to_owned(),
-            stderr: String::new(),
-            total_bytes: u64::MAX,
-        };
-        let rest = KeptOutput::without_text(&to_json(&output), days).unwrap();
-        let without = StepOutput {
-            stdout: String::new(),
-            ..output
-        };
-        assert_eq!(serde_json::from_str::<StepOutput>(&rest).unwrap(), without);
-        let kept: KeptOutput = serde_json::from_str(&rest).unwrap();
-        assert_eq!(
-            (kept.output, kept.removed_after_days),
-            (without, Some(days))
-        );
-        // Done once, and nothing to do where there was nothing.
-        assert_eq!(KeptOutput::without_text(&rest, days), None);
-        let nothing = to_json(&StepOutput::default());
-        assert_eq!(KeptOutput::without_text(&nothing, days), None);
-        assert_eq!(KeptOutput::without_text("[]", days), None);
-    }
-}

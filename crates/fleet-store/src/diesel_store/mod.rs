@@ -26,5 +26,7 @@ mod watched;
 mod work;
 
 pub use options::{Mode, Password, StoreOptions};
+#[cfg(feature = "testing")]
+pub use postgres_url::protection;
 pub use store::DieselStore;
 pub use timings::{CallKind, Timings};

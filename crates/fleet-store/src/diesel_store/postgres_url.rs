@@ -184,6 +184,13 @@ fn is_here(host: &Host) -> bool {
     }
 }
 
+/// How a connection to this PostgreSQL is protected, by libpq's names, for tests that cannot be the server of that name.
+/// Refuses what [`DieselStore::open`](crate::DieselStore::open) does.
+#[cfg(feature = "testing")]
+pub fn protection(url: &str) -> Result<String, StoreError> {
+    Ok(read(url, Duration::from_secs(1))?.mode.to_string())
+}
+
 /// Without percent escapes. What is no escape stays as it is.
 fn plain(text: &str) -> String {
     let bytes = text.as_bytes();
@@ -198,70 +205,4 @@ fn plain(text: &str) -> String {
         at += if escaped.is_some() { 3 } else { 1 };
     }
     String::from_utf8_lossy(&out).into_owned()
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::super::on_postgres::Postgres;
-    use super::super::options::StoreOptions;
-    use super::*;
-
-    #[test]
-    fn a_host_that_is_not_this_machine_is_checked_unless_said_otherwise() {
-        let table = [
-            ("db.example.org/app", SslMode::VerifyFull),
-            ("10.0.0.7/app", SslMode::VerifyFull),
-            ("127.0.0.1:5433/app", SslMode::Disable),
-            ("[::1]/app", SslMode::Disable),
-            ("LocalHost/app", SslMode::Disable),
-            ("localhost.example.org/app", SslMode::VerifyFull),
-            ("localhost,db/app", SslMode::VerifyFull),
-            ("localhost/app?sslrootcert=/x", SslMode::VerifyFull),
-            ("%2Frun%2Fpostgresql/app?sslmode=require", SslMode::Disable),
-            ("db/app?sslmode=disable", SslMode::Disable),
-            ("db/app?a=b&sslmode=verify%2Dca", SslMode::VerifyCa),
-            ("db/app?sslmode=prefer&sslrootcert=system", SslMode::Prefer),
-            ("localhost/app?hostaddr=10.0.0.7", SslMode::VerifyFull),
-            ("localhost/app?hostaddr=127.0.0.2", SslMode::Disable),
-            ("db/app?hostaddr=127.0.0.1", SslMode::VerifyFull),
-        ];
-        for (rest, mode) in table {
-            let url = format!("postgres://u:s?sslmode=disable@{rest}").replace("a=b", "user=u");
-            let asked = read(&url, Duration::from_secs(1)).unwrap();
-            assert_eq!(asked.mode, mode, "{rest}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_about_tls_is_refused_and_a_password_is_never_shown() {
-        for wrong in [
-            "sslmode=nonsense",
-            "sslmode=allow",
-            "sslmode=",
-            "sslmode",
-            "sslrootcert=ca.pem",
-            "sslrootcert=/no/such/file",
-            "host=/run/postgresql&hostaddr=10.0.0.7,10.0.0.8&sslmode=verify-full",
-        ] {
-            let url = format!("postgres://u:secret@db.example.org/app?{wrong}");
-            let refused = Postgres::new(&url, &StoreOptions::default()).unwrap_err();
-            assert!(matches!(refused, StoreError::Tls { .. }), "{refused}");
-            assert!(!format!("{refused:?} {refused}").contains("secret"));
-        }
-        let url = "postgres://u:secret@db.example.org:5433/app?sslmode=disable";
-        let there = Postgres::new(url, &StoreOptions::default()).unwrap();
-        assert_eq!(there.to_string(), "postgres://u@db.example.org:5433/app");
-        assert!(!format!("{there:?}").contains("secret"));
-        let refused =
-            Postgres::new("postgres://u:secret@:x/", &StoreOptions::default()).unwrap_err();
-        assert!(!format!("{refused:?} {refused}").contains("secret"));
-    }
-
-    #[test]
-    fn escapes_are_read() {
-        for (text, shown) in [("a%2Db", "a-b"), ("%", "%"), ("%2", "%2"), ("ä%zz", "ä%zz")] {
-            assert_eq!(plain(text), shown);
-        }
-    }
 }

@@ -6,6 +6,7 @@ mod crash;
 mod cut;
 mod files;
 mod fleet;
+mod machine;
 mod moving;
 mod place;
 mod plans;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fleet_store::{DieselStore, Password, StoreError, StoreOptions};
+use fleet_store::{DieselStore, Password, StoreError, StoreOptions, protection};
 use fleet_testkit::{Postgres, PostgresOptions, is_left_out};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 
@@ -233,4 +233,58 @@ async fn a_server_without_tls_is_refused_unless_it_need_not() {
         socket.replace('/', "%2F")
     );
     assert_opens(&server, &socket, false).await;
+}
+
+#[test]
+fn a_host_that_is_not_this_machine_is_checked_unless_said_otherwise() {
+    for (rest, mode) in [
+        ("db.example.org/app", "verify-full"),
+        ("10.0.0.7/app", "verify-full"),
+        ("127.0.0.1:5433/app", "disable"),
+        ("[::1]/app", "disable"),
+        ("LocalHost/app", "disable"),
+        ("localhost.example.org/app", "verify-full"),
+        ("localhost,db/app", "verify-full"),
+        ("localhost/app?sslrootcert=/x", "verify-full"),
+        ("%2Frun%2Fpostgresql/app?sslmode=require", "disable"),
+        ("db/app?sslmode=disable", "disable"),
+        ("db/app?user=u&sslmode=verify%2Dca", "verify-ca"),
+        ("db/app?sslmode=prefer&sslrootcert=system", "prefer"),
+        ("localhost/app?hostaddr=10.0.0.7", "verify-full"),
+        ("localhost/app?hostaddr=127.0.0.2", "disable"),
+        ("db/app?hostaddr=127.0.0.1", "verify-full"),
+    ] {
+        let url = format!("postgres://u:s?sslmode=disable@{rest}");
+        assert_eq!(protection(&url).unwrap(), mode, "{rest}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_about_tls_is_refused_and_a_password_is_never_shown() {
+    for wrong in [
+        "sslmode=nonsense",
+        "sslmode=allow",
+        "sslmode=",
+        "sslmode=%",
+        "sslmode=%2",
+        "sslmode=ä%zz",
+        "sslmode",
+        "sslrootcert=ca.pem",
+        "sslrootcert=/no/such/file",
+        "host=/run/postgresql&hostaddr=10.0.0.7,10.0.0.8&sslmode=verify-full",
+    ] {
+        let refused = open(&format!("postgres://u:secret@db.example.org/app?{wrong}")).await;
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, StoreError::Tls { .. }), "{refused}");
+        assert!(!format!("{refused:?} {refused}").contains("secret"));
+    }
+    // Nobody listens there.
+    let told = open("postgres://u:secret@127.0.0.1:1/app")
+        .await
+        .unwrap_err();
+    let told = format!("{told:?} {told}");
+    assert!(told.contains("postgres://u@127.0.0.1:1/app"), "{told}");
+    assert!(!told.contains("secret"), "{told}");
+    let refused = open("postgres://u:secret@:x/").await.unwrap_err();
+    assert!(!format!("{refused:?} {refused}").contains("secret"));
 }

@@ -89,7 +89,7 @@ cases! {
     people: setup_needs_a_password setup_is_over_once_there_is_an_admin use_is_noted_to_the_minute
         sessions_are_those_of_one_person sessions_are_ended_by_whose_they_are
         a_hundred_sessions_and_no_more;
-    tries: a_network_is_one_source clocks_that_are_set_back_keep_nobody_out what_is_no_account_is_counted_as_one
+    tries: a_network_is_one_source sources_that_are_no_addresses_are_sources_too clocks_that_are_set_back_keep_nobody_out what_is_no_account_is_counted_as_one
         success_is_not_held_against_the_source;
     trail: each_change_and_nothing_else texts_are_bounded_lines;
     requests: bad_keys_are_refused known_before_the_plan_is_looked_at forgotten_in_time;
@@ -109,7 +109,7 @@ cases! {
     people: a_surplus_from_before_goes_bit_by_bit locked_out_at_once_everywhere one_of_many_takes_the_setup one_of_many_tokens_gets_the_name
         old_sessions_are_forgotten of_many_who_end_all_others_one_stays
         what_is_over_by_itself_goes_with_the_others;
-    tries: at_once_as_one_by_one tries_and_successes_do_not_block_each_other table_stays_small;
+    tries: a_wait_ends_when_it_was_said_to at_once_as_one_by_one tries_and_successes_do_not_block_each_other table_stays_small;
     trail: rows_stay_as_they_are;
     requests: one_rollout_for_two_processes;
     access: one_of_many_becomes_the_first_admin two_admins_cannot_lock_each_other_out

@@ -232,7 +232,7 @@ pub(crate) async fn what_cannot_be_told_stays(place: &Place) {
     for (number, output) in [
         (
             1,
-            r#"{"exit":3,"stdout":"a","stderr":"","total_bytes":1,"later":[7]}"#,
+            r#"{"exit":3,"stdout":"a","stderr":"","total_bytes":18446744073709551615,"later":[7]}"#,
         ),
         (2, r#"{"pieces":["a"]}"#),
     ] {
@@ -246,6 +246,7 @@ pub(crate) async fn what_cannot_be_told_stays(place: &Place) {
             r#"CREATE TABLE kept (number INTEGER, output TEXT, CHECK (CASE number
                 WHEN 1 THEN output LIKE '%"later":[7]%' AND output LIKE '%"removed_after_days":30%'
                     AND output LIKE '%"stdout":""%' AND output LIKE '%"exit":3%'
+                    AND output LIKE '%"total_bytes":18446744073709551615%'
                 ELSE output = '{"pieces":["a"]}' END));
             INSERT INTO kept SELECT number, output FROM steps; DROP TABLE kept"#,
         )

@@ -33,6 +33,40 @@ pub(crate) async fn a_network_is_one_source(place: &Place) {
     assert_eq!(counted(&store, (0..20).map(mapped)).await, 20);
 }
 
+pub(crate) async fn sources_that_are_no_addresses_are_sources_too(place: &Place) {
+    let store = place.store().await;
+    let long = "x".repeat(1_000_000);
+    for source in ["cli on laptop", "\0", &long] {
+        let tries = || std::iter::repeat_with(|| ("anna".to_owned(), source.to_owned())).take(10);
+        assert_eq!(counted(&store, tries()).await, 5);
+    }
+    // Only the beginning is looked at: what anybody can send is not kept.
+    let longer = ("anna".to_owned(), format!("{long}y"));
+    assert_eq!(counted(&store, [longer]).await, 0);
+}
+
+pub(crate) async fn a_wait_ends_when_it_was_said_to(place: &Place) {
+    let store = place.store().await;
+    let wait = async || match store.sign_in_try("anna", "192.0.2.1").await {
+        Ok(()) => 0,
+        Err(AccessError::TooManyTries { wait }) => wait.as_millis(),
+        Err(error) => panic!("{error}"),
+    };
+    for _ in 0..5 {
+        assert_eq!(wait().await, 0);
+    }
+    for (later, left) in [(0, 1000), (400, 600), (600, 0)] {
+        place.clock.advance(Duration::from_millis(later));
+        assert_eq!(wait().await, left, "{later} ms later");
+    }
+    // Whatever stands on record.
+    for (failures, left) in [(i64::MAX, 60_000), (-3, 0)] {
+        let sql = format!("UPDATE sign_in_failures SET failures = {failures}");
+        place.execute(&sql).await.unwrap();
+        assert_eq!(wait().await, left, "{failures} failures");
+    }
+}
+
 pub(crate) async fn clocks_that_are_set_back_keep_nobody_out(place: &Place) {
     let store = place.store().await;
     let anna = || ("anna".to_owned(), "192.0.2.1".to_owned());
