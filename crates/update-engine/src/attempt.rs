@@ -154,20 +154,18 @@ impl Attempt<'_> {
             self.driver.expect_leftovers(self.longest(None));
             work.guarded = true;
         }
-        let (app, goal) = (&self.spec.app, &self.spec.goal);
-        let (seen, decision) = self
-            .driver
-            .step(StepId::Inspect, &work, |output| {
-                let seen = Inspection::of(output);
-                judge::judge_exit(output, StepId::Inspect)?;
-                match judge::judge_inspection(&seen, app, goal) {
-                    Ok(decision) => Ok((seen, decision)),
-                    Err((reason, message)) => {
-                        Err(Failure::new(StepId::Inspect, reason, message).with(Effect::NotRun))
-                    }
-                }
-            })
-            .await?;
+        let (seen, decision) = match self.decide(&work).await {
+            // The host cannot keep a lock, which its disk or its owner may be the cause of: a look without one can tell, and
+            // decides nothing else.
+            Err(Broken::Failed(failure))
+                if work.guarded && failure.reason == Reason::PullFailed =>
+            {
+                work.guarded = false;
+                self.decide(&work).await?;
+                return Err(failure.into());
+            }
+            decided => decided?,
+        };
         self.head = seen.head().cloned();
         self.target_is_known = seen.relation.is_some();
         self.user = seen.user;
@@ -177,6 +175,23 @@ impl Attempt<'_> {
             Decision::MovedOn(message) => Ok(Look::Settled(outcome::moved_on(message))),
             Decision::Go(found) => Ok(Look::Go(self.keep_previous(found).await?)),
         }
+    }
+
+    /// What a look comes to.
+    async fn decide(&mut self, work: &steps::Work) -> Result<(Inspection, Decision), Broken> {
+        let (app, goal) = (&self.spec.app, &self.spec.goal);
+        self.driver
+            .step(StepId::Inspect, work, |output| {
+                let seen = Inspection::of(output);
+                judge::judge_exit(output, StepId::Inspect)?;
+                match judge::judge_inspection(&seen, app, goal) {
+                    Ok(decision) => Ok((seen, decision)),
+                    Err((reason, message)) => {
+                        Err(Failure::new(StepId::Inspect, reason, message).with(Effect::NotRun))
+                    }
+                }
+            })
+            .await
     }
 
     /// Puts the way back on record, or checks the host against the one that stands there.

@@ -262,7 +262,7 @@ impl<'a> Driver<'a> {
     /// A command that was left behind keeps the lock for as long as its own limits let it.
     fn lock_wait(&self, work: &Work, again: bool) -> u32 {
         let leftover = if again {
-            work.host_seconds()
+            work.host_seconds().max(self.leftover_seconds)
         } else {
             self.leftover_seconds
         };

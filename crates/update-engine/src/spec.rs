@@ -19,7 +19,8 @@ pub struct AttemptSpec {
     /// What is on record of this attempt already; the default for a fresh one.
     pub progress: Progress,
     /// Whether what a health checker or an earlier attempt sent may be under way on the host still, or on its way there. The
-    /// first look is then taken under the host's lock: after what runs has ended, and so that what comes later is refused.
+    /// first look is then taken under the host's lock: after what runs has ended, and so that what comes later is refused. The
+    /// lock and the epoch are then on the host, also where nothing is changed otherwise.
     pub left_behind: bool,
 }
 

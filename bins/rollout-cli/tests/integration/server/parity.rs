@@ -175,8 +175,14 @@ fn plain(value: Value) -> Value {
 }
 
 fn word(word: &str) -> String {
-    // What ends in `-` or `_` may be a token that happens to.
-    let inner = word.trim_matches(|c: char| !c.is_alphanumeric() && !"-_".contains(c));
+    // Tokens, keys and hashes may end in anything.
+    if ["rlt_", "SHA256:", "AAAA"]
+        .iter()
+        .any(|start| word.starts_with(start))
+    {
+        return "…".to_owned();
+    }
+    let inner = word.trim_matches(|c: char| !c.is_alphanumeric());
     let digits = inner.chars().any(|c| c.is_ascii_digit());
     let hex = inner.len() >= 7 && inner.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     let unit = inner.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -189,9 +195,6 @@ fn word(word: &str) -> String {
     let is_turn = word.starts_with('[') && inner.contains('/');
     let other = inner.contains("127.0.0.1")
         || inner.contains("/rollout-cli-test-")
-        || inner.starts_with("SHA256:")
-        || inner.starts_with("AAAA")
-        || inner.starts_with("rlt_")
         || inner.starts_with("tester@")
         || inner == "robot"
         || inner.starts_with("token:");

@@ -259,15 +259,24 @@ fn claimed(
 /// Whether the last of the earlier attempts that touched the host ended without proof. Who ended it may have given up on a
 /// command that reaches the host later.
 fn ended_unproven(conn: &mut Conn, host: &str) -> QueryResult<bool> {
-    let last = attempts::table
-        .inner_join(rollouts::table.on(rollouts::id.eq(attempts::rollout)))
+    let touched = attempts::table
+        .filter(attempts::rollout.eq(rollouts::id))
         .filter(attempts::host.eq(host))
         .filter(attempts::touched.eq(true))
-        .filter(attempts::finished_at.is_not_null())
+        .filter(attempts::finished_at.is_not_null());
+    // From the newest back to the first that did: a host has as many attempts as there ever were rollouts.
+    let last = rollouts::table
+        .filter(diesel::dsl::exists(touched))
         .order(rollouts::number.desc())
-        .select(attempts::status);
-    let last: Option<String> = one!(conn, last).optional()?;
-    Ok(last.is_some_and(|status| status == AttemptStatus::Failed.as_str()))
+        .select(rollouts::id);
+    let Some(last): Option<String> = one!(conn, last).optional()? else {
+        return Ok(false);
+    };
+    let status: String = attempts::table
+        .find((last, host))
+        .select(attempts::status)
+        .get_result(conn)?;
+    Ok(status == AttemptStatus::Failed.as_str())
 }
 
 pub(crate) fn attempt_take_over(

@@ -59,6 +59,11 @@ pub(crate) async fn a_wait_ends_when_it_was_said_to(place: &Place) {
         place.clock.advance(Duration::from_millis(later));
         assert_eq!(wait().await, left, "{later} ms later");
     }
+    // A clock that was set back a little makes nobody wait longer than that.
+    let now = place.clock.now().0;
+    place.clock.set_wall(Timestamp(now - 8000));
+    assert_eq!(wait().await, 2000);
+    place.clock.set_wall(Timestamp(now));
     // Whatever stands on record.
     for (failures, left) in [(i64::MAX, 60_000), (-3, 0)] {
         let sql = format!("UPDATE sign_in_failures SET failures = {failures}");

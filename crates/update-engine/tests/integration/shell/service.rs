@@ -324,6 +324,20 @@ async fn a_lock_that_stays_taken_is_a_busy_host() {
 }
 
 #[tokio::test]
+async fn a_host_that_cannot_keep_a_lock_fails_for_what_else_is_wrong_with_it() {
+    for (free, reason) in [(u32::MAX, Reason::NoSpace), (0, Reason::PullFailed)] {
+        let place = Place::new();
+        let new = place.release("two", "service=ok\n");
+        place.write("state/app/.git/rollout", "in the way of a folder\n");
+        let mut spec = place.spec(&new);
+        spec.app.min_free_mib = free;
+        spec.left_behind = true;
+        let outcome = place.attempt(spec).await;
+        assert_untouched(&place, &outcome, reason, "");
+    }
+}
+
+#[tokio::test]
 async fn what_was_left_behind_makes_no_busy_host() {
     let place = Place::new();
     let new = place.release("two", "service=ok\n");
