@@ -226,29 +226,41 @@ pub(crate) async fn long_ones_are_fewer_at_a_time(place: &Place) {
 
 pub(crate) async fn what_cannot_be_told_stays(place: &Place) {
     let store = place.store().await;
-    let hosts = add_hosts(&store, 2).await;
+    let hosts = add_hosts(&store, 4).await;
     let id = updated(&store, &hosts).await;
-    // As a newer version of the program may write it.
-    for (number, output) in [
+    // As a newer version of the program may write it, what was removed before, and what is no output.
+    for (rows, output) in [
         (
-            1,
+            "number = 1 AND position = 1",
             r#"{"exit":3,"stdout":"a","stderr":"","total_bytes":18446744073709551615,"later":[7]}"#,
         ),
-        (2, r#"{"pieces":["a"]}"#),
+        (
+            "number = 1 AND position = 2",
+            r#"{"exit":3,"stdout":"a\u0000","stderr":"","total_bytes":2}"#,
+        ),
+        (
+            "number = 1 AND position = 3",
+            r#"{"exit":3,"stdout":"","stderr":"","total_bytes":2,"removed_after_days":7}"#,
+        ),
+        ("number = 1 AND position = 4", "[]"),
+        ("number = 2", r#"{"pieces":["a"]}"#),
     ] {
-        let sql = format!("UPDATE steps SET output = '{output}' WHERE number = {number}");
+        let sql = format!("UPDATE steps SET output = '{output}' WHERE {rows}");
         place.execute(&sql).await.unwrap();
     }
     place.clock.advance(DAY * 31);
     assert_eq!(remove_all(&store, 100).await, [2]);
     let told = place
         .execute(
-            r#"CREATE TABLE kept (number INTEGER, output TEXT, CHECK (CASE number
-                WHEN 1 THEN output LIKE '%"later":[7]%' AND output LIKE '%"removed_after_days":30%'
+            r#"CREATE TABLE kept (number INTEGER, position INTEGER, output TEXT, CHECK (CASE
+                WHEN number <> 1 THEN output = '{"pieces":["a"]}'
+                WHEN position = 1 THEN output LIKE '%"later":[7]%' AND output LIKE '%"removed_after_days":30%'
                     AND output LIKE '%"stdout":""%' AND output LIKE '%"exit":3%'
                     AND output LIKE '%"total_bytes":18446744073709551615%'
-                ELSE output = '{"pieces":["a"]}' END));
-            INSERT INTO kept SELECT number, output FROM steps; DROP TABLE kept"#,
+                WHEN position = 2 THEN output LIKE '%"removed_after_days":30%' AND output LIKE '%"stdout":""%'
+                WHEN position = 3 THEN output LIKE '%"removed_after_days":7}'
+                ELSE output = '[]' END));
+            INSERT INTO kept SELECT number, position, output FROM steps; DROP TABLE kept"#,
         )
         .await;
     assert_eq!(told, Ok(()));
