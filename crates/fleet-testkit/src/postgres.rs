@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::tools::{find, text, until};
+use crate::tools::{find, find_psql, text, until};
 
 /// As root the server refuses to run; this user has nothing.
 const NOBODY: u32 = 65_534;
@@ -176,7 +176,7 @@ impl Postgres {
     ///
     /// When one of them fails.
     pub fn sql(&self, database: &str, statements: &str) -> String {
-        let output = Command::new(find("psql").expect("psql is missing; run cargo xtask test"))
+        let output = Command::new(find_psql().expect("psql is missing; run cargo xtask test"))
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c"])
             .arg(statements)
             .arg(self.url(database))

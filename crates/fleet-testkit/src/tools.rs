@@ -54,6 +54,13 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// Where `psql` is. In Debian's path there is a script of that name, which takes longer than what it starts.
+pub(crate) fn find_psql() -> Option<PathBuf> {
+    let beside_the_server = postgres_folders().into_iter().map(|it| it.join("psql"));
+    let mut found = beside_the_server.filter(|file| file.is_file());
+    found.next().or_else(|| find("psql"))
+}
+
 /// Where Debian keeps the programs of PostgreSQL, the newest version first.
 fn postgres_folders() -> Vec<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql");
