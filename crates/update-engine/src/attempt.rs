@@ -90,7 +90,7 @@ impl Attempt<'_> {
             OnRecord::Forward(previous) => match self.look_again().await {
                 Ok(()) => self.forward(&previous).await,
                 // No step has failed: that the host could not be asked is no reason to take it back.
-                Err(Broken::Failed(failure)) if failure.effect == Effect::NotRun => {
+                Err(Broken::Failed(failure)) if is_no_answer(&failure) => {
                     return Ok(outcome::unproven(&failure));
                 }
                 Err(broken) => Err(broken),
@@ -507,6 +507,12 @@ enum OnRecord {
 enum Look {
     Settled(Outcome),
     Go(Previous),
+}
+
+/// Whether a look came to nothing, once and again: that says nothing about the host.
+fn is_no_answer(failure: &Failure) -> bool {
+    let unanswered = matches!(failure.reason, Reason::OutcomeUnknown | Reason::Timeout);
+    failure.effect == Effect::NotRun || (failure.step == StepId::Inspect && unanswered)
 }
 
 /// Lets the story go on after a step that failed, unless there is nobody to go on with.

@@ -74,7 +74,7 @@ pub async fn look(
         .collect();
     Ok(HostLook {
         version: seen.head().cloned(),
-        branch: seen.tree.branch,
+        branch: seen.tree.branch.map(|branch| one_line(&branch)),
         dirty_files: seen
             .tree
             .dirty_files

@@ -57,6 +57,13 @@ pub async fn resolve_target(
     };
     match (output.exit, output.fact("failed")) {
         (0, None) => match output.fact("commit").and_then(|commit| commit.parse().ok()) {
+            // One host must not choose for all: what it may say of a commit is that it is there.
+            Some(commit) if matches!(target, TargetRef::Commit(asked) if commit != *asked) => {
+                Err(ResolveError::Unanswered {
+                    reason: Reason::FetchFailed,
+                    message: format!("the answer for {target} names another commit: {commit}"),
+                })
+            }
             Some(commit) => Ok(commit),
             None => Err(ResolveError::Unanswered {
                 reason: Reason::FetchFailed,

@@ -479,6 +479,30 @@ async fn a_host_that_cannot_be_asked_on_takeover_is_not_taken_back() {
     }
 }
 
+/// It answers no look, as often as it is asked, and each time it can be reached again.
+#[tokio::test(start_paused = true)]
+async fn a_host_that_does_not_answer_on_takeover_is_not_taken_back() {
+    use update_engine::testing::SimWhat;
+    for (what, reason) in [
+        (SimWhat::LostBefore, Reason::OutcomeUnknown),
+        (SimWhat::NoAnswer, Reason::Timeout),
+    ] {
+        let scene = Scene::new(SimRelease::Good);
+        scene.fleet.change(HOST, |host| {
+            for nth in 1..=4 {
+                *host = host.clone().with_fault("inspect", nth, what.clone());
+            }
+        });
+        let progress = on_record(&scene, StepId::Restart, Phase::Forward);
+        let mut journal = MemoryJournal::with_progress(progress);
+        let outcome = scene.run(scene.spec(), &mut journal).await.unwrap();
+        assert_ended(&outcome, AttemptStatus::Failed, reason);
+        assert!(outcome.touched && outcome.needs_attention, "{outcome:?}");
+        let back = |event: &HostEvent| matches!(event, HostEvent::RollbackStarted { .. });
+        assert!(!journal.events.iter().any(back), "{what:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_step_that_is_sent_again_outranks_the_one_that_may_still_wait() {
     let scene = Scene::new(SimRelease::Good);

@@ -50,6 +50,23 @@ async fn a_commit_is_looked_for_here_and_then_there() {
     assert!(!place.exists("state/app/.git/FETCH_HEAD"));
 }
 
+/// What one host says decides for all of them.
+#[tokio::test]
+async fn a_host_cannot_put_another_commit_in_the_place_of_the_one_asked_for() {
+    let place = Place::new();
+    let other = place.head();
+    let asked = place.release("two", "service=ok\n");
+    let place = place.with_login_shell(&format!("/bin/sh \"$@\" | sed 's/{asked}/{other}/g'\n"));
+    let error = resolve(&place, asked.as_str()).await.unwrap_err();
+    let ResolveError::Unanswered { message, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert!(
+        message.contains(&format!("names another commit: {other}")),
+        "{message}"
+    );
+}
+
 #[tokio::test]
 async fn what_does_not_exist_and_what_could_not_be_asked_are_told_apart() {
     let place = Place::new();
