@@ -385,10 +385,12 @@ impl Session for SlotSession {
         let Some((session, slot)) = &mut self.open else {
             return Err(withheld("the session is closed".to_owned()));
         };
-        slot.slots
-            .lease
-            .check()
-            .map_err(|fenced| withheld(fenced.to_string()))?;
+        let lease = &slot.slots.lease;
+        let may = || lease.check().map_err(|fenced| withheld(fenced.to_string()));
+        may()?;
+        // A host whose network stalls may let us wait here until the lease is old.
+        session.ready(command).await?;
+        may()?;
         session.run(command).await
     }
 

@@ -72,6 +72,10 @@ impl Drop for Open {
 
 #[async_trait]
 impl Session for CountedSession {
+    async fn ready(&mut self, command: &RemoteCommand) -> Result<(), SessionError> {
+        self.inner.ready(command).await
+    }
+
     async fn run(&mut self, command: &RemoteCommand) -> Result<CommandOutput, SessionError> {
         self.inner.run(command).await
     }

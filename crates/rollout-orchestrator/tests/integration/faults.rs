@@ -332,3 +332,25 @@ async fn an_open_session_sends_nothing_after_the_fence() {
     sleep(Duration::from_secs(2)).await;
     session.run(&look).await.unwrap();
 }
+
+/// The lease was fresh when the command was to be sent, and the network let it wait.
+#[tokio::test(start_paused = true)]
+async fn what_a_stalled_network_holds_back_is_not_sent_after_the_fence() {
+    let world = World::new(1).await;
+    let (process, orchestrator) = world.process();
+    let worker = Worker::start(&orchestrator, who("checks"), WorkMode::Nothing)
+        .await
+        .unwrap();
+    let transport = worker.transport();
+    let mut session = transport.connect(&somewhere("web-01")).await.unwrap();
+    let look = RemoteCommand::new("inspect", "true", Duration::from_secs(60));
+    process.is_stalled_for(Duration::from_secs(25));
+    session.run(&look).await.unwrap();
+    process.cut_off(true);
+    let withheld = session.run(&look).await.unwrap_err();
+    assert!(
+        matches!(withheld, SessionError::Withheld { .. }),
+        "{withheld}"
+    );
+    assert_eq!(process.commands(), 1);
+}

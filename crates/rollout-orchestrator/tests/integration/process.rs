@@ -61,6 +61,7 @@ struct Shared {
     /// When it sent each of its commands.
     sent: Mutex<Vec<Instant>>,
     goodbye: Mutex<Duration>,
+    stall: Mutex<Duration>,
     /// Hosts that it was given to look at, and when.
     turns: Mutex<Vec<(HostId, Timestamp)>>,
 }
@@ -136,6 +137,11 @@ impl Process {
     /// Closing a connection takes this long.
     pub(crate) fn closes_in(&self, time: Duration) {
         *self.shared.goodbye.lock().unwrap() = time;
+    }
+
+    /// The network lets it wait for so long before a command can be sent.
+    pub(crate) fn is_stalled_for(&self, time: Duration) {
+        *self.shared.stall.lock().unwrap() = time;
     }
 
     /// It cannot read these private keys.
@@ -254,6 +260,10 @@ impl Process {
 
     pub(crate) fn goodbye(&self) -> Duration {
         *self.shared.goodbye.lock().unwrap()
+    }
+
+    pub(crate) fn stall(&self) -> Duration {
+        *self.shared.stall.lock().unwrap()
     }
 
     pub(crate) fn note_identity_check(&self) {

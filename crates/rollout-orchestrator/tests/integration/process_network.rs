@@ -71,6 +71,11 @@ impl fmt::Debug for ProcessSession {
 
 #[async_trait]
 impl Session for ProcessSession {
+    async fn ready(&mut self, command: &RemoteCommand) -> Result<(), SessionError> {
+        sleep(self.process.stall()).await;
+        self.inner.ready(command).await
+    }
+
     async fn run(&mut self, command: &RemoteCommand) -> Result<CommandOutput, SessionError> {
         let number = self.process.next_command();
         self.process.point(Death::BeforeCommand(number)).await;

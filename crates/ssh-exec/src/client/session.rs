@@ -35,6 +35,8 @@ pub(crate) struct RusshSession {
     /// A channel opened while the command before was running, which saves a round trip. It costs the host nothing:
     /// a process is started only by the request that goes over it.
     spare: Option<JoinHandle<Option<Channel<Msg>>>>,
+    /// A channel for the next command, on which nothing was sent.
+    ready: Option<Channel<Msg>>,
     /// The host allows one session a connection, so there can be no spare one.
     alone: bool,
     handle: Arc<Handle<Client>>,
@@ -56,6 +58,7 @@ impl RusshSession {
         Self {
             host,
             spare: None,
+            ready: None,
             alone: false,
             handle: Arc::new(handle),
             notes,
@@ -168,16 +171,23 @@ impl RusshSession {
 
 #[async_trait]
 impl Session for RusshSession {
+    async fn ready(&mut self, command: &RemoteCommand) -> Result<(), SessionError> {
+        if self.ready.is_none() {
+            let opened = timeout(command.deadline(), self.open(command)).await;
+            self.ready = Some(opened.map_err(|_| late(command))??);
+        }
+        Ok(())
+    }
+
     async fn run(&mut self, command: &RemoteCommand) -> Result<CommandOutput, SessionError> {
         let frame = Frame::render(command)?;
         let until = Instant::now() + command.deadline();
-        let late = || SessionError::Deadline {
-            command: command.name(),
-            seconds: command.deadline().as_secs(),
+        let channel = match self.ready.take() {
+            Some(channel) => channel,
+            None => timeout_at(until, self.open(command))
+                .await
+                .map_err(|_| late(command))??,
         };
-        let channel = timeout_at(until, self.open(command))
-            .await
-            .map_err(|_| late())??;
         if !self.alone {
             let handle = Arc::clone(&self.handle);
             self.spare = Some(tokio::spawn(async move {
@@ -197,7 +207,7 @@ impl Session for RusshSession {
             write.close().await
         })
         .await;
-        result.unwrap_or_else(|_| Err(late()))
+        result.unwrap_or_else(|_| Err(late(command)))
     }
 
     async fn close(mut self: Box<Self>) {
@@ -223,6 +233,13 @@ impl Drop for RusshSession {
         if let Some(spare) = &self.spare {
             spare.abort();
         }
+    }
+}
+
+fn late(command: &RemoteCommand) -> SessionError {
+    SessionError::Deadline {
+        command: command.name(),
+        seconds: command.deadline().as_secs(),
     }
 }
 
