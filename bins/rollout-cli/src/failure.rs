@@ -22,6 +22,9 @@ pub(crate) const ROLLOUTS_HELP: &str = "rollout-cli rollouts list shows them";
 /// What to do about a host that a rollout is working on.
 pub(crate) const UPDATING_HELP: &str =
     "wait until it is done: rollout-cli watch; or end it: rollout-cli abort";
+/// What to do while the health check starts a service again.
+pub(crate) const RESTARTING_HELP: &str =
+    "try again in a moment; six minutes at most, should the health check have died";
 /// How a jump host is written.
 pub(crate) const JUMP_HELP: &str = "rollout-cli hosts edit NAME --jump user@address:port";
 /// Why a commit that halted a rollout is not started again.
@@ -262,6 +265,7 @@ impl From<HostError> for Failure {
                         duplicate_repository(&error.to_string(), other)
                     }
                     HostError::Updating { .. } => failure.help(UPDATING_HELP),
+                    HostError::Restarting { .. } => failure.help(RESTARTING_HELP),
                     _ => failure,
                 }
             }

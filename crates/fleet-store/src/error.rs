@@ -178,6 +178,12 @@ pub enum HostError {
         /// By which rollout.
         rollout: RolloutId,
     },
+    /// A health check restarts its service.
+    #[error("a health check is restarting the service of {name}")]
+    Restarting {
+        /// The host.
+        name: String,
+    },
     /// Somebody changed it meanwhile.
     #[error("{name} was changed by somebody since it was looked at")]
     Stale {

@@ -86,6 +86,7 @@ impl From<HostError> for Problem {
             HostError::Updating { rollout, .. } => {
                 conflict("host_updating", &error).with("rollout", rollout.to_string())
             }
+            HostError::Restarting { .. } => conflict("host_restarting", &error),
             HostError::Stale { .. } => Self::new(
                 StatusCode::PRECONDITION_FAILED,
                 "stale",

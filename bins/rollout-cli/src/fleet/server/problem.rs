@@ -89,6 +89,7 @@ impl Problem {
                 failure::duplicate_repository(&self.detail, &self.other.unwrap_or_default())
             }
             "host_updating" => failure.help(failure::UPDATING_HELP),
+            "host_restarting" => failure.help(failure::RESTARTING_HELP),
             "last_admin" => failure
                 .why("nothing was changed")
                 .help("rollout-cli users add NAME --role admin adds another one first"),

@@ -252,7 +252,7 @@ pub(crate) async fn show(
 #[utoipa::path(put, path = "/api/hosts/{name}", tag = "hosts", request_body = EntryBody,
     params(("name" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if this is its `ETag` still.")),
     responses((status = 200, body = HostBody), (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`host_updating`, `duplicate_name`, `duplicate_repository`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`host_updating`, `host_restarting`, `duplicate_name`, `duplicate_repository`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 412, description = "`stale`: somebody changed it.", body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn edit(
     State(api): State<AdminApi>,
@@ -280,7 +280,7 @@ pub(crate) async fn edit(
 #[utoipa::path(delete, path = "/api/hosts/{name}", tag = "hosts",
     params(("name" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if this is its `ETag` still.")),
     responses((status = 204, description = "It is gone."), (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`host_updating`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`host_updating`, `host_restarting`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 412, description = "`stale`: somebody changed it.", body = ProblemBody, content_type = "application/problem+json")))]
 pub(crate) async fn remove(
     State(api): State<AdminApi>,

@@ -28,8 +28,9 @@ const CHECKER: &str = "health check";
 /// For so long after it was counted, a restart may still be under way on the host: it may have waited for a connection
 /// and for the host's lock, and ends only by the unit's own limits.
 const RESTART_REMAINS_MS: i64 = 20 * 60_000;
-/// For so long one that was sent keeps the machine when who sent it is dead: systemd's own limits for a stop and a start.
-const RESTART_TAKES: Duration = Duration::from_secs(180);
+/// For so long after it was counted one keeps the machine, should nobody tell of its end: two minutes for a connection, half
+/// a one for the host's lock, and systemd's own limits for a stop and a start.
+const RESTART_TAKES: Duration = Duration::from_secs(350);
 
 pub(crate) fn health_due(
     conn: &mut Conn,
@@ -292,11 +293,7 @@ pub(super) fn free_dead(
             .select((hosts::id, hosts::name, hosts::lease_epoch))
             .load(conn)?;
         for (id, name, epoch) in held {
-            let counted: Option<i64> = health_restarts::table
-                .find((&id, epoch))
-                .select(health_restarts::at)
-                .get_result(conn)
-                .optional()?;
+            let counted = counted(conn, &id, epoch)?;
             if own != Some(&*id) && counted.is_some_and(|at| may_go_on(work, at)) {
                 of_dead.kept.push(id);
                 continue;
@@ -313,6 +310,24 @@ pub(super) fn free_dead(
         }
     }
     Ok(of_dead)
+}
+
+/// When a restart under this epoch of a host was counted.
+fn counted(conn: &mut Conn, host: &str, epoch: i64) -> QueryResult<Option<i64>> {
+    health_restarts::table
+        .find((host, epoch))
+        .select(health_restarts::at)
+        .get_result(conn)
+        .optional()
+}
+
+/// Whether a restart may be under way under the lease on this host, whose row is locked.
+pub(super) fn may_be_restarting(conn: &mut Conn, work: &Work, host: &HostRow) -> Answer<bool> {
+    if host.lease_purpose.as_deref() != Some(HEALTH) {
+        return Ok(false);
+    }
+    let counted = counted(conn, &host.id, host.lease_epoch)?;
+    Ok(counted.is_some_and(|at| may_go_on(work, at)))
 }
 
 /// Whether a restart that was counted then may still be under way. One that is ahead of our clock was counted by a wrong one.

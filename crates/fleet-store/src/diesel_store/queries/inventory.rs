@@ -8,7 +8,7 @@ use fleet_types::{
     AttemptStatus, Event, EventKind, HostId, HostName, Invalid, Label, Reason, view,
 };
 
-use super::{CHUNK, Conn, advance, audit, settle, versions};
+use super::{CHUNK, Conn, advance, audit, health, settle, versions};
 use crate::diesel_store::prepared::{update, update_returning};
 use crate::diesel_store::rows::{
     AttemptRow, HostRow, LastAttempt, StageRow, machine, to_json, word,
@@ -204,6 +204,16 @@ fn find_with_attempt(
     Ok((host, attempt))
 }
 
+/// Refuses while a restart of the service may be under way: the lease that would be void keeps updates off the machine, and
+/// what came of the restart goes on record under it.
+fn refuse_restarting(conn: &mut Conn, work: &Work, host: &HostRow) -> Answer<(), HostError> {
+    if !widen(health::may_be_restarting(conn, work, host))? {
+        return Ok(());
+    }
+    let name = host.name.clone();
+    refuse(HostError::Restarting { name })
+}
+
 /// Refuses a change to an entry that is not as it was seen, as far as people set it.
 fn refuse_stale(host: &HostRow, seen: Option<&HostRecord>) -> Answer<(), HostError> {
     let Some(seen) = seen else { return Ok(()) };
@@ -227,6 +237,7 @@ pub(crate) fn host_edit(
     check(new)?;
     let (host, _) = find_with_attempt(conn, name)?;
     refuse_stale(&host, seen)?;
+    refuse_restarting(conn, work, &host)?;
     Taken::load(conn, Some(&host.id))?.take(new)?;
     // Pinned keys stay: another machine at a new address shows other keys, and is refused until they are pinned anew.
     let row: HostRow = update_returning!(
@@ -271,6 +282,7 @@ pub(crate) fn host_remove(
 ) -> Answer<(), HostError> {
     let (host, attempt) = find_with_attempt(conn, name)?;
     refuse_stale(&host, seen)?;
+    refuse_restarting(conn, work, &host)?;
     update!(
         conn,
         diesel::update(hosts::table.find(&host.id))
@@ -384,6 +396,7 @@ pub(crate) fn host_pin(
 ) -> Answer<(), HostError> {
     let host = find(conn, name)?;
     refuse_stale(&host, seen)?;
+    refuse_restarting(conn, work, &host)?;
     update!(
         conn,
         diesel::update(hosts::table.find(&host.id)).set(hosts::host_keys.eq(to_json(&keys)))

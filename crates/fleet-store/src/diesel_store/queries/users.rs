@@ -5,7 +5,7 @@ use fleet_types::{Invalid, LoginName, Role, Timestamp};
 
 use super::{Conn, audit};
 use crate::diesel_store::access_rows::{UserRow, hex};
-use crate::diesel_store::schema::{sessions, setup, tokens, users};
+use crate::diesel_store::schema::{meta, sessions, setup, tokens, users};
 use crate::diesel_store::work::{Answer, Work, refuse};
 use crate::error::AccessError;
 use crate::records::{Actor, NewUser, PasswordHash, SecretHash, UserRecord};
@@ -33,6 +33,8 @@ fn insert(
     actor: &Actor,
     action: &str,
 ) -> Answer<UserRecord, AccessError> {
+    // As all that name tokens do: a person and a program that come at once must not both find the name free.
+    let _: i64 = locked!(meta::table.select(meta::id)).get_result(conn)?;
     let there: i64 = users::table
         .filter(users::name.eq(user.name.as_str()))
         .count()

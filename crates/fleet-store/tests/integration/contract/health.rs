@@ -6,11 +6,11 @@ use fleet_store::*;
 use fleet_types::{AttemptStatus, EventKind, HealthState, HostId, Reason, Seq, WorkerId};
 
 use crate::fleet::*;
-use crate::place::Place;
+use crate::place::{Place, assert_consistent};
 
 const EVERY: Duration = Duration::from_secs(60);
 /// For so long a restart keeps its machine when who sent it is dead.
-const RESTART_TAKES: Duration = Duration::from_secs(180);
+const RESTART_TAKES: Duration = Duration::from_secs(350);
 
 async fn checker(store: &DieselStore) -> WorkerId {
     store.worker_register(worker(true)).await.unwrap()
@@ -204,6 +204,51 @@ pub(crate) async fn a_restart_keeps_the_updater_waiting(place: &Place) {
         store.consistency_check().await.unwrap(),
         Vec::<String>::new()
     );
+}
+
+/// A restart that may be under way holds the machine, and is put on record, under the lease that a change would void.
+pub(crate) async fn a_restart_keeps_the_entry_as_it_is(place: &Place) {
+    let store = place.store().await;
+    let hosts = add_hosts(&store, 2).await;
+    let checker = checker(&store).await;
+    let turns = due(&store, checker, 2).await;
+    let turn = turns.iter().find(|turn| turn.host.id == hosts[0].id);
+    let edit = async || {
+        store
+            .host_edit(&hosts[0].name, host("h001"), &actor())
+            .await
+    };
+    let lease = hold(&store, checker, hosts[0].id).await.unwrap();
+    let limit = RestartLimit::default();
+    store.health_restart(&lease, limit).await.unwrap();
+    let refused = edit().await;
+    assert!(matches!(refused, Err(HostError::Restarting { .. })));
+    let refused = store.host_remove(&hosts[0].name, &actor()).await;
+    assert!(matches!(refused, Err(HostError::Restarting { .. })));
+    store
+        .host_edit(&hosts[1].name, host("h002"), &actor())
+        .await
+        .unwrap();
+    let end = HealthSeen {
+        epoch: lease.epoch,
+        ..seen(turn.unwrap(), HealthState::Active)
+    };
+    store
+        .health_settle(&lease, end, RestartSent::Perhaps)
+        .await
+        .unwrap();
+    edit().await.unwrap();
+
+    // A look that restarts nothing keeps nobody waiting, and of a dead checker only for so long.
+    hold(&store, checker, hosts[0].id).await.unwrap();
+    edit().await.unwrap();
+    let lease = hold(&store, checker, hosts[0].id).await.unwrap();
+    store.health_restart(&lease, limit).await.unwrap();
+    store.worker_leave(checker).await.unwrap();
+    assert!(matches!(edit().await, Err(HostError::Restarting { .. })));
+    place.clock.advance(RESTART_TAKES);
+    edit().await.unwrap();
+    assert_consistent(&store).await;
 }
 
 pub(crate) async fn a_dead_checker_is_no_obstacle(place: &Place) {

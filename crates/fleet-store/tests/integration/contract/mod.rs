@@ -96,7 +96,7 @@ cases! {
     access: people programs_do_not_pass_for_people sessions_end_in_every_way tokens_end_in_every_way the_first_admin_comes_in_once
         a_late_first_admin_is_none guessing_gets_slower_and_locks_nobody_out every_change_leaves_one_row a_request_is_carried_out_once;
     health: turns_are_taken_once findings_are_written_with_their_event updates_come_first
-        a_restart_keeps_the_updater_waiting a_dead_checker_is_no_obstacle
+        a_restart_keeps_the_updater_waiting a_restart_keeps_the_entry_as_it_is a_dead_checker_is_no_obstacle
         a_restart_of_a_dead_checker_keeps_its_machine
         a_restart_of_a_dead_checker_is_over_some_day restarts_are_counted
         restarts_that_were_not_sent_do_not_count every_restart_is_on_record a_changed_key_is_on_record_once a_checker_can_outrank_what_the_host_has_on_record
