@@ -30,6 +30,7 @@ mod crash;
 mod demo;
 mod full_disk;
 mod health;
+mod kills;
 mod limits;
 mod log;
 mod log_lines;

@@ -467,6 +467,11 @@ impl Running {
         (status, began.elapsed())
     }
 
+    /// Its process, or what stands around it.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it at once.
     pub(crate) async fn kill(&mut self) {
         self.signal(Signal::KILL);
