@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use fleet_store::{Idle, RolloutRecord, StoreError};
-use fleet_types::{HostId, HostName, RolloutKind, RolloutState};
+use fleet_store::{AttemptRecord, Idle, RolloutRecord, StoreError};
+use fleet_types::{AttemptStatus, HostId, HostName, Progress, RolloutKind, RolloutState};
 use tokio::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -11,6 +11,27 @@ use crate::desk::{RolloutDesk, Unusable};
 use crate::orchestrator::Orchestrator;
 use crate::resolve::Resolver;
 use crate::worker::WorkMode;
+
+/// How far a rollout is, whoever works on it.
+#[derive(Debug, PartialEq)]
+struct Standing {
+    settled: usize,
+    under_way: Vec<(HostId, Progress)>,
+}
+
+impl Standing {
+    fn of(attempts: &[AttemptRecord]) -> Self {
+        let is_settled = |attempt: &&AttemptRecord| attempt.status.is_settled();
+        let is_under_way = |attempt: &&AttemptRecord| attempt.status == AttemptStatus::Updating;
+        let under_way = attempts.iter().filter(is_under_way);
+        Self {
+            settled: attempts.iter().filter(is_settled).count(),
+            under_way: under_way
+                .map(|attempt| (attempt.host, attempt.progress.clone()))
+                .collect(),
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Current {
@@ -29,6 +50,8 @@ pub(crate) struct Current {
     idle: Option<Idle>,
     /// Since when only hosts without a usable credential are left.
     held_up_since: Option<Instant>,
+    /// How far all processes together were, when that was last looked at because this one was held up.
+    standing: Option<Standing>,
     /// Hosts without a usable credential are tried all the same.
     anyway: bool,
 }
@@ -65,6 +88,7 @@ impl Current {
             unusable,
             idle: None,
             held_up_since: None,
+            standing: None,
             anyway: false,
         })
     }
@@ -156,8 +180,12 @@ impl Current {
         let only_these = in_flight == 0
             && !self.anyway
             && self.unusable.holds_up(self.record.stage)
-            && (self.idle == Some(Idle::NoneSuitable)
-                || self.record.state != RolloutState::Running);
+            && match self.record.state {
+                RolloutState::Running => self.idle == Some(Idle::NoneSuitable),
+                // Whoever paused it knows that nothing happens.
+                RolloutState::Paused => false,
+                _ => true,
+            };
         if !only_these {
             self.held_up_since = None;
             return None;
@@ -167,6 +195,18 @@ impl Current {
                 .get_or_insert_with(Instant::now)
                 .elapsed(),
         )
+    }
+
+    /// Whether no process came any further since this was last asked. If one did, or it is asked for the first time, the time of
+    /// waiting begins anew.
+    pub(crate) fn stands_still(&mut self, attempts: &[AttemptRecord]) -> bool {
+        let standing = Standing::of(attempts);
+        let still = self.standing.as_ref() == Some(&standing);
+        self.standing = Some(standing);
+        if !still {
+            self.held_up_since = None;
+        }
+        still
     }
 
     /// From now on no host is left to others: those that cannot be signed in to fail, untouched.

@@ -35,7 +35,7 @@ impl WorkLoop {
     }
 
     /// Hosts whose credential cannot be loaded here are left to other processes. Who does one rollout alone, or has waited
-    /// long enough, tries them in the end all the same: they fail untouched, and the rollout ends.
+    /// long enough and saw nobody come any further, tries them in the end all the same: they fail untouched, and the rollout ends.
     pub(super) async fn wait_for_credentials(&mut self) -> Result<(), WorkError> {
         let Some(current) = &mut self.current else {
             return Ok(());
@@ -44,9 +44,16 @@ impl WorkLoop {
         let Some(waited) = current.held_up_for(self.owned.len()) else {
             return Ok(());
         };
+        let id = current.record.id;
         let long_enough = waited >= self.orchestrator.settings().credential_patience;
         let nobody_comes = match self.mode {
-            WorkMode::One(_) if long_enough => true,
+            WorkMode::One(_) if long_enough => {
+                let attempts = self.store().attempt_list(id).await;
+                match (self.weather(attempts)?, &mut self.current) {
+                    (Some(attempts), Some(current)) => current.stands_still(&attempts),
+                    _ => false,
+                }
+            }
             WorkMode::One(_) => {
                 let alive = self.store().worker_alive().await;
                 self.weather(alive)?.is_some_and(|alive| alive.len() <= 1)

@@ -103,6 +103,40 @@ async fn a_host_is_left_to_the_process_that_has_its_key() {
     assert!(rich.kept().iter().any(|(host, _)| *host == three));
 }
 
+/// It would have been long enough to give up, but another one gets on.
+#[tokio::test(start_paused = true)]
+async fn hosts_are_left_to_the_process_that_has_the_keys_as_long_as_it_gets_on() {
+    let world = with_a_key().await;
+    world.takes("install", Duration::from_secs(40));
+    let (poor, first) = world.process();
+    poor.cannot_read(&["/keys/default", "/keys/web-03"]);
+    let (_, second) = world.process();
+    let one_by_one = Policy {
+        max_in_flight: 1,
+        ..in_one_go()
+    };
+    let (id, mut worker) = begin(&second, one_by_one).await;
+    let mut other = Worker::start(&first, who("poor"), WorkMode::One(id))
+        .await
+        .unwrap();
+    until(async || other.status().cannot_load.len() == 4).await;
+    let began = Instant::now();
+    let (mine, others) = tokio::join!(worker.finished(), other.finished());
+    assert!(began.elapsed() > Duration::from_secs(120), "{began:?}");
+    let record = mine.unwrap().record.unwrap();
+    assert_eq!(
+        record.state,
+        RolloutState::Completed,
+        "{:?}",
+        world.outcomes(id).await
+    );
+    assert_eq!(
+        others.unwrap().record.unwrap().state,
+        RolloutState::Completed
+    );
+    world.check_truth(id).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_host_whose_key_nobody_has_fails_untouched_in_the_end() {
     let world = with_a_key().await;
