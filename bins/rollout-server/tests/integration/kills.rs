@@ -4,6 +4,7 @@
 //! its lease tells, and five connections of the dead are five that nobody has. That takes a quarter of an hour.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -66,16 +67,17 @@ fn held_by(site: &Site, process: &str) -> Vec<String> {
     held.lines().map(str::to_owned).collect()
 }
 
-/// What is said in the store of this server's process and of no other's.
-fn process(server: &Running) -> String {
+/// What is said in the store of this server's process and of no other's; and its pid namespace, if it has one. As long as that is
+/// kept open no other one gets its number, by which the next process in it would know that this one is gone.
+fn process(server: &Running) -> (String, Option<File>) {
     let pid = server.process();
     if std::env::var_os("ROLLOUT_TEST_LONG").is_none() {
-        return format!("\"pid\":{pid}");
+        return (format!("\"pid\":{pid}"), None);
     }
     // Each is the first of its namespace.
-    let path = format!("/proc/{pid}/ns/pid_for_children");
-    let namespace = std::fs::metadata(path).unwrap().ino();
-    format!("\"pid_namespace\":{namespace}")
+    let namespace = File::open(format!("/proc/{pid}/ns/pid_for_children")).unwrap();
+    let number = namespace.metadata().unwrap().ino();
+    (format!("\"pid_namespace\":{number}"), Some(namespace))
 }
 
 /// Milliseconds since 1970.
@@ -88,6 +90,7 @@ fn wall() -> i64 {
 struct Death {
     at: i64,
     held: Vec<String>,
+    _namespace: Option<File>,
 }
 
 /// How long each of these hosts waited until somebody took it over. One whose end was on record when its server died, and the
@@ -136,12 +139,16 @@ async fn servers_that_are_killed_again_and_again_leave_every_host_updated_once()
     // The one in the middle lives on and tells how far it is.
     for victim in [0, 2].into_iter().cycle() {
         tokio::time::sleep_until(next).await;
-        let process = process(&servers[victim]);
+        let (process, namespace) = process(&servers[victim]);
         // Whoever watches takes a host over at once, so they are noted before.
         let held = held_by(&site, &process);
         let at = wall();
         servers[victim].kill().await;
-        deaths.push(Death { at, held });
+        deaths.push(Death {
+            at,
+            held,
+            _namespace: namespace,
+        });
         servers[victim] = serve(&site).await;
         next = next.max(tokio::time::Instant::now()) + EVERY;
         let (_, status) = servers[1].get("/api/updates/status").await;
