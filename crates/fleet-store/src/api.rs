@@ -33,7 +33,7 @@ pub trait Inventory: fmt::Debug + Send + Sync {
         hosts: Vec<NewHost>,
         actor: &Actor,
     ) -> Result<Vec<HostRecord>, HostError>;
-    /// Replaces an entry. Refused while the host is in `updating`.
+    /// Replaces an entry. Refused while the host is in `updating`, and while a health check restarts its service.
     async fn host_edit(
         &self,
         name: &HostName,
@@ -48,7 +48,7 @@ pub trait Inventory: fmt::Debug + Send + Sync {
         actor: &Actor,
     ) -> Result<HostRecord, HostError>;
     /// Takes a host out of the fleet: its history stays, its pending attempt becomes `skipped (removed)`. Refused while it
-    /// is in `updating`.
+    /// is in `updating`, and while a health check restarts its service.
     async fn host_remove(&self, name: &HostName, actor: &Actor) -> Result<(), HostError>;
     /// The same for a host that was looked at: refused as stale when what people set of it is not as `seen` any more.
     async fn host_remove_seen(&self, seen: &HostRecord, actor: &Actor) -> Result<(), HostError>;

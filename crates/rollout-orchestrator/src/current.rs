@@ -17,16 +17,28 @@ use crate::worker::WorkMode;
 struct Standing {
     settled: usize,
     under_way: Vec<(HostId, Progress)>,
+    /// For so long one of these may be in one step, its connection and the host's lock included; then its worker says more.
+    longest: Duration,
 }
 
 impl Standing {
     fn of(attempts: &[AttemptRecord]) -> Self {
         let is_settled = |attempt: &&AttemptRecord| attempt.status.is_settled();
         let is_under_way = |attempt: &&AttemptRecord| attempt.status == AttemptStatus::Updating;
-        let under_way = attempts.iter().filter(is_under_way);
+        let under_way = || attempts.iter().filter(is_under_way);
+        let longest = under_way().map(|attempt| {
+            let limits = &attempt.spec.app.timeouts;
+            let steps = [limits.pull, limits.install, limits.restart, limits.verify];
+            let step = steps.into_iter().max().unwrap_or_default();
+            [limits.reconnect, limits.lock, step]
+                .map(u64::from)
+                .into_iter()
+                .sum()
+        });
         Self {
             settled: attempts.iter().filter(is_settled).count(),
-            under_way: under_way
+            longest: Duration::from_secs(longest.max().unwrap_or_default()),
+            under_way: under_way()
                 .map(|attempt| (attempt.host, attempt.progress.clone()))
                 .collect(),
         }
@@ -50,8 +62,8 @@ pub(crate) struct Current {
     idle: Option<Idle>,
     /// Since when only hosts without a usable credential are left.
     held_up_since: Option<Instant>,
-    /// How far all processes together were, when that was last looked at because this one was held up.
-    standing: Option<Standing>,
+    /// How far all processes together were when it was last looked at because this one was held up, and since when.
+    standing: Option<(Standing, Instant)>,
     /// Hosts without a usable credential are tried all the same.
     anyway: bool,
 }
@@ -197,12 +209,17 @@ impl Current {
         )
     }
 
-    /// Whether no process came any further since this was last asked. If one did, or it is asked for the first time, the time of
-    /// waiting begins anew.
+    /// Whether no process comes any further: all is as it was when this was last asked, for as long as a step under way may
+    /// take. If not, the time of waiting begins anew.
     pub(crate) fn stands_still(&mut self, attempts: &[AttemptRecord]) -> bool {
         let standing = Standing::of(attempts);
-        let still = self.standing.as_ref() == Some(&standing);
-        self.standing = Some(standing);
+        let still = match &self.standing {
+            Some((known, since)) if *known == standing => since.elapsed() >= standing.longest,
+            _ => {
+                self.standing = Some((standing, Instant::now()));
+                false
+            }
+        };
         if !still {
             self.held_up_since = None;
         }

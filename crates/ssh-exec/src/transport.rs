@@ -26,8 +26,8 @@ pub trait Transport: fmt::Debug + Send + Sync {
 /// One open connection to one host. Commands run one after another on it, each on a channel of its own.
 #[async_trait]
 pub trait Session: fmt::Debug + Send {
-    /// Makes ready what the command will go over, which may take as long as the network does, up to the command's deadline.
-    /// Nothing of the command is sent. [`Session::run`] does so itself where it was not done; who may send only for a while
+    /// Makes ready what the command will go over, which may take as long as the network does. The command's deadline counts from
+    /// here. Nothing of the command is sent. [`Session::run`] does so itself where it was not done; who may send only for a while
     /// does it first and then looks once more whether it may.
     ///
     /// # Errors

@@ -34,8 +34,8 @@ async fn of_a_hundred_triggers_at_once_one_is_taken() {
     }
     let site = Site::with_hosts(Base::Postgres, 2, ReleaseSpec::good("Next")).await;
     let servers = servers(&site, 3).await;
-    // A caller may ask 30 times a minute, so there are many.
-    let tokens = site.more_tokens(400).await;
+    // A caller may ask 30 times a minute, so there are as many as if all took less than that.
+    let tokens = site.more_tokens(rounds(5) * 100 / 30 + 1).await;
     let mut tokens = tokens.into_iter().cycle();
     let http = client();
     for round in 0..rounds(5) {

@@ -107,15 +107,12 @@ async fn a_host_is_left_to_the_process_that_has_its_key() {
 #[tokio::test(start_paused = true)]
 async fn hosts_are_left_to_the_process_that_has_the_keys_as_long_as_it_gets_on() {
     let world = with_a_key().await;
-    world.takes("install", Duration::from_secs(40));
+    world.takes("install", Duration::from_secs(100));
     let (poor, first) = world.process();
     poor.cannot_read(&["/keys/default", "/keys/web-03"]);
     let (_, second) = world.process();
-    let one_by_one = Policy {
-        max_in_flight: 1,
-        ..in_one_go()
-    };
-    let (id, mut worker) = begin(&second, one_by_one).await;
+    // There is always one more that could be claimed.
+    let (id, mut worker) = begin(&second, at_once(1)).await;
     let mut other = Worker::start(&first, who("poor"), WorkMode::One(id))
         .await
         .unwrap();
@@ -135,6 +132,32 @@ async fn hosts_are_left_to_the_process_that_has_the_keys_as_long_as_it_gets_on()
         RolloutState::Completed
     );
     world.check_truth(id).await;
+}
+
+/// Another process is there and does nothing for them.
+#[tokio::test(start_paused = true)]
+async fn hosts_whose_key_nobody_has_are_given_up_beside_an_idle_process() {
+    let world = with_a_key().await;
+    let (poor, orchestrator) = world.process();
+    poor.cannot_read(&["/keys/web-03"]);
+    let idle = world.orchestrator();
+    let mut idle = Worker::start(&idle, who("idle"), WorkMode::Nothing)
+        .await
+        .unwrap();
+    let plans = world.orchestrator();
+    let plan = plans.plan(&all(in_one_go())).await.unwrap();
+    let id = plans.trigger(&plan, None).await.unwrap();
+    let began = Instant::now();
+    let record = orchestrator.drive(id, who("test")).await.unwrap();
+    assert!(
+        began.elapsed() > Duration::from_secs(60),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(record.state, RolloutState::CompletedWithFailures);
+    assert_eq!(world.outcomes(id).await[2], "web-03 failed/no_credential");
+    idle.stop(Duration::ZERO);
+    idle.finished().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

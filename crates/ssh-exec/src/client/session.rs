@@ -35,8 +35,8 @@ pub(crate) struct RusshSession {
     /// A channel opened while the command before was running, which saves a round trip. It costs the host nothing:
     /// a process is started only by the request that goes over it.
     spare: Option<JoinHandle<Option<Channel<Msg>>>>,
-    /// A channel for the next command, on which nothing was sent.
-    ready: Option<Channel<Msg>>,
+    /// A channel for the next command, on which nothing was sent, and when that command's time is over.
+    ready: Option<(Channel<Msg>, Instant)>,
     /// The host allows one session a connection, so there can be no spare one.
     alone: bool,
     handle: Arc<Handle<Client>>,
@@ -99,6 +99,16 @@ impl RusshSession {
                 Err(_) => return Err(self.lost(command)),
             }
         }
+    }
+
+    /// A channel for the command, if there is none, within its deadline, which the command has what is left of.
+    async fn prepare(&mut self, command: &RemoteCommand) -> Result<(), SessionError> {
+        if self.ready.is_none() {
+            let until = Instant::now() + command.deadline();
+            let opened = timeout_at(until, self.open(command)).await;
+            self.ready = Some((opened.map_err(|_| late(command))??, until));
+        }
+        Ok(())
     }
 
     /// Sends the script and reads until both end markers, or what comes instead of them. Nothing else is awaited
@@ -172,21 +182,18 @@ impl RusshSession {
 #[async_trait]
 impl Session for RusshSession {
     async fn ready(&mut self, command: &RemoteCommand) -> Result<(), SessionError> {
-        if self.ready.is_none() {
-            let opened = timeout(command.deadline(), self.open(command)).await;
-            self.ready = Some(opened.map_err(|_| late(command))??);
+        // One that was made ready for a command that then was not sent is as good for the next.
+        if let Some((channel, _)) = self.ready.take() {
+            self.ready = Some((channel, Instant::now() + command.deadline()));
         }
-        Ok(())
+        self.prepare(command).await
     }
 
     async fn run(&mut self, command: &RemoteCommand) -> Result<CommandOutput, SessionError> {
         let frame = Frame::render(command)?;
-        let until = Instant::now() + command.deadline();
-        let channel = match self.ready.take() {
-            Some(channel) => channel,
-            None => timeout_at(until, self.open(command))
-                .await
-                .map_err(|_| late(command))??,
+        self.prepare(command).await?;
+        let Some((channel, until)) = self.ready.take() else {
+            return Err(self.lost(command));
         };
         if !self.alone {
             let handle = Arc::clone(&self.handle);

@@ -321,19 +321,26 @@ fn counted(conn: &mut Conn, host: &str, epoch: i64) -> QueryResult<Option<i64>> 
         .optional()
 }
 
-/// Whether a restart may be under way under the lease on this host, whose row is locked.
-pub(super) fn may_be_restarting(conn: &mut Conn, work: &Work, host: &HostRow) -> Answer<bool> {
+/// Whether a restart may be under way under the lease on this host, whose row is locked: until who counted it gives the host
+/// back, or has been dead for long enough.
+pub(super) fn may_be_restarting(conn: &mut Conn, work: &mut Work, host: &HostRow) -> Answer<bool> {
     if host.lease_purpose.as_deref() != Some(HEALTH) {
         return Ok(false);
     }
-    let counted = counted(conn, &host.id, host.lease_epoch)?;
-    Ok(counted.is_some_and(|at| may_go_on(work, at)))
+    let Some(at) = counted(conn, &host.id, host.lease_epoch)? else {
+        return Ok(false);
+    };
+    if may_go_on(work, at) {
+        return Ok(true);
+    }
+    let holder = host.lease_worker.iter().cloned().collect();
+    Ok(host.lease_worker.is_some() && workers::dead_among(conn, work, holder)?.is_empty())
 }
 
-/// Whether a restart that was counted then may still be under way. One that is ahead of our clock was counted by a wrong one.
+/// Whether a restart that was counted then may still be under way. By the clock of another machine that may be a little ahead of
+/// ours; one that is further ahead than a restart takes was wrong.
 fn may_go_on(work: &Work, counted: i64) -> bool {
-    let now = work.now().0;
-    counted <= now && now - counted < millis(RESTART_TAKES)
+    work.now().0.abs_diff(counted) < millis(RESTART_TAKES).unsigned_abs()
 }
 
 /// The host under this lease, its row locked.

@@ -206,7 +206,7 @@ fn find_with_attempt(
 
 /// Refuses while a restart of the service may be under way: the lease that would be void keeps updates off the machine, and
 /// what came of the restart goes on record under it.
-fn refuse_restarting(conn: &mut Conn, work: &Work, host: &HostRow) -> Answer<(), HostError> {
+fn refuse_restarting(conn: &mut Conn, work: &mut Work, host: &HostRow) -> Answer<(), HostError> {
     if !widen(health::may_be_restarting(conn, work, host))? {
         return Ok(());
     }
@@ -396,7 +396,6 @@ pub(crate) fn host_pin(
 ) -> Answer<(), HostError> {
     let host = find(conn, name)?;
     refuse_stale(&host, seen)?;
-    refuse_restarting(conn, work, &host)?;
     update!(
         conn,
         diesel::update(hosts::table.find(&host.id)).set(hosts::host_keys.eq(to_json(&keys)))

@@ -229,6 +229,12 @@ pub(crate) async fn a_restart_keeps_the_entry_as_it_is(place: &Place) {
         .host_edit(&hosts[1].name, host("h002"), &actor())
         .await
         .unwrap();
+    // However long it takes, as long as who does it lives.
+    for _ in 0..40 {
+        place.clock.advance(Duration::from_secs(10));
+        store.worker_renew(checker).await.unwrap();
+    }
+    assert!(matches!(edit().await, Err(HostError::Restarting { .. })));
     let end = HealthSeen {
         epoch: lease.epoch,
         ..seen(turn.unwrap(), HealthState::Active)
