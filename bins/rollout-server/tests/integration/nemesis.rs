@@ -32,10 +32,13 @@ async fn of_a_hundred_triggers_at_once_one_is_taken() {
     if is_left_out("postgres") {
         return;
     }
-    let site = Site::with_hosts(Base::Postgres, 2, ReleaseSpec::good("Next")).await;
+    // Each round has its release, so that the rollout that is taken is not over before the last one is asked for.
+    let slow = InstallBehaviour::Slow(Duration::from_secs(1));
+    let release = |round| ReleaseSpec::good(format!("Round {round}")).install(slow);
+    let site = Site::with_hosts(Base::Postgres, 2, release(0)).await;
     let servers = servers(&site, 3).await;
-    // A caller may ask 30 times a minute, so there are as many as if all took less than that.
-    let tokens = site.more_tokens(rounds(5) * 100 / 30 + 1).await;
+    // A caller may ask 30 times a minute, so there are as many as if all rounds took no longer; and few that come at once.
+    let tokens = site.more_tokens((rounds(5) * 100 / 30 + 1).max(400)).await;
     let mut tokens = tokens.into_iter().cycle();
     let http = client();
     for round in 0..rounds(5) {
@@ -54,7 +57,10 @@ async fn of_a_hundred_triggers_at_once_one_is_taken() {
         }
         let expected = [(StatusCode::ACCEPTED, 1), (StatusCode::CONFLICT, 99)];
         assert_eq!(answers, expected.into(), "round {round}");
-        servers[round % 3].rollout_in(&["completed"]).await;
+        let rollout = servers[round % 3].rollout_in(&["completed"]).await;
+        assert_eq!(rollout["counts"]["success"], 2, "round {round}: {rollout}");
+        let fleet = site.fleet.as_ref().unwrap();
+        fleet.add_release(release(round + 1)).await.unwrap();
     }
     drop(servers);
     site.end().await;
