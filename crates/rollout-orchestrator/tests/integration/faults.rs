@@ -6,7 +6,7 @@ use std::time::Duration;
 use fleet_store::{Inventory, SlotId, Workers, sample_host};
 use fleet_types::*;
 use rollout_orchestrator::*;
-use ssh_exec::{ConnectError, Endpoint, RemoteCommand, SessionError, Transport};
+use ssh_exec::{ConnectError, Endpoint, RemoteCommand, Session, SessionError, Transport};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::process::{Cut, Process};
@@ -361,15 +361,21 @@ async fn a_slot_whose_answer_was_lost_is_not_lost() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_open_session_sends_nothing_after_the_fence() {
-    let world = World::new(1).await;
+/// A process with a connection to `web-01`.
+async fn connected(world: &World) -> (Process, Worker, Box<dyn Session>) {
     let (process, orchestrator) = world.process();
     let worker = Worker::start(&orchestrator, who("checks"), WorkMode::Nothing)
         .await
         .unwrap();
-    let transport = worker.transport();
-    let mut session = transport.connect(&somewhere("web-01")).await.unwrap();
+    let host = somewhere("web-01");
+    let session = worker.transport().connect(&host).await.unwrap();
+    (process, worker, session)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_session_sends_nothing_after_the_fence() {
+    let world = World::new(1).await;
+    let (process, worker, mut session) = connected(&world).await;
     let look = RemoteCommand::new("inspect", "true", Duration::from_secs(5));
     session.run(&look).await.unwrap();
     process.cut_off(true);
@@ -379,7 +385,11 @@ async fn an_open_session_sends_nothing_after_the_fence() {
         matches!(withheld, SessionError::Withheld { .. }),
         "{withheld}"
     );
-    let refused = transport.connect(&somewhere("web-01")).await.unwrap_err();
+    let refused = worker
+        .transport()
+        .connect(&somewhere("web-01"))
+        .await
+        .unwrap_err();
     assert!(
         matches!(refused, ConnectError::Withheld { .. }),
         "{refused}"
@@ -394,12 +404,7 @@ async fn an_open_session_sends_nothing_after_the_fence() {
 #[tokio::test(start_paused = true)]
 async fn what_a_stalled_network_holds_back_is_not_sent_after_the_fence() {
     let world = World::new(1).await;
-    let (process, orchestrator) = world.process();
-    let worker = Worker::start(&orchestrator, who("checks"), WorkMode::Nothing)
-        .await
-        .unwrap();
-    let transport = worker.transport();
-    let mut session = transport.connect(&somewhere("web-01")).await.unwrap();
+    let (process, _worker, mut session) = connected(&world).await;
     let look = RemoteCommand::new("inspect", "true", Duration::from_secs(60));
     process.is_stalled_for(Duration::from_secs(25));
     session.run(&look).await.unwrap();

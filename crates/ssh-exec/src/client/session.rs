@@ -101,14 +101,17 @@ impl RusshSession {
         }
     }
 
-    /// A channel for the command, if there is none, within its deadline, which the command has what is left of.
-    async fn prepare(&mut self, command: &RemoteCommand) -> Result<(), SessionError> {
-        if self.ready.is_none() {
-            let until = Instant::now() + command.deadline();
-            let opened = timeout_at(until, self.open(command)).await;
-            self.ready = Some((opened.map_err(|_| late(command))??, until));
+    /// The channel that was made ready or a new one, and when the command's time is over.
+    async fn prepared(
+        &mut self,
+        command: &RemoteCommand,
+    ) -> Result<(Channel<Msg>, Instant), SessionError> {
+        if let Some(ready) = self.ready.take() {
+            return Ok(ready);
         }
-        Ok(())
+        let until = Instant::now() + command.deadline();
+        let opened = timeout_at(until, self.open(command)).await;
+        Ok((opened.map_err(|_| late(command))??, until))
     }
 
     /// Sends the script and reads until both end markers, or what comes instead of them. Nothing else is awaited
@@ -182,19 +185,16 @@ impl RusshSession {
 #[async_trait]
 impl Session for RusshSession {
     async fn ready(&mut self, command: &RemoteCommand) -> Result<(), SessionError> {
-        // One that was made ready for a command that then was not sent is as good for the next.
-        if let Some((channel, _)) = self.ready.take() {
-            self.ready = Some((channel, Instant::now() + command.deadline()));
-        }
-        self.prepare(command).await
+        let until = Instant::now() + command.deadline();
+        // One that was made ready for a command that then was not sent is as good for this one, whose time begins now.
+        let (channel, _) = self.prepared(command).await?;
+        self.ready = Some((channel, until));
+        Ok(())
     }
 
     async fn run(&mut self, command: &RemoteCommand) -> Result<CommandOutput, SessionError> {
         let frame = Frame::render(command)?;
-        self.prepare(command).await?;
-        let Some((channel, until)) = self.ready.take() else {
-            return Err(self.lost(command));
-        };
+        let (channel, until) = self.prepared(command).await?;
         if !self.alone {
             let handle = Arc::clone(&self.handle);
             self.spare = Some(tokio::spawn(async move {

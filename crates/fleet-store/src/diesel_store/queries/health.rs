@@ -324,17 +324,16 @@ fn counted(conn: &mut Conn, host: &str, epoch: i64) -> QueryResult<Option<i64>> 
 /// Whether a restart may be under way under the lease on this host, whose row is locked: until who counted it gives the host
 /// back, or has been dead for long enough.
 pub(super) fn may_be_restarting(conn: &mut Conn, work: &mut Work, host: &HostRow) -> Answer<bool> {
+    let Some(holder) = host.lease_worker.clone() else {
+        return Ok(false);
+    };
     if host.lease_purpose.as_deref() != Some(HEALTH) {
         return Ok(false);
     }
     let Some(at) = counted(conn, &host.id, host.lease_epoch)? else {
         return Ok(false);
     };
-    if may_go_on(work, at) {
-        return Ok(true);
-    }
-    let holder = host.lease_worker.iter().cloned().collect();
-    Ok(host.lease_worker.is_some() && workers::dead_among(conn, work, holder)?.is_empty())
+    Ok(may_go_on(work, at) || workers::dead_among(conn, work, vec![holder])?.is_empty())
 }
 
 /// Whether a restart that was counted then may still be under way. By the clock of another machine that may be a little ahead of
