@@ -62,25 +62,26 @@ impl Frame {
     /// The text for the shell's standard input, to be followed by end of file.
     ///
     /// Nothing of it runs when its end is lost with the connection or its beginning is eaten by a start-up file that
-    /// reads standard input: it is one line, and with every character encoded that means something to a shell between
-    /// commands, what is left is a single command with an unterminated quote.
+    /// reads standard input: what is left is a single command with an unterminated quote. Should both be lost at once,
+    /// what is left is a single word: everything is encoded that stands between words or means something to a shell.
     #[must_use]
     pub fn stdin(&self) -> Vec<u8> {
-        let mut text = String::with_capacity(self.script.len() * 3 / 2);
-        text.push_str("eval \"$(printf '%b' '");
-        for character in self.script.chars() {
-            match character {
-                '\n' => text.push_str("\\n"),
-                '\\' => text.push_str("\\\\"),
-                '\'' | '"' | '`' | '#' | ';' | '&' | '|' | '<' | '>' | '(' | ')' | '{' | '}'
-                | '*' | '~' => {
-                    let _ = write!(text, "\\0{:03o}", u32::from(character));
+        let mut text = Vec::with_capacity(self.script.len() * 2);
+        text.extend_from_slice(b"eval \"$(printf '%b' '");
+        for byte in self.script.bytes() {
+            match byte {
+                b'\n' => text.extend_from_slice(b"\\n"),
+                b'\\' => text.extend_from_slice(b"\\\\"),
+                _ if is_plain(byte) => text.push(byte),
+                other => {
+                    let digits = [other >> 6, other >> 3 & 7, other & 7].map(|digit| b'0' + digit);
+                    text.extend_from_slice(b"\\0");
+                    text.extend_from_slice(&digits);
                 }
-                other => text.push(other),
             }
         }
-        text.push_str("')\"\n");
-        text.into_bytes()
+        text.extend_from_slice(b"')\"\n");
+        text
     }
 
     /// The random marker of this run.
@@ -88,6 +89,11 @@ impl Frame {
     pub fn marker(&self) -> &str {
         &self.marker
     }
+}
+
+/// A character of a word that a shell takes as it is, wherever in a word it stands.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_-./:,@%+".contains(&byte)
 }
 
 /// The whole script. One brace group, so that a body with a syntax error does not run up to the error.

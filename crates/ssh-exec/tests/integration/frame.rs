@@ -219,11 +219,30 @@ proptest! {
         match kind {
             0 => assert_not_run(&text[one..], folder.path()),
             1 => assert_not_run(&text[..one], folder.path()),
-            // With both ends gone there may be no quote left; then it is one command of words that mean nothing.
+            // With both ends gone there may be no quote left; then it is a single word.
             _ => {
                 feed(&text[one..other], folder.path());
                 prop_assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
             }
+        }
+    }
+}
+
+/// A middle of a script that begins with a command of ours, `mkdir -p` in this case, must not become that command.
+#[test]
+fn between_its_ends_a_script_is_a_single_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = sample(folder.path());
+    let begin = text.iter().position(|byte| *byte == b'\'').unwrap() + 6;
+    let inside = std::str::from_utf8(&text[begin..text.len() - 4]).unwrap();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:,@%+\\".contains(&byte);
+    let other: Vec<char> = inside.chars().filter(|c| !plain(*c as u8)).collect();
+    assert_eq!(other, []);
+    for name in ["mkdir", "mktemp", "printf", "eval", "exec", "rm", "git"] {
+        for (at, _) in inside.match_indices(name) {
+            feed(&inside.as_bytes()[at..], folder.path());
+            let made = std::fs::read_dir(folder.path()).unwrap().count();
+            assert_eq!(made, 0, "{name} at {at}");
         }
     }
 }
