@@ -1,10 +1,10 @@
 //! Questions that Ctrl-C answers too.
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::signals::Signals;
 
 /// What a person said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +58,7 @@ impl From<String> for Question {
 
 /// Asks, and heeds signals meanwhile. Once work has listened to signals they end no process by themselves any more.
 pub(crate) async fn ask(out: Output, question: impl Into<Question>) -> Result<Answer, Failure> {
-    let listen = |kind| {
-        signal(kind)
-            .map_err(|error| Failure::unexpected("signals cannot be listened to").why(error))
-    };
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
+    let mut signals = Signals::new(out)?;
     let question = question.into();
     let asking = spawn_blocking(move || question.ask(out));
     Ok(tokio::select! {
@@ -71,8 +66,7 @@ pub(crate) async fn ask(out: Output, question: impl Into<Question>) -> Result<An
             Ok(true) => Answer::Yes,
             Ok(false) | Err(_) => Answer::No,
         },
-        _ = interrupt.recv() => Answer::Interrupted,
-        _ = terminate.recv() => Answer::Interrupted,
+        _ = signals.next() => Answer::Interrupted,
     })
 }
 

@@ -12,6 +12,8 @@ mod fleet_file;
 mod follow;
 mod output;
 mod run;
+mod signals;
+mod stopping;
 
 use std::process::ExitCode;
 

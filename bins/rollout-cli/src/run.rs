@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleet_types::{HostName, RolloutId, StepId, view};
-use rollout_orchestrator::{Finished, Retention, Worker, WorkerStatus};
+use rollout_orchestrator::{Retention, Worker, WorkerStatus};
 use serde::Serialize;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::display::live::TICK;
@@ -17,15 +16,18 @@ use crate::failure::{Failure, one_line};
 use crate::fleet::{DatabaseFleet, Fleet, Rollouts};
 use crate::follow::Follower;
 use crate::output::Output;
+use crate::signals::{Caught, Signals};
+use crate::stopping::{Said, Stopping, TERM_GRACE, in_words, left_unheard};
 
-/// How long the hosts in flight may take after SIGTERM; the rest of the 30 s is for leaving.
-pub(crate) const TERM_GRACE: Duration = Duration::from_secs(25);
 /// How long it takes until events that could not be read are asked for again.
 const RETRY: Duration = Duration::from_millis(500);
 /// How long tidying up after a rollout may take; what is left is for the next time.
 const TIDYING: Duration = Duration::from_secs(2);
-/// How long leaving at once may take.
-const LEAVING: Duration = Duration::from_secs(2);
+/// How long the worker may take to leave at once.
+const LEAVING: Duration = Duration::from_secs(3);
+/// How long it may take to read how things stand, when this program is about to leave: with [`TERM_GRACE`] and [`LEAVING`]
+/// no more than 30 s.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// How the work in this process ended.
 #[derive(Debug)]
@@ -43,23 +45,25 @@ pub(crate) struct Ended {
 }
 
 /// Works on the rollout until it is over or a signal ends it. The first Ctrl-C pauses it and lets the hosts in flight
-/// finish; the second leaves at once.
+/// finish; the second leaves at once. Whatever is asked of the database meanwhile is asked beside, so that no signal waits
+/// for an answer; and a database that never answers does not keep whoever wants to leave.
 pub(crate) async fn work(
     database: &DatabaseFleet,
     id: RolloutId,
     mut worker: Worker,
 ) -> Result<Ended, Failure> {
     let mut follower = Follower::new(database.fleet(), id, for_output(database.out)).await?;
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new(database.out)?;
     let mut status = worker.watch();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut trouble = None;
     let (mut unshown, mut unread): (Option<Failure>, Option<Failure>) = (None, None);
+    let mut stopping: Option<Stopping> = None;
     let mut next = follower.next();
     let finished = loop {
         tokio::select! {
-            finished = worker.finished() => break finished?,
+            finished = worker.finished() => break Some(finished?.unfinished),
             events = &mut next => {
                 match events {
                     // What cannot be shown does not stop what is done to hosts.
@@ -80,11 +84,17 @@ pub(crate) async fn work(
             }
             _ = ticks.tick() => follower.tick(),
             signal = signals.next() => {
-                let leave = interrupted(database, id, &worker, &mut follower, signal).await;
-                if leave {
-                    break leave_now(&mut worker).await;
+                if signal == Caught::Again {
+                    break None;
                 }
+                // First here, where it needs no answer from the store; then on record.
+                worker.stop(if signal == Caught::Terminate { TERM_GRACE } else { Duration::MAX });
+                stopping = Some(Stopping::begin(database, id, signal, worker.watch()));
             }
+            said = what_comes_of(&mut stopping) => match said {
+                Said::Note(text) => follower.note(&text),
+                Said::Leave => break None,
+            },
             changed = status.changed() => {
                 // The sender goes away when the worker is done, which the first branch sees.
                 if changed.is_ok() {
@@ -96,69 +106,92 @@ pub(crate) async fn work(
             }
         }
     };
-    let shown = follower.catch_up().await;
+    let patience = match (&finished, &stopping) {
+        (None, _) => Some(CLOSING),
+        (Some(_), Some(stopping)) => Some(stopping.patience()),
+        (Some(_), None) => None,
+    };
+    let unfinished = match finished {
+        Some(unfinished) => unfinished,
+        None => leave_now(&mut worker).await,
+    };
+    let closing = close(database, id, &mut follower, stopping.as_mut());
+    let read = tokio::select! {
+        read = closing => Some(read),
+        () = run_out(patience, &mut signals) => None,
+    };
     follower.close();
-    if let Some(failure) = unshown.or(shown.err()) {
-        return Err(failure);
-    }
+    let Some(read) = read else {
+        database.leave_open();
+        let silence = stopping.as_ref().map(Stopping::silence);
+        return Err(left_unheard(id, &unfinished, &in_words(silence)));
+    };
+    let (rollout, hosts) = match (unshown, read) {
+        (Some(failure), _) => return Err(failure),
+        // The database could not be asked; what was done before that was not refused.
+        (None, Err(failure)) if signals.came_before && failure.exit == Exit::Refused => {
+            return Err(left_unheard(id, &unfinished, &failure.what()));
+        }
+        (None, read) => read?,
+    };
     Ok(Ended {
-        rollout: database.rollout(id).await?,
-        hosts: database.rollout_hosts(id).await?,
-        unfinished: finished.unfinished,
+        rollout,
+        hosts,
+        unfinished,
         why: follower.model.why.take(),
         interrupted: signals.came_before,
     })
 }
 
-/// What to do on a signal. True: leave at once.
-async fn interrupted(
-    database: &DatabaseFleet,
-    id: RolloutId,
-    worker: &Worker,
-    follower: &mut Follower,
-    signal: Caught,
-) -> bool {
-    if signal == Caught::Again {
-        return true;
+/// Nothing, for as long as nobody wants this program to stop.
+async fn what_comes_of(stopping: &mut Option<Stopping>) -> Said {
+    match stopping {
+        Some(stopping) => stopping.next().await,
+        None => std::future::pending().await,
     }
-    // First here, where it needs no answer from the store; then on record.
-    worker.stop(if signal == Caught::Terminate {
-        TERM_GRACE
-    } else {
-        Duration::MAX
-    });
-    let paused = database.pause(id).await;
-    let waits = match worker.status().in_flight.len() {
-        0 => "nothing is in flight".to_owned(),
-        count => format!(
-            "{} in flight finish",
-            words::hosts(u32::try_from(count).unwrap_or(u32::MAX))
-        ),
-    };
-    let what = match paused {
-        Ok(()) => format!("paused: no further host is started, {waits}"),
-        // It is ending by itself, or cannot be reached; what is in flight finishes all the same.
-        Err(failure) => format!("stopping ({}): {waits}", failure.what()),
-    };
-    let how = if signal == Caught::Terminate {
-        ""
-    } else {
-        ". Ctrl-C again leaves at once"
-    };
-    follower.note(&format!("{what}{how}"));
-    false
 }
 
-/// Leaves what is in flight to the next process.
-async fn leave_now(worker: &mut Worker) -> Finished {
+/// Shows all that happened, and reads how the rollout stands.
+async fn close(
+    database: &DatabaseFleet,
+    id: RolloutId,
+    follower: &mut Follower,
+    stopping: Option<&mut Stopping>,
+) -> Result<(view::Rollout, Vec<view::Host>), Failure> {
+    if let Some(stopping) = stopping
+        && let Some(text) = stopping.paused().await
+    {
+        follower.note(&text);
+    }
+    follower.catch_up().await?;
+    Ok((
+        database.rollout(id).await?,
+        database.rollout_hosts(id).await?,
+    ))
+}
+
+/// Returns when it has taken too long. Who has not been asked to stop has all the time until then.
+async fn run_out(patience: Option<Duration>, signals: &mut Signals) {
+    let patience = match patience {
+        Some(patience) => patience,
+        None => {
+            signals.next().await;
+            CLOSING
+        }
+    };
+    tokio::select! {
+        () = sleep(patience) => {}
+        _ = signals.next() => {}
+    }
+}
+
+/// Leaves what is in flight to the next process: these hosts.
+async fn leave_now(worker: &mut Worker) -> Vec<HostName> {
     let in_flight = worker.status().in_flight;
     worker.abandon();
     match timeout(LEAVING, worker.finished()).await {
-        Ok(Ok(finished)) => finished,
-        Ok(Err(_)) | Err(_) => Finished {
-            record: None,
-            unfinished: in_flight,
-        },
+        Ok(Ok(finished)) => finished.unfinished,
+        Ok(Err(_)) | Err(_) => in_flight,
     }
 }
 
@@ -173,49 +206,6 @@ fn tell_trouble(status: &WorkerStatus, known: &mut Option<String>, follower: &mu
             follower.note(&format!("waiting: {}", one_line(text)));
         }
         *known = trouble;
-    }
-}
-
-/// Which signal came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Caught {
-    Interrupt,
-    Terminate,
-    /// A second one of either kind.
-    Again,
-}
-
-/// Listens for Ctrl-C and SIGTERM.
-pub(crate) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    /// Whether one came already.
-    pub came_before: bool,
-}
-
-impl Signals {
-    pub(crate) fn new() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind)
-                .map_err(|error| Failure::unexpected("signals cannot be listened to").why(error))
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            came_before: false,
-        })
-    }
-
-    pub(crate) async fn next(&mut self) -> Caught {
-        let caught = tokio::select! {
-            _ = self.interrupt.recv() => Caught::Interrupt,
-            _ = self.terminate.recv() => Caught::Terminate,
-        };
-        if std::mem::replace(&mut self.came_before, true) {
-            Caught::Again
-        } else {
-            caught
-        }
     }
 }
 
@@ -282,7 +272,7 @@ pub(crate) async fn summarize(
     if out.json {
         summary_line(out, ended)?;
     } else {
-        let details = details(fleet, ended).await?;
+        let details = details_in_time(fleet, ended).await?;
         out.data(&summary(&ended.rollout, &ended.hosts, exit, &details))?;
     }
     Ok(exit)
@@ -295,6 +285,22 @@ pub(crate) fn summary_line(out: Output, ended: &Ended) -> Result<(), Failure> {
         rollout: &ended.rollout,
         hosts: &ended.hosts,
     })
+}
+
+/// The same, but whoever wants to leave does not wait for what steps printed.
+async fn details_in_time(fleet: &dyn Fleet, ended: &Ended) -> Result<Details, Failure> {
+    if !ended.interrupted {
+        return details(fleet, ended).await;
+    }
+    let without = |_| {
+        Ok(Details {
+            why: ended.why.clone(),
+            ..Details::default()
+        })
+    };
+    timeout(CLOSING, details(fleet, ended))
+        .await
+        .unwrap_or_else(without)
 }
 
 /// What the summary says beyond rollout and hosts.
@@ -347,20 +353,8 @@ fn tell_what_runs(out: Output, ended: &Ended) {
         ));
         return;
     }
-    let names: Vec<&str> = ended
-        .unfinished
-        .iter()
-        .map(HostName::as_str)
-        .take(10)
-        .collect();
-    let more = ended.unfinished.len().saturating_sub(names.len());
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
     out.shout(format!(
-        "interrupted: a step may still run on {}{more}; the next process settles them: rollout-cli resume {id}",
-        names.join(", ")
+        "interrupted: a step may still run on {}; the next process settles them: rollout-cli resume {id}",
+        words::names(&ended.unfinished)
     ));
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use axum::middleware::from_fn;
@@ -17,7 +18,7 @@ use crate::cli::Cli;
 use crate::compose::{Parts, compose};
 use crate::demo::Demo;
 use crate::http::{self, Server};
-use crate::shutdown::{self, Signals};
+use crate::shutdown::{self, Left, Signals};
 use crate::talk::Talk;
 use crate::{environment, metrics, pulse, setup, systemd};
 
@@ -61,7 +62,11 @@ async fn serve(
         // A database that does not answer must not keep it.
         _ = signals.next() => return Ok(()),
     };
-    let prepared = prepare(&parts, demo, address, talk).await;
+    let prepared = tokio::select! {
+        prepared = prepare(&parts, demo, address, talk) => Some(prepared),
+        // As above.
+        _ = signals.next() => None,
+    };
     let stop = CancellationToken::new();
     let stopping = parts.api.stop().clone();
     // What goes on beside the work. The checks end first, so that the worker can leave, and with them what only tidies up;
@@ -98,16 +103,24 @@ async fn serve(
         let router = parts.api.router().route("/", entrance);
         let router = router.layer(from_fn(metrics::requests::count));
         let server = Server::start(listener, router, parts.settings.server.max_connections);
-        let why = match prepared.and_then(|()| announce(cli, address, talk)) {
-            Ok(()) => until_end(&parts, signals).await,
-            Err(error) => Err(error),
+        let why = match prepared {
+            Some(prepared) => match prepared.and_then(|()| announce(cli, address, talk)) {
+                Ok(()) => until_end(&parts, signals).await,
+                Err(error) => Err(error),
+            },
+            None => Ok(()),
         };
-        shutdown::stop(&parts, server, signals).await;
+        let left = shutdown::stop(&parts, server, signals).await;
         stop.cancel();
-        why
+        (why, left)
     };
-    let ((), ended) = tokio::join!(watching, serving);
-    ended
+    let ((), (why, left)) = tokio::join!(watching, serving);
+    if left == Left::Behind {
+        // The threads of the store wait for an answer. The end of the process ends them; to close the store would be to wait
+        // with them.
+        std::mem::forget(Arc::clone(&parts.store));
+    }
+    why
 }
 
 /// A demo takes any port when the usual one is taken, for it is told where to look.

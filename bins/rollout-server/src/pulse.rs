@@ -24,10 +24,17 @@ pub(crate) async fn beat(parts: &Parts, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        look(parts).await;
-        if beat % NUMBERS_EVERY == 0 {
-            count(parts, &mut told).await;
-            parts.process.sum_up_numbers();
+        let looking = async {
+            look(parts).await;
+            if beat % NUMBERS_EVERY == 0 {
+                count(parts, &mut told).await;
+                parts.process.sum_up_numbers();
+            }
+        };
+        tokio::select! {
+            // A database that does not answer takes its time, which nobody has at the end.
+            () = stop.cancelled() => return,
+            () = looking => {}
         }
         systemd::watchdog();
     }

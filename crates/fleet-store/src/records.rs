@@ -256,6 +256,8 @@ pub struct Claimed {
     pub attempt: AttemptRecord,
     /// The host's pinned keys as they are now: pinning anew during a rollout must work.
     pub host_keys: Vec<String>,
+    /// What the rollout was asked for: a branch, a commit, or the rollout that it takes back.
+    pub target_ref: String,
     /// Settle wait of the rollout.
     pub settle: Duration,
     /// SSH connections at once for this rollout.

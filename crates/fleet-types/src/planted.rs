@@ -84,6 +84,12 @@ mistakes! {
     AbortAfterEnd,
     /// Hosts that had no turn stay open when a rollout ends early.
     OpenHostsLeft,
+    /// That a process cannot load its key is held against the host.
+    KeyHeldAgainstHost,
+    /// What a request was carried out as is not remembered.
+    RequestForgotten,
+    /// A host leaves the fleet in the midst of its restart.
+    RemovedInRestart,
 }
 
 #[cfg(feature = "planted")]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_store::{Claimed, LeaseError, Store, StoreError};
+use fleet_store::{AttemptRecord, Claimed, LeaseError, Store, StoreError};
 use fleet_types::{
-    AttemptStatus, HostEvent, HostId, HostName, Outcome, Progress, Reason, RolloutId,
+    AttemptStatus, HostEvent, HostId, HostName, Outcome, Progress, Reason, RolloutId, TargetRef,
 };
 use tokio::time::sleep;
 use update_engine::{AttemptSpec, Goal, GuardSpec, run_attempt};
@@ -28,15 +28,19 @@ pub(crate) struct Owned {
     host_lease: SharedHostLease,
     /// Panics and illegal events so far.
     faults: u32,
+    /// Why it cannot be signed in to, when it is not left to other processes any more.
+    no_key: Option<String>,
 }
 
 /// How one start of an attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AttemptEnd {
     /// The host is settled.
     Settled,
     /// Nothing is wrong with the host; its attempt must be taken up again.
     Interrupted,
+    /// The host's credential cannot be loaded in this process, and why.
+    NoKey(String),
     /// The program is at fault.
     Faulty,
     /// By the store's record the host is no longer ours.
@@ -49,7 +53,12 @@ impl Owned {
             host_lease: SharedHostLease::new(claimed.lease.clone()),
             claimed: Arc::new(claimed),
             faults: 0,
+            no_key: None,
         }
+    }
+
+    pub(crate) fn attempt(&self) -> &AttemptRecord {
+        &self.claimed.attempt
     }
 
     pub(crate) fn rollout(&self) -> RolloutId {
@@ -66,6 +75,12 @@ impl Owned {
 
     pub(crate) fn concurrency(&self) -> u32 {
         self.claimed.concurrency
+    }
+
+    /// The same attempt, given up for want of a key.
+    pub(crate) fn without_key(mut self, why: String) -> Self {
+        self.no_key = Some(why);
+        self
     }
 
     /// The same attempt, with one more fault to its name.
@@ -97,6 +112,9 @@ impl AttemptTask {
             OnRecord::Settled => return AttemptEnd::Settled,
             OnRecord::NotOurs => return AttemptEnd::NotOurs,
         };
+        if let Some(why) = self.owned.no_key.clone() {
+            return self.settle(&progress, Reason::NoCredential, why).await;
+        }
         if self.owned.faults >= FAULTS {
             let message =
                 format!("the program failed {FAULTS} times in this attempt; its log says how");
@@ -135,6 +153,10 @@ impl AttemptTask {
             Ok(_) => AttemptEnd::Settled,
             Err(stopped) => {
                 let host = self.owned.name();
+                if let Some(why) = transport.no_key() {
+                    tracing::warn!(%host, %why, "an attempt stopped: its credential cannot be loaded here");
+                    return AttemptEnd::NoKey(why);
+                }
                 let outage = match journal.stopped() {
                     Some(cause) => cause == StopCause::Outage,
                     None => lease.refusals() > refusals,
@@ -165,6 +187,7 @@ impl AttemptTask {
         let Claimed {
             attempt,
             host_keys,
+            target_ref,
             settle,
             left_behind,
             ..
@@ -178,7 +201,13 @@ impl AttemptTask {
                 (reason, error.to_string())
             })?;
         let goal = match (attempt.from.clone(), attempt.target.clone()) {
-            (None, Some(target)) => Goal::Update { target },
+            (None, Some(target)) => Goal::Update {
+                target,
+                branch: match target_ref.parse() {
+                    Ok(TargetRef::Branch(branch)) => Some(branch),
+                    Ok(TargetRef::Commit(_)) | Err(_) => None,
+                },
+            },
             (Some(from), Some(to)) => Goal::Back { from, to },
             (_, None) => {
                 return Err((

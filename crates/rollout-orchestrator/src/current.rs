@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use fleet_store::{AttemptRecord, Idle, RolloutRecord, StoreError};
-use fleet_types::{AttemptStatus, HostId, HostName, Progress, RolloutKind, RolloutState};
+use fleet_types::{
+    AttemptStatus, HostId, HostName, Progress, RolloutId, RolloutKind, RolloutState,
+};
 use tokio::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::desk::{RolloutDesk, Unusable};
+use crate::attempt::Owned;
+use crate::desk::RolloutDesk;
 use crate::orchestrator::Orchestrator;
 use crate::resolve::Resolver;
+use crate::unusable::{Learnt, Unusable};
 use crate::worker::WorkMode;
 
 /// How far a rollout is, whoever works on it.
@@ -69,11 +73,13 @@ pub(crate) struct Current {
 }
 
 impl Current {
-    /// Begins to work on a rollout: says so, and tries which of its hosts can be signed in to from here.
+    /// Begins to work on a rollout: says so, and tries which of its hosts can be signed in to from here. `learnt`: under
+    /// the name that this process had before.
     pub(crate) async fn open(
         record: RolloutRecord,
         desk: Arc<RolloutDesk>,
         orchestrator: &Orchestrator,
+        learnt: Learnt,
     ) -> Result<Self, StoreError> {
         let unusable = if record.state.is_active() {
             let worker = desk.slots.lease.worker();
@@ -81,14 +87,10 @@ impl Current {
                 .store()
                 .rollout_attend(record.id, worker)
                 .await?;
-            let attempts = orchestrator.store().attempt_list(record.id).await?;
-            Unusable::look(attempts, &**orchestrator.transport(), &desk.ssh).await
+            Unusable::look(orchestrator, record.id, learnt).await?
         } else {
-            Unusable::default()
+            Unusable::none()
         };
-        for (host, why) in unusable.shown() {
-            tracing::warn!(%host, %why, "left to other processes: its credential cannot be loaded here");
-        }
         Ok(Self {
             record,
             desk,
@@ -120,8 +122,8 @@ impl Current {
             record: self.record.clone(),
             // Somebody who does one rollout alone has nobody to wait for.
             left_to_others: match mode {
-                WorkMode::One(_) => Vec::new(),
-                _ => self.unusable.ids(),
+                WorkMode::One(_) => None,
+                _ => Some(self.unusable.ids()),
             },
         };
         self.resolving = Some(AbortOnDropHandle::new(tokio::spawn(resolver.run())));
@@ -178,12 +180,28 @@ impl Current {
         self.unusable.shown()
     }
 
-    /// Tries credentials again that could not be loaded.
+    /// Tries the credentials again.
     pub(crate) async fn look_at_credentials(&mut self, orchestrator: &Orchestrator) {
-        let ssh = &orchestrator.settings().ssh;
-        self.unusable
-            .look_again(&**orchestrator.transport(), ssh)
-            .await;
+        self.unusable.look_again(orchestrator, self.record.id).await;
+    }
+
+    /// Leaves a host to other processes whose credential could not be loaded in the midst of its attempt. False: no host
+    /// is left to others any more.
+    pub(crate) fn leaves_to_others(&mut self, owned: &Owned, why: &str) -> bool {
+        if !self.anyway {
+            self.unusable.refuse(owned.attempt(), why.to_owned());
+        }
+        !self.anyway
+    }
+
+    /// What is true of this process under another name as well.
+    pub(crate) fn into_learnt(self) -> (RolloutId, Learnt) {
+        (self.record.id, self.unusable.into_learnt())
+    }
+
+    /// Whether the keys of the hosts that are left to others were never here, and these hosts are as they were.
+    pub(crate) fn never_had_the_keys(&self) -> bool {
+        self.unusable.never_usable()
     }
 
     /// For how long the rollout has waited for nothing but hosts whose credential cannot be loaded here, as far as can
@@ -193,7 +211,12 @@ impl Current {
             && !self.anyway
             && self.unusable.holds_up(self.record.stage)
             && match self.record.state {
-                RolloutState::Running => self.idle == Some(Idle::NoneSuitable),
+                RolloutState::Running => match self.idle {
+                    Some(Idle::NoneSuitable) => true,
+                    // By hosts that somebody else is at work on, or nobody any more.
+                    Some(Idle::StageTaken | Idle::Full) => self.unusable.some_under_way(),
+                    _ => false,
+                },
                 // Whoever paused it knows that nothing happens.
                 RolloutState::Paused => false,
                 _ => true,

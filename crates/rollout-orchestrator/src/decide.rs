@@ -17,7 +17,7 @@ pub(crate) struct View {
     pub(crate) in_flight: usize,
     /// A connection may be opened here for one more host.
     pub(crate) place: bool,
-    /// The store may hold a host for this worker that the worker does not know of.
+    /// The store may hold a host for this worker that the worker does not know of, or cannot go on with.
     pub(crate) in_doubt: bool,
     /// The last claim found nothing, and nothing happened since.
     pub(crate) nothing_to_claim: bool,

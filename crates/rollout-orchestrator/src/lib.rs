@@ -88,6 +88,7 @@ mod settings;
 mod slots;
 mod standing;
 mod trigger;
+mod unusable;
 mod work_loop;
 mod worker;
 

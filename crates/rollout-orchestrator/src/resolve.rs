@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleet_store::{AttemptRecord, Resolution, RolloutRecord, Store, StoreError};
-use fleet_types::{CommitHash, HostId, HostName, TargetRef};
+use fleet_types::{CommitHash, HostId, HostName, Reason, TargetRef};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use update_engine::{ResolveError, resolve_target};
@@ -25,8 +25,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Resolver {
     pub(crate) desk: Arc<RolloutDesk>,
     pub(crate) record: RolloutRecord,
-    /// Hosts that this process cannot sign in to, while another one may.
-    pub(crate) left_to_others: Vec<HostId>,
+    /// Hosts that this process cannot sign in to, while another one may. None: there is no other one.
+    pub(crate) left_to_others: Option<Vec<HostId>>,
 }
 
 /// What one host said.
@@ -37,6 +37,8 @@ enum Answer {
     NoSuchThing(String),
     /// It could not be asked.
     Unasked(String),
+    /// It could not be asked from here, for want of a key.
+    NoKey(String),
     /// This process may not ask now.
     Withheld(String),
 }
@@ -100,13 +102,16 @@ impl Resolver {
             match answer {
                 Answer::Commit(commit) => return Ok(Some(Resolution::Commit(commit))),
                 Answer::Withheld(why) => return Err(why),
+                // Another process may ask it, or this one may again.
+                Answer::NoKey(_) if self.left_to_others.is_some() => {}
                 answer => answers.extend(names.remove(&id).map(|name| (name, answer))),
             }
             if definite(&answers) >= ENOUGH {
                 break;
             }
         }
-        Ok(Some(Resolution::Impossible(explain(&target, &answers))))
+        let asked = !answers.is_empty();
+        Ok(asked.then(|| Resolution::Impossible(explain(&target, &answers))))
     }
 
     /// Hosts to ask, in the order of their turn, and the keys pinned for each.
@@ -114,7 +119,9 @@ impl Resolver {
         &self,
     ) -> Result<(VecDeque<AttemptRecord>, HashMap<HostId, Vec<String>>), StoreError> {
         let mut attempts = self.store().attempt_list(self.record.id).await?;
-        attempts.retain(|attempt| !self.left_to_others.contains(&attempt.host));
+        if let Some(left) = &self.left_to_others {
+            attempts.retain(|attempt| !left.contains(&attempt.host));
+        }
         let fleet = self.store().host_list().await?;
         let keys = fleet
             .into_iter()
@@ -141,6 +148,10 @@ async fn ask(
             match resolve_target(&transport, &endpoint, &attempt.spec.app, &target).await {
                 Ok(commit) => Answer::Commit(commit),
                 Err(ResolveError::Missing { message }) => Answer::NoSuchThing(message),
+                Err(ResolveError::Unanswered {
+                    reason: Reason::NoCredential,
+                    message,
+                }) => Answer::NoKey(message),
                 Err(ResolveError::Unanswered { message, .. }) => Answer::Unasked(message),
                 Err(ResolveError::Withheld(stopped)) => Answer::Withheld(stopped.to_string()),
             }
@@ -159,7 +170,7 @@ fn definite(answers: &[(HostName, Answer)]) -> usize {
 fn explain(target: &TargetRef, answers: &[(HostName, Answer)]) -> String {
     let mut causes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (host, answer) in answers {
-        if let Answer::NoSuchThing(why) | Answer::Unasked(why) = answer {
+        if let Answer::NoSuchThing(why) | Answer::Unasked(why) | Answer::NoKey(why) = answer {
             causes.entry(why).or_default().push(host.as_str());
         }
     }

@@ -19,8 +19,9 @@ pub struct OrchestratorSettings {
     pub poll: Duration,
     /// How often it looks whether there is an active rollout at all. Rollouts triggered in this process are seen at once.
     pub idle_poll: Duration,
-    /// How long a worker waits for another live one to take on hosts whose credential it cannot load itself, before it
-    /// tries them all the same and they fail untouched.
+    /// How long a worker that is there for one rollout waits for another one to take on hosts whose credential it cannot load
+    /// itself, or to be able to again, before it looks whether anybody comes any further. If not, it tries them all the same,
+    /// and they fail.
     pub credential_patience: Duration,
 }
 

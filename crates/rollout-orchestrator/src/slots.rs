@@ -1,8 +1,8 @@
 //! Connections under the limit that holds over all processes: a transport that takes a slot first and gives it back last.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,7 +34,7 @@ pub(crate) struct Slots {
     /// Every slot that is held, and every task that takes or gives one back; a worker that leaves waits for them.
     pub(crate) open: TaskTracker,
     pub(crate) queue: Arc<Queue>,
-    /// Whether the store may hold a host for this registration that nobody here knows of.
+    /// Whether the store may hold a host for this registration that nobody here works on.
     pub(crate) in_doubt: Arc<AtomicBool>,
 }
 
@@ -47,7 +47,7 @@ impl Slots {
         }
     }
 
-    /// The store may say of a host that it is ours, under an epoch that nobody here knows.
+    /// The store may say of a host that it is ours, and nobody here works on it or knows its epoch.
     pub(crate) fn doubt(&self) {
         self.in_doubt.store(true, Ordering::Relaxed);
     }
@@ -83,6 +83,8 @@ pub struct SlotTransport {
     seat: Arc<Seat>,
     /// Whether its errors name no files of this machine.
     discreet: bool,
+    /// Why our own credential could not be loaded for a connection, if one could not.
+    no_key: Arc<OnceLock<String>>,
 }
 
 /// How many connections may be open on the whole store.
@@ -109,7 +111,13 @@ impl SlotTransport {
             limit,
             seat,
             discreet: false,
+            no_key: Arc::default(),
         }
+    }
+
+    /// Why our own credential could not be loaded for a connection, if one could not.
+    pub(crate) fn no_key(&self) -> Option<String> {
+        self.no_key.get().cloned()
     }
 
     /// The same, with errors that may be shown to people who may not see which files this machine has.
@@ -194,6 +202,11 @@ impl Transport for SlotTransport {
                 })
             })
             .await
+            .inspect_err(|error| {
+                if let ConnectError::Identity(why) = error {
+                    self.no_key.get_or_init(|| why.to_string());
+                }
+            })
             .map_err(|error| self.shown(error))?;
         Ok(Box::new(session))
     }

@@ -19,6 +19,7 @@ use crate::current::Current;
 use crate::decide::{Action, View, next_action};
 use crate::desk::RolloutDesk;
 use crate::orchestrator::Orchestrator;
+use crate::unusable::Learnt;
 use crate::worker::{Finished, Order, Outlets, Registration, WorkError, WorkMode, WorkerStatus};
 
 pub(crate) struct WorkLoop {
@@ -45,6 +46,8 @@ pub(crate) struct WorkLoop {
     puzzle: Option<registration::Puzzle>,
     /// The active rollout, when it is left to processes of a newer version.
     left_to_newer: Option<RolloutId>,
+    /// What was known of a rollout's credentials under the name before.
+    learnt: Option<(RolloutId, Learnt)>,
 }
 
 /// What comes after one thing done.
@@ -82,6 +85,7 @@ impl WorkLoop {
             trouble: None,
             puzzle: None,
             left_to_newer: None,
+            learnt: None,
         }
     }
 
@@ -150,7 +154,9 @@ impl WorkLoop {
                     .is_some_and(|current| current.record.id == record.id);
                 if !known {
                     let desk = self.desk(record.id, record.policy.concurrency);
-                    let current = Current::open(record, desk, &self.orchestrator).await;
+                    let learnt = self.learnt.iter().find(|(id, _)| *id == record.id);
+                    let learnt = learnt.map(|(_, learnt)| learnt.clone()).unwrap_or_default();
+                    let current = Current::open(record, desk, &self.orchestrator, learnt).await;
                     self.current = self.weather(current)?;
                 } else if let Some(current) = &mut self.current {
                     current.see(record);
@@ -269,6 +275,7 @@ impl WorkLoop {
         match end {
             AttemptEnd::Settled => {}
             AttemptEnd::Interrupted => self.begin_again(owned),
+            AttemptEnd::NoKey(why) => self.on_no_key(owned, why),
             AttemptEnd::Faulty => self.begin_again(owned.after_fault()),
             AttemptEnd::NotOurs => {
                 // The store may still take us for its owner, and then nobody else would take it on. Under a new name we
@@ -276,6 +283,20 @@ impl WorkLoop {
                 tracing::warn!(host = %owned.name(), "a host is no longer ours; registering anew");
                 self.registration.lease().lose();
             }
+        }
+    }
+
+    /// Another process may have the key, or this one may have it again: for both the host is free once this one has
+    /// another name, which it takes as soon as nothing else of its own is in flight.
+    fn on_no_key(&mut self, owned: Owned, why: String) {
+        let left = match &mut self.current {
+            Some(current) => current.leaves_to_others(&owned, &why),
+            None => true,
+        };
+        if left {
+            self.registration.slots.doubt();
+        } else {
+            self.begin_again(owned.without_key(why));
         }
     }
 

@@ -44,17 +44,14 @@ impl Course {
             if let Some(tip) = origin.branches.get("main") {
                 world.fleet.add(&name_of(number), SimHost::on(tip, &origin));
             }
-            let host = entry(number, twin);
-            world.check(|checker| {
-                checker.lives_on(&name_of(number), host.spec.address.as_str());
-            });
-            all.push(host);
+            all.push(entry(number, twin));
         }
         self.entries = all.len();
-        if !all.is_empty()
-            && let Err(error) = world.store.host_add(all, &actor()).await
-        {
-            world.check(|checker| checker.violate("store", error.to_string()));
+        if !all.is_empty() {
+            match world.store.host_add(all, &actor()).await {
+                Ok(entries) => world.check(|checker| checker.entered(&entries)),
+                Err(error) => world.check(|checker| checker.violate("store", error.to_string())),
+            }
         }
         self.release();
     }
@@ -89,7 +86,7 @@ impl Course {
         for _ in 0..world.schedule.processes {
             self.start();
         }
-        self.begin(false);
+        self.begin(false, None);
         for _ in 0..world.schedule.happenings {
             sleep(world.dice(|dice| dice.millis(world.schedule.apart))).await;
             self.processes.retain_mut(|process| !process.is_over());
@@ -111,14 +108,14 @@ impl Course {
     }
 
     /// Somebody starts a rollout.
-    fn begin(&mut self, force: bool) {
+    fn begin(&mut self, force: bool, key: Option<u64>) {
         let mut process = Process::new(&self.world);
         let gate = process.gate.clone();
         // The process is its own: what it is asked for it does by itself, and then works on it.
         let mut shell = Process::new(&self.world);
         shell.gate = gate;
         let task = async move {
-            if let Err(error) = trigger(&mut process, force).await {
+            if let Err(error) = trigger(&mut process, force, key).await {
                 process.gate.world().note(format_args!("refused: {error}"));
             }
             while !process.is_over() {
@@ -133,7 +130,7 @@ impl Course {
         let world = Arc::clone(&self.world);
         let (kind, time, host) = world.dice(|dice| {
             let host = dice.between(1, self.entries.max(1) as u64);
-            (dice.below(12), dice.between(500, 120_000), host)
+            (dice.below(14), dice.between(500, 120_000), host)
         });
         let time = Duration::from_millis(time);
         let victim = world.dice(|dice| dice.below(self.processes.len() as u64));
@@ -183,8 +180,17 @@ impl Course {
                 self.release();
                 "main goes on"
             }
+            11 if victim < self.processes.len() => {
+                self.processes[victim].gate.lose_key(time);
+                "a process has no key"
+            }
+            12 => {
+                let key = world.dice(|dice| dice.below(3));
+                self.begin(true, Some(key));
+                "a request is made once more"
+            }
             _ => {
-                self.begin(true);
+                self.begin(true, None);
                 "a rollout is asked for"
             }
         }
@@ -283,7 +289,7 @@ impl Course {
             return;
         }
         let before = world.store.rollout_latest().await.ok().flatten();
-        self.begin(true);
+        self.begin(true, None);
         sleep(Duration::from_secs(60)).await;
         let after = world.store.rollout_latest().await.ok().flatten();
         let same = before.map(|record| record.id) == after.map(|record| record.id);
@@ -310,6 +316,7 @@ impl Course {
         let began = Instant::now();
         loop {
             resume_all(world).await;
+            world.check(|checker| checker.nobody_is_left_alone(world.schedule.poll));
             match world.store.rollout_active().await {
                 Ok(None) => break,
                 Ok(Some(record)) if began.elapsed() > patience => {

@@ -54,6 +54,10 @@ struct Shared {
     thawed: Notify,
     /// The database does not answer until then.
     away: Mutex<Option<Instant>>,
+    /// Its own key cannot be read until then.
+    keyless: Mutex<Option<Instant>>,
+    /// Whether it is there for every rollout, as servers are.
+    serves: AtomicBool,
     /// By this number its death can be known on its machine; 0 when it cannot.
     pid: AtomicU32,
 }
@@ -69,6 +73,8 @@ impl Gate {
                 frozen: Mutex::new(None),
                 thawed: Notify::new(),
                 away: Mutex::new(None),
+                keyless: Mutex::new(None),
+                serves: AtomicBool::new(false),
                 pid: AtomicU32::new(0),
             }),
         }
@@ -85,6 +91,14 @@ impl Gate {
 
     pub(crate) fn has_pid(&self, pid: u32) {
         self.shared.pid.store(pid, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_server(&self) {
+        self.shared.serves.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn serves(&self) -> bool {
+        self.shared.serves.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -126,10 +140,30 @@ impl Gate {
         *held(&self.shared.away) = Some(Instant::now() + time);
     }
 
+    /// Its key cannot be read for so long.
+    pub(crate) fn lose_key(&self, time: Duration) {
+        self.world()
+            .note(format_args!("p{} has no key for {time:?}", self.number()));
+        *held(&self.shared.keyless) = Some(Instant::now() + time);
+    }
+
+    pub(crate) fn has_key(&self) -> bool {
+        held(&self.shared.keyless).is_none_or(|until| until <= Instant::now())
+    }
+
+    /// Whether it stood still at any time since then.
+    pub(crate) fn stood_still_since(&self, then: Instant) -> bool {
+        held(&self.shared.frozen).is_some_and(|until| until >= then)
+    }
+
     /// Whatever keeps it from working is over.
     pub(crate) fn recover(&self) {
-        *held(&self.shared.frozen) = None;
+        let stands_still = held(&self.shared.frozen).take_if(|until| *until > Instant::now());
+        if stands_still.is_some() {
+            *held(&self.shared.frozen) = Some(Instant::now());
+        }
         *held(&self.shared.away) = None;
+        *held(&self.shared.keyless) = None;
         self.shared.thawed.notify_waiters();
     }
 

@@ -30,6 +30,13 @@ impl SimTransport {
     fn world(&self) -> &Arc<World> {
         self.gate.world()
     }
+
+    fn no_key(&self) -> Option<IdentityError> {
+        (!self.gate.has_key()).then(|| IdentityError::Unreadable {
+            path: "/keys/default".to_owned(),
+            cause: "No such file or directory".to_owned(),
+        })
+    }
 }
 
 #[async_trait]
@@ -38,6 +45,10 @@ impl Transport for SimTransport {
         let host = &endpoint.name;
         self.gate.point(At::Before, "connect", "network").await;
         let world = self.world();
+        if let Some(error) = self.no_key() {
+            world.coverage().fault("no key", "connect", "network");
+            return Err(error.into());
+        }
         let (delay, fails) = world.dice(|dice| {
             let delay = dice.millis(world.schedule.latency + 1);
             (delay, dice.chance(world.rates().connect))
@@ -63,7 +74,7 @@ impl Transport for SimTransport {
 
     async fn check_identity(&self, _endpoint: &Endpoint) -> Result<(), IdentityError> {
         self.gate.alive().await;
-        Ok(())
+        self.no_key().map_or(Ok(()), Err)
     }
 
     async fn host_keys(&self, _endpoint: &Endpoint) -> Result<Vec<HostKey>, ConnectError> {

@@ -1,6 +1,6 @@
 //! What people ask of rollouts, each from a process of their own.
 
-use fleet_store::{Actor, Inventory, NewHost, Rollouts, sample_host};
+use fleet_store::{Actor, Inventory, NewHost, RequestKey, Rollouts, sample_host};
 use fleet_types::{RolloutId, Selection, TargetRef, Verb};
 use rollout_orchestrator::{AgainRequest, PlanRequest, TriggerRefusal};
 
@@ -60,16 +60,21 @@ pub(crate) fn request(world: &World, force: bool) -> PlanRequest {
 pub(crate) async fn trigger(
     process: &mut Process,
     force: bool,
+    key: Option<u64>,
 ) -> Result<RolloutId, TriggerRefusal> {
     let world = process.gate.world().clone();
     let request = request(&world, force);
-    let plan = match process.orchestrator.plan(&request).await {
+    let mut plan = match process.orchestrator.plan(&request).await {
         Ok(plan) => plan,
         Err(error) => {
             world.note(format_args!("p{}: {error}", process.gate.number()));
             return Err(TriggerRefusal::NobodyServes);
         }
     };
+    plan.rollout.request = key.map(|key| RequestKey {
+        key: format!("ann {key}"),
+        fingerprint: "update".to_owned(),
+    });
     let drives = world.dice(|dice| dice.below(2) == 0);
     let who = drives.then(|| process.who(false));
     let id = process.orchestrator.trigger(&plan, who.clone()).await?;

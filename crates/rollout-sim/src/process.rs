@@ -89,6 +89,7 @@ impl Process {
         self.gate
             .world()
             .note(format_args!("p{} serves", self.gate.number()));
+        self.gate.is_server();
         let who = self.who(true);
         self.work(who, WorkMode::All, false);
     }

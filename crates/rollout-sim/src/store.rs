@@ -49,9 +49,13 @@ macro_rules! call {
     ($self:ident.host_add($hosts:ident, $actor:ident)) => {
         told!($self.host_add($hosts, $actor), watch::entered)
     };
+    ($self:ident.host_remove($name:ident, $actor:ident)) => {
+        told!($self.host_remove($name, $actor), |gate, answer| watch::removed(gate, $name, answer))
+    };
     ($self:ident.rollout_create($plan:ident, $worker:ident)) => {{
         let drives = $worker.as_ref().map(|worker| worker.id);
-        told!($self.rollout_create($plan, $worker), |gate, answer| watch::created(gate, drives, answer))
+        let request = $plan.request.clone();
+        told!($self.rollout_create($plan, $worker), |gate, answer| watch::created(gate, drives, request, answer))
     }};
     ($self:ident.rollout_verb($id:ident, $verb:ident, $actor:ident)) => {
         told!($self.rollout_verb($id, $verb, $actor), |gate, answer| watch::verb(gate, $id, $verb, answer))

@@ -1,7 +1,7 @@
 //! Tells the checker what every call of the store did, with what the store says right afterwards.
 
 use fleet_store::*;
-use fleet_types::{HostEvent, RolloutId, Verb, WorkerId};
+use fleet_types::{HostEvent, HostName, RolloutId, Verb, WorkerId};
 
 use crate::gate::Gate;
 
@@ -20,19 +20,27 @@ macro_rules! ask {
 }
 
 pub(crate) async fn entered(gate: &Gate, answer: &Result<Vec<HostRecord>, HostError>) {
-    for host in answer.iter().flatten() {
-        let machine = host.spec.address.as_str();
-        gate.world()
-            .check(|checker| checker.entered(host.name.as_str(), host.id, machine));
+    if let Ok(entries) = answer {
+        gate.world().check(|checker| checker.entered(entries));
+    }
+}
+
+pub(crate) async fn removed(gate: &Gate, name: &HostName, answer: &Result<(), HostError>) {
+    if answer.is_ok() {
+        gate.world().check(|checker| checker.removed(name.as_str()));
     }
 }
 
 pub(crate) async fn created(
     gate: &Gate,
     worker: Option<WorkerId>,
+    request: Option<RequestKey>,
     answer: &Result<RolloutId, TriggerError>,
 ) {
     let world = gate.world();
+    if let Some(request) = request {
+        world.check(|checker| checker.asked(&request, answer));
+    }
     let id = match answer {
         Ok(id) => *id,
         Err(error) => return world.note(format_args!("p{}: no rollout: {error}", gate.number())),

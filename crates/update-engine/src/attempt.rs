@@ -25,7 +25,8 @@ use crate::steps::{self, Direction, Pull};
 ///
 /// # Errors
 ///
-/// [`Stopped`] when the journal said so, or the transport withheld a connection or a command.
+/// [`Stopped`] when the journal said so, the transport withheld a connection or a command, or our own credential cannot be
+/// loaded.
 pub async fn run_attempt(
     spec: AttemptSpec,
     transport: &dyn Transport,
@@ -282,13 +283,15 @@ impl Attempt<'_> {
     }
 
     fn pull_work(&self, previous: &Previous) -> steps::Work {
+        let (direction, on_branch) = match &self.spec.goal {
+            Goal::Update { branch, .. } => (Direction::Forward, branch.as_ref()),
+            Goal::Back { .. } => (Direction::Back, None),
+        };
         let pull = Pull {
             previous,
             target: self.target(),
-            direction: match self.spec.goal {
-                Goal::Update { .. } => Direction::Forward,
-                Goal::Back { .. } => Direction::Back,
-            },
+            on_branch,
+            direction,
             known: self.target_is_known,
             resume: self.driver.left() != Left::Nothing,
         };

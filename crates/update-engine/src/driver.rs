@@ -323,7 +323,11 @@ impl<'a> Driver<'a> {
 
     /// What no connection means at this point.
     fn unreachable(&self, step: StepId, error: &ConnectError) -> Broken {
-        let Some(reason) = reason_of(error) else {
+        // A credential that cannot be loaded here is no fault of the host either: another process may have it.
+        let blames = |reason: &Reason| {
+            *reason != Reason::NoCredential || planted(Planted::KeyHeldAgainstHost)
+        };
+        let Some(reason) = reason_of(error).filter(blames) else {
             return Stopped(error.to_string()).into();
         };
         match self.left {

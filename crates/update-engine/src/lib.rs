@@ -20,7 +20,7 @@
 //! let spec = AttemptSpec {
 //!     endpoint: SimFleet::endpoint("web-1"),
 //!     app: SimFleet::app(),
-//!     goal: Goal::Update { target: new },
+//!     goal: Goal::Update { target: new, branch: None },
 //!     settle: Duration::from_secs(5),
 //!     guard: GuardSpec { store: "my-service".into(), epoch: 1 },
 //!     progress: Default::default(), // nothing is on record yet

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use fleet_types::{AppSettings, CommitHash, Epoch, Progress};
+use fleet_types::{AppSettings, BranchName, CommitHash, Epoch, Progress};
 use ssh_exec::Endpoint;
 
 /// What an attempt is to do.
@@ -31,6 +31,9 @@ pub enum Goal {
     Update {
         /// The commit.
         target: CommitHash,
+        /// The branch that was asked for, where it was one. Its commit was told by a single host, so each host takes it only
+        /// when its own remote has it on that branch; a commit asked for by its hash is taken from wherever the remote has it.
+        branch: Option<BranchName>,
     },
     /// From one commit to an earlier one, when the host still is on the first.
     Back {
@@ -46,7 +49,7 @@ impl Goal {
     #[must_use]
     pub fn target(&self) -> &CommitHash {
         match self {
-            Self::Update { target } => target,
+            Self::Update { target, .. } => target,
             Self::Back { to, .. } => to,
         }
     }

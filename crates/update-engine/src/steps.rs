@@ -123,6 +123,8 @@ pub(crate) enum Direction {
 pub(crate) struct Pull<'a> {
     pub(crate) previous: &'a Previous,
     pub(crate) target: &'a CommitHash,
+    /// The branch that must have the target.
+    pub(crate) on_branch: Option<&'a BranchName>,
     pub(crate) direction: Direction,
     /// Whether the inspection found the target on the host.
     pub(crate) known: bool,
@@ -140,7 +142,11 @@ pub(crate) fn pull(app: &AppSettings, pull: &Pull<'_>) -> Work {
     let work = Work::new(StepId::Pull.as_str(), PULL, pull_seconds(app));
     moving(work, app, pull.previous)
         .with("remote", app.remote.as_str())
-        .with("branch_name", app.branch.as_str())
+        .with(
+            "branch_name",
+            pull.on_branch.unwrap_or(&app.branch).as_str(),
+        )
+        .with("on_branch", flag(pull.on_branch.is_some()))
         .with("target", pull.target.as_str())
         .with("direction", direction)
         .with("known", flag(pull.known))

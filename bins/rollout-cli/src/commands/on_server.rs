@@ -16,7 +16,9 @@ use crate::failure::Failure;
 use crate::fleet::{Asked, Rollouts as _, ServerFleet};
 use crate::follow::{Follower, Looks};
 use crate::output::Output;
-use crate::run::{Caught, Ended, Signals, TERM_GRACE, summarize};
+use crate::run::{Ended, summarize};
+use crate::signals::{Caught, Signals};
+use crate::stopping::TERM_GRACE;
 
 /// How long leaving may take.
 const LEAVING: Duration = Duration::from_secs(3);
@@ -73,7 +75,7 @@ pub(crate) fn handed_over(out: Output, rollout: &view::Rollout) -> Result<Exit, 
 /// Whatever is asked of the server meanwhile is asked beside, so that no signal waits for an answer.
 async fn follow(server: &ServerFleet, id: RolloutId) -> Result<Exit, Failure> {
     let mut follower = Follower::new(server.fleet(), id, for_output(server.out)).await?;
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new(server.out)?;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut looks = Looks::new(server.fleet(), id);

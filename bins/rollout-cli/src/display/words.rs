@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fleet_types::view::{Counts, Rollout, Target};
-use fleet_types::{AttemptStatus, HealthState, Reason, RolloutKind, RolloutState, Timestamp};
+use fleet_types::{
+    AttemptStatus, HealthState, HostName, Reason, RolloutKind, RolloutState, Timestamp,
+};
 
 use crate::output::Paint;
 
@@ -163,6 +165,17 @@ pub(crate) fn moment(moment: Timestamp) -> String {
     match text.split_once('.') {
         Some((whole, _)) => format!("{whole}Z"),
         None => text,
+    }
+}
+
+/// The names of at most ten hosts, and how many more there are.
+pub(crate) fn names(hosts: &[HostName]) -> String {
+    const SHOWN: usize = 10;
+    let names: Vec<&str> = hosts.iter().map(HostName::as_str).take(SHOWN).collect();
+    let names = names.join(", ");
+    match hosts.len().saturating_sub(SHOWN) {
+        0 => names,
+        more => format!("{names} and {more} more"),
     }
 }
 

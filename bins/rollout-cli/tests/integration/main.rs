@@ -10,11 +10,14 @@ mod demo;
 mod full_disk;
 mod health;
 mod inventory;
+#[path = "../../../rollout-server/tests/integration/line.rs"]
+mod line;
 mod overlaps;
 mod questions;
 mod retention;
 mod screens;
 mod server;
 mod signals;
+mod silence;
 mod support;
 mod updates;

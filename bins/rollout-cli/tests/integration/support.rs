@@ -273,6 +273,14 @@ impl Site {
         self.place.write("rollout.toml", &text);
     }
 
+    /// The same fleet in another database.
+    pub(crate) fn move_to(&self, database_url: &str) {
+        let text = fs::read_to_string(self.place.path("rollout.toml")).unwrap();
+        let text = text.replace("sqlite://rollout.db", database_url);
+        self.place.write("rollout.toml", &text);
+        self.enrol();
+    }
+
     fn enrol(&self) {
         let host = |host: &local_fleet::LocalHost| json!({ "name": host.name(), "address": host.address(), "port": host.port(), "repo": host.repository() });
         let hosts: Vec<Value> = self.fleet.hosts().iter().map(host).collect();

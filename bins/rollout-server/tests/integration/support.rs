@@ -73,7 +73,7 @@ impl Site {
         Self::empty_on(Base::Sqlite)
     }
 
-    fn empty_on(base: Base) -> Self {
+    pub(crate) fn empty_on(base: Base) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("rollout-server-test-")
             .tempdir()
@@ -242,6 +242,12 @@ impl Site {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         command
+    }
+
+    /// A server on the database that may not be up yet.
+    pub(crate) fn begin(&self) -> Running {
+        let mut command = self.server_command(&self.database_url, &self.path("port-of-begun"));
+        Running::new(command.spawn().unwrap(), self.token.clone())
     }
 
     /// A server on the database, once it listens.

@@ -24,12 +24,11 @@ impl StoreIdentity {
         let place = self.hasher.enter()?;
         self.store.sign_in_try(&caller.name, &caller.source).await?;
         let user = self.store.user_get(&name).await?;
-        let known = user.and_then(|user| user.password);
-        if known.is_none() {
+        let Some(known) = user.and_then(|user| user.password) else {
             return Err(SignInError::NoPassword);
-        }
+        };
         let same = old == new;
-        if !password_fits(place, old, known.clone()).await? {
+        if !password_fits(place, old, Some(known.clone())).await? {
             self.note_failure("user.password", &caller.name, &caller.source, None)
                 .await;
             return Err(SignInError::WrongOld);
@@ -42,14 +41,14 @@ impl StoreIdentity {
         }
         let hash = self.hasher.enter()?.hash(new).await.map_err(internal)?;
         // Hashing takes its time: what an admin set, or forbade, meanwhile stands.
-        let user = self.store.user_get(&name).await?;
-        let user = user.filter(|user| user.disabled_at.is_none() && user.password == known);
-        let mut user = user.ok_or(SignInError::WrongOld)?;
         let by = caller.actor();
-        self.store
-            .user_set_password(&name, hash.clone(), &by)
+        let changed = self
+            .store
+            .user_change_password(&name, known, hash.clone(), &by)
             .await?;
-        user.password = Some(hash);
-        self.open(user, &caller.source).await
+        let user = self.store.user_get(&name).await?.filter(|_| changed);
+        let user = user.filter(|user| user.password == Some(hash));
+        self.open(user.ok_or(SignInError::WrongOld)?, &caller.source)
+            .await
     }
 }

@@ -29,6 +29,15 @@ pub trait Access: fmt::Debug + Send + Sync {
         password: PasswordHash,
         actor: &Actor,
     ) -> Result<(), AccessError>;
+    /// The same for a person who may sign in, while their password still is the one that is known. False, and nothing is
+    /// changed, when somebody set another or locked them out meanwhile.
+    async fn user_change_password(
+        &self,
+        name: &LoginName,
+        known: PasswordHash,
+        password: PasswordHash,
+        actor: &Actor,
+    ) -> Result<bool, AccessError>;
     /// Locks a person out, ending their sessions and refusing the tokens that they made, or lets them in again. The last
     /// admin who can sign in cannot be locked out.
     async fn user_disable(

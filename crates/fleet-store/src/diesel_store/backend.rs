@@ -1,6 +1,7 @@
 //! What the two databases do differently, outside of the query bodies.
 
 use std::fmt;
+use std::time::Duration;
 
 use diesel::QueryResult;
 use diesel::result::Error;
@@ -31,6 +32,9 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// At most so many jobs share a commit.
     const GROUP: usize;
+
+    /// How long whoever closes the store waits for what was asked for before; none: until it is done.
+    const PARTING: Option<Duration>;
 
     fn connect(&self, access: Access) -> Result<Self::Conn, StoreError>;
 

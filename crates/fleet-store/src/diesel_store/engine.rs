@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
@@ -32,7 +33,7 @@ pub(crate) struct Threads<B: Backend> {
     /// Where several write at once, one renews leases alone: what keeps all others waiting must not end what is under way.
     renewals: Option<mpsc::Sender<Boxed<B>>>,
     readers: Option<mpsc::Sender<Boxed<B>>>,
-    joined: Vec<JoinHandle<()>>,
+    crew: Crew,
     #[cfg(feature = "crash-points")]
     inputs: Arc<Inputs>,
 }
@@ -55,7 +56,7 @@ impl<B: Backend> Engine<B> {
             writers: None,
             renewals: None,
             readers: None,
-            joined: Vec::new(),
+            crew: Crew::new(),
             #[cfg(feature = "crash-points")]
             inputs: Arc::clone(inputs),
         };
@@ -68,14 +69,18 @@ impl<B: Backend> Engine<B> {
                 writer.adopt(conn);
             }
             let jobs = Arc::clone(&jobs);
-            threads.start("store-writer", move || serve(writer, &jobs, B::GROUP))?;
+            threads
+                .crew
+                .start("store-writer", move || serve(writer, &jobs, B::GROUP))?;
         }
         threads.writers = Some(to_writers);
 
         if B::WRITERS > 1 {
             let (to_renewals, jobs) = mpsc::channel();
             let (writer, jobs) = (desk(Access::Write), Mutex::new(jobs));
-            threads.start("store-renewals", move || serve(writer, &jobs, B::GROUP))?;
+            threads
+                .crew
+                .start("store-renewals", move || serve(writer, &jobs, B::GROUP))?;
             threads.renewals = Some(to_renewals);
         }
 
@@ -84,7 +89,9 @@ impl<B: Backend> Engine<B> {
         for _ in 0..READERS {
             let reader = desk(Access::Read);
             let jobs = Arc::clone(&jobs);
-            threads.start("store-reader", move || serve(reader, &jobs, 1))?;
+            threads
+                .crew
+                .start("store-reader", move || serve(reader, &jobs, 1))?;
         }
         threads.readers = Some(to_readers);
         Ok(Self::Threads(threads))
@@ -157,23 +164,58 @@ impl<B: Backend> Engine<B> {
     }
 }
 
-impl<B: Backend> Threads<B> {
-    fn start(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(run)?;
-        self.joined.push(thread);
-        Ok(())
-    }
-}
-
 impl<B: Backend> Drop for Threads<B> {
-    /// What was asked for is still done; then the connections are closed, so that the files are at rest afterwards.
+    /// What was asked for is still done; then the connections are closed, so that the files are at rest afterwards. A
+    /// database that may not answer at all is waited for no longer than [`Backend::PARTING`].
     fn drop(&mut self) {
         self.writers = None;
         self.renewals = None;
         self.readers = None;
-        for thread in self.joined.drain(..) {
+        self.crew.part(B::PARTING);
+    }
+}
+
+/// The threads of one store, and a way to wait for their end that has a limit.
+struct Crew {
+    threads: Vec<JoinHandle<()>>,
+    /// Each thread holds a copy of it for as long as it runs; nothing is ever sent.
+    running: Option<mpsc::Sender<()>>,
+    ended: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Crew {
+    fn new() -> Self {
+        let (running, ended) = mpsc::channel();
+        Self {
+            threads: Vec::new(),
+            running: Some(running),
+            ended: Mutex::new(ended),
+        }
+    }
+
+    fn start(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        let running = self.running.clone();
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                run();
+                drop(running);
+            })?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Waits until all have ended. Past the limit they are left to themselves: they end when they get their answer, or with
+    /// the process.
+    fn part(&mut self, limit: Option<Duration>) {
+        self.running = None;
+        if let Some(limit) = limit {
+            let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+            if ended.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
@@ -192,4 +234,41 @@ fn next_group<J>(jobs: &Mutex<mpsc::Receiver<J>>, most: usize) -> Option<Vec<J>>
     let mut group = vec![jobs.recv().ok()?];
     group.extend(jobs.try_iter().take(most - 1));
     Some(group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_end_is_not_waited_for_past_the_limit() {
+        let mut crew = Crew::new();
+        let (answer, silence) = mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        crew.start("stuck", move || {
+            let _ = silence.recv();
+            let _ = tell.send(());
+        })
+        .expect("a thread starts");
+        crew.part(Some(Duration::from_millis(20)));
+        assert!(told.try_recv().is_err(), "it was waited for");
+        // It goes on by itself once it has what it waits for.
+        drop(answer);
+        told.recv().expect("it goes on");
+    }
+
+    #[test]
+    fn who_ends_is_waited_for() {
+        for limit in [None, Some(Duration::MAX)] {
+            let mut crew = Crew::new();
+            let (tell, told) = mpsc::channel();
+            crew.start("busy", move || {
+                std::thread::yield_now();
+                let _ = tell.send(());
+            })
+            .expect("a thread starts");
+            crew.part(limit);
+            assert!(told.try_recv().is_ok(), "{limit:?}");
+        }
+    }
 }

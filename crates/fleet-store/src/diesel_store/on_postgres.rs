@@ -396,6 +396,9 @@ impl Backend for Postgres {
     /// Small enough that all writers get some: locks are held until the last job of a group is done.
     const GROUP: usize = 16;
 
+    /// As long as a lock is waited for: who has not answered by then may never answer, and a process must be able to end.
+    const PARTING: Option<Duration> = Some(Duration::from_secs(6));
+
     fn connect(&self, _: Access) -> Result<Conn, StoreError> {
         self.establish().map_err(|refused| {
             let cause = match refused {

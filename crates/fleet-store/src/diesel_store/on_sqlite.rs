@@ -286,6 +286,9 @@ impl Backend for Sqlite {
 
     const GROUP: usize = 256;
 
+    /// A disk answers.
+    const PARTING: Option<Duration> = None;
+
     fn connect(&self, access: Access) -> Result<Conn, StoreError> {
         if let Some(path) = &self.path
             && !path.exists()

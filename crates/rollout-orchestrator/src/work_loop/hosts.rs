@@ -34,8 +34,9 @@ impl WorkLoop {
         Ok(())
     }
 
-    /// Hosts whose credential cannot be loaded here are left to other processes. Who does one rollout alone, or has waited
-    /// long enough and saw nobody come any further, tries them in the end all the same: they fail untouched, and the rollout ends.
+    /// Hosts whose credential cannot be loaded here are left to other processes. Who is there for one rollout tries them in
+    /// the end all the same, so that they fail and the rollout ends: when it has waited long enough and saw nobody come
+    /// any further, or at once when it is alone and never had their keys.
     pub(super) async fn wait_for_credentials(&mut self) -> Result<(), WorkError> {
         let Some(current) = &mut self.current else {
             return Ok(());
@@ -54,11 +55,11 @@ impl WorkLoop {
                     _ => false,
                 }
             }
-            WorkMode::One(_) => {
+            WorkMode::One(_) if current.never_had_the_keys() => {
                 let alive = self.store().worker_alive().await;
                 self.weather(alive)?.is_some_and(|alive| alive.len() <= 1)
             }
-            WorkMode::All | WorkMode::Nothing => false,
+            WorkMode::One(_) | WorkMode::All | WorkMode::Nothing => false,
         };
         if let Some(current) = self.current.as_mut().filter(|_| nobody_comes) {
             current.try_all_the_same();

@@ -41,7 +41,9 @@ impl WorkLoop {
     /// After the lease was lost: lets go of everything and comes back under a new name.
     pub(super) async fn register_anew(&mut self) -> Result<Turn, WorkError> {
         self.let_go().await;
-        self.current = None;
+        if let Some(current) = self.current.take() {
+            self.learnt = Some(current.into_learnt());
+        }
         self.desks.clear();
         self.give_up_lease().await;
         let who = NewWorker {

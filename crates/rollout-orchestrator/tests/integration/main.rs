@@ -15,6 +15,7 @@ mod health_asked;
 mod health_outages;
 mod health_races;
 mod health_width;
+mod keys;
 mod leaving;
 mod process;
 mod process_network;

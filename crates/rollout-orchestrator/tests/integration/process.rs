@@ -54,6 +54,10 @@ struct Shared {
     panic_at: Mutex<Option<(String, usize)>>,
     /// Key files that it cannot read.
     unreadable: Mutex<Vec<PathBuf>>,
+    /// Key files that it can read, and that serve for no connection.
+    useless: Mutex<Vec<PathBuf>>,
+    /// How long it takes to see whether a key can be loaded.
+    looks: Mutex<Duration>,
     checked: AtomicUsize,
     /// Calls of the store.
     asked: AtomicUsize,
@@ -149,20 +153,33 @@ impl Process {
         *self.shared.unreadable.lock().unwrap() = keys.iter().map(PathBuf::from).collect();
     }
 
+    /// These keys can be read, but connections find none in them.
+    pub(crate) fn cannot_use(&self, keys: &[&str]) {
+        *self.shared.useless.lock().unwrap() = keys.iter().map(PathBuf::from).collect();
+    }
+
+    /// It takes so long to see whether a key can be loaded.
+    pub(crate) fn looks_at_keys_for(&self, time: Duration) {
+        *self.shared.looks.lock().unwrap() = time;
+    }
+
+    pub(crate) fn looks(&self) -> Duration {
+        *self.shared.looks.lock().unwrap()
+    }
+
     /// How often it loaded a key to see whether it can.
     pub(crate) fn identities_checked(&self) -> usize {
         self.shared.checked.load(Ordering::SeqCst)
     }
 
     pub(crate) fn load(&self, endpoint: &Endpoint) -> Result<(), IdentityError> {
-        let unreadable = self.shared.unreadable.lock().unwrap();
-        match &endpoint.identity {
-            Identity::File(path) if unreadable.contains(path) => Err(IdentityError::Unreadable {
-                path: path.display().to_string(),
-                cause: "permission denied".into(),
-            }),
-            _ => Ok(()),
-        }
+        refuse(&self.shared.unreadable.lock().unwrap(), endpoint)
+    }
+
+    /// Loads a key for a connection.
+    pub(crate) fn use_key(&self, endpoint: &Endpoint) -> Result<(), IdentityError> {
+        self.load(endpoint)?;
+        refuse(&self.shared.useless.lock().unwrap(), endpoint)
     }
 
     /// It stands still from now on, in the middle of whatever it does, or goes on.
@@ -268,5 +285,15 @@ impl Process {
 
     pub(crate) fn note_identity_check(&self) {
         self.shared.checked.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn refuse(keys: &[PathBuf], endpoint: &Endpoint) -> Result<(), IdentityError> {
+    match &endpoint.identity {
+        Identity::File(path) if keys.contains(path) => Err(IdentityError::Unreadable {
+            path: path.display().to_string(),
+            cause: "permission denied".into(),
+        }),
+        _ => Ok(()),
     }
 }

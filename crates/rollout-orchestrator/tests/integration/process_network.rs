@@ -38,7 +38,7 @@ impl fmt::Debug for ProcessTransport {
 impl Transport for ProcessTransport {
     async fn connect(&self, endpoint: &Endpoint) -> Result<Box<dyn Session>, ConnectError> {
         self.process.alive().await;
-        self.process.load(endpoint)?;
+        self.process.use_key(endpoint)?;
         let inner = self.inner.connect(endpoint).await?;
         let process = self.process.clone();
         Ok(Box::new(ProcessSession {
@@ -49,6 +49,7 @@ impl Transport for ProcessTransport {
     }
     async fn check_identity(&self, endpoint: &Endpoint) -> Result<(), IdentityError> {
         self.process.note_identity_check();
+        sleep(self.process.looks()).await;
         self.process.load(endpoint)
     }
     async fn host_keys(&self, endpoint: &Endpoint) -> Result<Vec<HostKey>, ConnectError> {

@@ -59,11 +59,15 @@ impl Checker {
             return self.violate("I6", format!("{what} without the host's lock"));
         };
         let Some(id) = self.ids.get(host) else {
-            // A health check comes to hosts that no rollout had yet.
+            let removed = self.removed.get(host).copied();
+            // Who stood still since then cannot know yet.
+            if removed.is_none_or(|at| !gate.stood_still_since(at)) {
+                self.violate("I17", format!("{what}, which is in no fleet"));
+            }
             return;
         };
         let Some(seen) = self.hosts.get(id) else {
-            return;
+            return self.violate("I5", format!("{what}, which nobody claimed"));
         };
         if guard.epoch < seen.epoch {
             // Out of date; the host refuses it, or has done it before anybody else came.

@@ -10,7 +10,7 @@ mod truth;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fleet_store::{Claimed, HostLease};
+use fleet_store::{Claimed, HostLease, HostRecord};
 use fleet_types::{
     AttemptStatus, Epoch, HostEvent, HostId, Previous, Reason, RolloutId, StepId, WorkerId,
 };
@@ -64,7 +64,9 @@ pub(crate) struct Checker {
     limit: usize,
     violation: Option<String>,
     hosts: BTreeMap<HostId, HostSeen>,
+    /// The hosts of the fleet, and when others left it.
     ids: BTreeMap<String, HostId>,
+    removed: BTreeMap<String, Instant>,
     machines: BTreeMap<String, String>,
     attempts: BTreeMap<(RolloutId, HostId), AttemptSeen>,
     /// How attempts ended, in that order.
@@ -84,6 +86,11 @@ pub(crate) struct Checker {
     leases: BTreeMap<WorkerId, Option<Instant>>,
     /// Who has each host, and which process that is.
     holders: BTreeMap<HostId, (WorkerId, Gate)>,
+    /// Hosts in `updating` that nobody has, and since when that was seen.
+    alone: BTreeMap<HostId, Instant>,
+    /// What each request with a key was carried out as.
+    requests: BTreeMap<String, RolloutId>,
+    wall_jumps: bool,
     numbers: u64,
 }
 
@@ -95,6 +102,7 @@ impl Checker {
             violation: None,
             hosts: BTreeMap::new(),
             ids: BTreeMap::new(),
+            removed: BTreeMap::new(),
             machines: BTreeMap::new(),
             attempts: BTreeMap::new(),
             ended: Vec::new(),
@@ -108,6 +116,9 @@ impl Checker {
             renewed: BTreeMap::new(),
             leases: BTreeMap::new(),
             holders: BTreeMap::new(),
+            alone: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            wall_jumps: schedule.jumps,
             numbers: 0,
         }
     }
@@ -143,14 +154,20 @@ impl Checker {
         self.log(host, Entry::outside(what));
     }
 
-    pub(crate) fn lives_on(&mut self, host: &str, machine: &str) {
-        self.machines.insert(host.to_owned(), machine.to_owned());
+    /// Entries of the inventory were made: one that comes back is another host.
+    pub(crate) fn entered(&mut self, entries: &[HostRecord]) {
+        for host in entries {
+            let name = host.name.as_str().to_owned();
+            let machine = host.spec.address.as_str().to_owned();
+            self.ids.insert(name.clone(), host.id);
+            self.machines.insert(name, machine);
+        }
     }
 
-    /// An entry of the inventory was made: one that comes back is another host.
-    pub(crate) fn entered(&mut self, name: &str, id: HostId, machine: &str) {
-        self.ids.insert(name.to_owned(), id);
-        self.lives_on(name, machine);
+    /// An entry left the inventory.
+    pub(crate) fn removed(&mut self, name: &str) {
+        self.ids.remove(name);
+        self.removed.insert(name.to_owned(), Instant::now());
     }
 
     /// For the count of what was reached.
@@ -221,6 +238,38 @@ impl Checker {
             Some(_) => self.violate("I15", format!("{text} after it was settled")),
             None => self.violate("I2", format!("{text} without a claim")),
         }
+    }
+
+    /// While a process works without faults: no host stays in `updating` with nobody at work on it for longer than two leases
+    /// and a look around.
+    pub(crate) fn nobody_is_left_alone(&mut self, poll: Duration) {
+        let mut alone = std::mem::take(&mut self.alone);
+        alone.retain(|host, _| self.is_alone(*host));
+        let now = Instant::now();
+        let hosts = self.hosts.keys().copied();
+        let all: Vec<HostId> = hosts.filter(|host| self.is_alone(*host)).collect();
+        for host in all {
+            let since = *alone.entry(host).or_insert(now);
+            if since.elapsed() > LEASE * 2 + poll {
+                let text = format!(
+                    "{host} is updating, and nobody has it for {:?}",
+                    since.elapsed()
+                );
+                self.violate("L5", text);
+            }
+        }
+        self.alone = alone;
+    }
+
+    fn is_alone(&self, host: HostId) -> bool {
+        let updating = |seen: &HostSeen| seen.attempt.is_some();
+        let renewed = |(worker, _): &(WorkerId, Gate)| self.leases.get(worker).copied().flatten();
+        self.hosts.get(&host).is_some_and(updating)
+            && self
+                .holders
+                .get(&host)
+                .and_then(renewed)
+                .is_none_or(|at| at.elapsed() > LEASE)
     }
 
     /// A host may be taken from a process that is gone, that let go of its lease, or whose lease ran out.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use fleet_store::{AttemptRecord, Claimed, RolloutRecord};
-use fleet_types::{AttemptStatus, CommitHash, HostId, Policy, Reason, RolloutState};
+use fleet_store::{AttemptRecord, Claimed, RequestKey, RolloutRecord, TriggerError};
+use fleet_types::{AttemptStatus, CommitHash, HostId, Policy, Reason, RolloutId, RolloutState};
 
 use super::Checker;
 
@@ -53,6 +53,26 @@ impl Checker {
         if count > 1 {
             self.violate("I1", format!("{count} rollouts are active"));
         }
+    }
+
+    /// A request is carried out once, however often it is made.
+    pub(crate) fn asked(&mut self, request: &RequestKey, answer: &Result<RolloutId, TriggerError>) {
+        let known = self.requests.get(&request.key).copied();
+        let now = match answer {
+            Ok(id) => *id,
+            Err(TriggerError::Repeated { rollout }) => *rollout,
+            Err(_) => return,
+        };
+        // How long keys are remembered is a matter of the wall clock.
+        let as_before = known.map_or(answer.is_ok(), |known| known == now && answer.is_err());
+        if !as_before && !self.wall_jumps {
+            let text = format!(
+                "{} was carried out as {known:?}, then as {now}",
+                request.key
+            );
+            self.violate("I18", text);
+        }
+        self.requests.insert(request.key.clone(), now);
     }
 
     pub(crate) fn frozen(&mut self, record: &RolloutRecord, attempts: &[AttemptRecord]) {

@@ -165,9 +165,17 @@ impl Checker {
             all.any(holds)
         };
         let what = format!("{name} is {}/{}", outcome.status, outcome.reason);
+        // That a process lacks its key is no fault of the host, and others may have it. A command line that is alone with a
+        // rollout ends it all the same, with the hosts untouched.
+        let keyless = outcome.reason == Reason::NoCredential;
+        let by_server = self
+            .holders
+            .get(&key.1)
+            .is_some_and(|(_, gate)| gate.serves());
+        let blamed = keyless && (by_server || worked.is_some());
         let undisturbed =
             attempt.disturbed == self.disturbed.get(&name).copied().unwrap_or_default();
-        let expected = attempt.expected.filter(|_| undisturbed);
+        let expected = attempt.expected.filter(|_| undisturbed && !keyless);
         let wrong = match outcome.status {
             AttemptStatus::Success => {
                 let on = |truth: &Truth| match (&target, outcome.reason) {
@@ -201,6 +209,8 @@ impl Checker {
         } else if let Some(expected) = expected.filter(|expected| *expected != outcome.status) {
             let text = format!("{what} ({}), and {expected} was due", outcome.message);
             self.violate("D1", text);
+        } else if blamed {
+            self.violate("D5", format!("{what}: {}", outcome.message));
         } else if outcome.reason == Reason::Internal {
             self.violate("D2", format!("{what}: {}", outcome.message));
         }

@@ -73,6 +73,7 @@ fn mistakes_that_are_planted_are_found() {
         Planted::RollbackWithoutInstall,
         Planted::OpenHostsLeft,
         Planted::TakeoverKeepsEpoch,
+        Planted::KeyHeldAgainstHost,
     ];
     for mistake in mistakes {
         let options = Options {

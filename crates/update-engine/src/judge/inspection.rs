@@ -359,7 +359,8 @@ mod tests {
                 decide(
                     change,
                     &Goal::Update {
-                        target: commit('b')
+                        target: commit('b'),
+                        branch: None,
                     }
                 ),
                 expected

@@ -30,7 +30,7 @@ pub(crate) fn judge_pull(output: &CommandOutput, previous: &Previous) -> Result<
         ),
         "target_gone" => (
             Reason::TargetGone,
-            with_detail("the remote does not have the target", &said),
+            with_detail("the remote does not have the target", why),
             true,
         ),
         "ahead" => (

@@ -43,14 +43,24 @@ fetch() {
   keep "$limit" git $git_options fetch --no-tags --no-recurse-submodules --quiet -- "$remote" "$1"
 }
 
+# leads_there REF: whether the target may be taken from this state of the branch. That it is the branch's was told by one
+# host; a remote may give by its hash what is on no branch of its own.
+leads_there() {
+  [ "$on_branch" = 0 ] || git merge-base --is-ancestor "$target" "$1" 2>/dev/null
+}
+
 get_target() {
-  if [ "$known$resume" != 00 ] && have_target; then return; fi
+  # What was moved to before had been found on the branch.
+  if [ "$resume" = 1 ] && { [ "$head" = "$target" ] || [ -e "$marker" ]; }; then on_branch=0; fi
+  if [ "$known$resume" != 00 ] && have_target && leads_there "refs/remotes/$remote/$branch_name"; then return; fi
   fetch "refs/heads/$branch_name"
-  if have_target; then return; fi
+  # The fetch that failed may have left what an earlier one found.
+  if have_target && { [ "$code" = 0 ] || [ "$on_branch" = 0 ]; } && leads_there FETCH_HEAD; then return; fi
   case $code,$said in
     0,* | *"couldn't find remote ref"*) ;;
     *) fail fetch ;;
   esac
+  if [ "$on_branch" = 1 ]; then fail target_gone "it is not on the branch $branch_name there"; fi
   # The branch does not lead there, or not any more. Most servers give a commit by its hash as well.
   fetch "$target"
   have_target || fail target_gone

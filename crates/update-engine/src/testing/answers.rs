@@ -199,7 +199,12 @@ impl SimHost {
         command: &RemoteCommand,
         target: &CommitHash,
     ) -> Option<Answer> {
-        if self.known.contains(target) {
+        let tip = command
+            .get("branch_name")
+            .and_then(|branch| origin.branches.get(branch));
+        let leads_there = command.get("on_branch") != Some("1")
+            || tip.is_some_and(|tip| origin.history(tip).contains(target));
+        if self.known.contains(target) && leads_there {
             return None;
         }
         if origin.down {
@@ -207,12 +212,9 @@ impl SimHost {
                 .said("fatal: unable to access the remote: Connection refused");
             return Some(self.with_tree(answer));
         }
-        let tip = command
-            .get("branch_name")
-            .and_then(|branch| origin.branches.get(branch));
         self.known
             .extend(tip.into_iter().flat_map(|tip| origin.history(tip)));
-        if self.known.contains(target) {
+        if self.known.contains(target) && leads_there {
             return None;
         }
         let answer =

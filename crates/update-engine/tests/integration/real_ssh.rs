@@ -75,6 +75,7 @@ impl Scene {
             app,
             goal: Goal::Update {
                 target: target.parse().unwrap(),
+                branch: Some("main".parse().unwrap()),
             },
             settle: Duration::from_millis(300),
             guard: GuardSpec {

@@ -123,13 +123,10 @@ async fn who_is_refused_or_sees_a_wrong_key_does_not_insist() {
             host: host(),
             offered: offered(),
         },
-        4 => ConnectError::AddressRefused {
+        _ => ConnectError::AddressRefused {
             host: host(),
             address: "169.254.169.254".to_owned(),
         },
-        _ => ConnectError::Identity(IdentityError::NeedsPassphrase {
-            path: "/key".to_owned(),
-        }),
     };
     let reasons = [
         Reason::AuthRefused,
@@ -137,7 +134,6 @@ async fn who_is_refused_or_sees_a_wrong_key_does_not_insist() {
         Reason::HostKeyChanged,
         Reason::HostKeyChanged,
         Reason::Unreachable,
-        Reason::NoCredential,
     ];
     for (number, reason) in reasons.into_iter().enumerate() {
         let transport = ScriptedTransport::new(|_, command| Reply::lost(command))
@@ -154,6 +150,23 @@ async fn who_is_refused_or_sees_a_wrong_key_does_not_insist() {
         );
         assert_eq!(begun.elapsed(), Duration::ZERO);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_that_cannot_be_loaded_stops_the_attempt_without_a_result() {
+    let begun = Instant::now();
+    let transport = ScriptedTransport::new(|_, command| Reply::lost(command)).on_connect(|_| {
+        let path = "/key".to_owned();
+        Err(IdentityError::NeedsPassphrase { path }.into())
+    });
+    let scene = Scene::new(SimRelease::Good);
+    let mut journal = MemoryJournal::default();
+    let stopped = run_attempt(scene.spec(), &transport, &mut journal)
+        .await
+        .unwrap_err();
+    assert!(stopped.to_string().contains("/key"), "{stopped}");
+    assert_eq!(journal.outcome(), None);
+    assert_eq!(begun.elapsed(), Duration::ZERO, "one try");
 }
 
 #[tokio::test(start_paused = true)]

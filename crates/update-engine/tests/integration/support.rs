@@ -48,6 +48,7 @@ impl Scene {
             app: app(),
             goal: Goal::Update {
                 target: self.new.clone(),
+                branch: None,
             },
             settle: Duration::from_secs(5),
             guard: GuardSpec {

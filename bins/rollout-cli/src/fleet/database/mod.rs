@@ -90,6 +90,12 @@ impl DatabaseFleet {
         ))
     }
 
+    /// Keeps the database from being closed before this program ends: to close one that does not answer would be to wait for
+    /// it.
+    pub(crate) fn leave_open(&self) {
+        std::mem::forget(Arc::clone(&self.store));
+    }
+
     /// Does something with hosts outside of rollouts. This process is registered for that long: it holds the lease that
     /// connections need.
     pub(crate) async fn looking<T>(

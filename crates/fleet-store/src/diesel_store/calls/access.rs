@@ -61,6 +61,19 @@ impl Access for DieselStore {
         ))
     }
 
+    async fn user_change_password(
+        &self,
+        name: &LoginName,
+        known: PasswordHash,
+        password: PasswordHash,
+        actor: &Actor,
+    ) -> Result<bool, AccessError> {
+        let (name, actor) = (name.clone(), actor.clone());
+        run!(self, write People, |conn, work, q| q::users::user_change_password(
+            conn, work, &name, &known, &password, &actor
+        ))
+    }
+
     async fn user_disable(
         &self,
         name: &LoginName,

@@ -249,6 +249,7 @@ fn claimed(
         },
         attempt: record,
         host_keys: host.keys()?,
+        target_ref: rollout.target_ref.clone(),
         settle: policy.settle,
         concurrency: policy.concurrency,
         kind: rollout.kind()?,

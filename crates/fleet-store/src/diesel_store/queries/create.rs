@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
 use fleet_types::{
-    AttemptStatus, Event, EventKind, Invalid, Progress, RolloutId, RolloutKind, RolloutState,
-    StageState, Timestamp,
+    AttemptStatus, Event, EventKind, Invalid, Planted, Progress, RolloutId, RolloutKind,
+    RolloutState, StageState, Timestamp, planted,
 };
 
 use super::inventory::hosts_in_words;
@@ -108,7 +108,8 @@ fn remember_request(
     plan: &NewRollout,
     now: Timestamp,
 ) -> QueryResult<()> {
-    let Some(request) = &plan.request else {
+    let request = plan.request.as_ref();
+    let Some(request) = request.filter(|_| !planted(Planted::RequestForgotten)) else {
         return Ok(());
     };
     let old = request_keys::at.lt(now.0.saturating_sub(REMEMBERED));

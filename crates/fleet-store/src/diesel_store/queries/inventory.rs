@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error};
 use fleet_types::{
-    AttemptStatus, Event, EventKind, HostId, HostName, Invalid, Label, Reason, view,
+    AttemptStatus, Event, EventKind, HostId, HostName, Invalid, Label, Planted, Reason, planted,
+    view,
 };
 
 use super::{CHUNK, Conn, advance, audit, health, settle, versions};
@@ -282,7 +283,9 @@ pub(crate) fn host_remove(
 ) -> Answer<(), HostError> {
     let (host, attempt) = find_with_attempt(conn, name)?;
     refuse_stale(&host, seen)?;
-    refuse_restarting(conn, work, &host)?;
+    if !planted(Planted::RemovedInRestart) {
+        refuse_restarting(conn, work, &host)?;
+    }
     update!(
         conn,
         diesel::update(hosts::table.find(&host.id))

@@ -100,6 +100,36 @@ pub(crate) fn user_set_password(
     if changed == 0 {
         return unknown(name);
     }
+    after_password(conn, work, name, actor)
+}
+
+pub(crate) fn user_change_password(
+    conn: &mut Conn,
+    work: &mut Work,
+    name: &LoginName,
+    known: &PasswordHash,
+    password: &PasswordHash,
+    actor: &Actor,
+) -> Answer<bool, AccessError> {
+    let as_known = users::table
+        .find(name.as_str())
+        .filter(users::disabled_at.is_null())
+        .filter(users::password.eq(&known.0));
+    let changed = diesel::update(as_known)
+        .set(users::password.eq(&password.0))
+        .execute(conn)?;
+    if changed > 0 {
+        after_password(conn, work, name, actor)?;
+    }
+    Ok(changed > 0)
+}
+
+fn after_password(
+    conn: &mut Conn,
+    work: &mut Work,
+    name: &LoginName,
+    actor: &Actor,
+) -> Answer<(), AccessError> {
     end_sessions(conn, name)?;
     audit::done(
         conn,

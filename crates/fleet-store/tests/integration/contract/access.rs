@@ -168,6 +168,19 @@ pub(crate) async fn sessions_end_in_every_way(place: &Place) {
         .unwrap();
     assert!(!is_open(&store, 2).await && is_open(&store, 3).await);
 
+    // One's own is changed over the one that was known, and over no other that was set meanwhile.
+    let hash = |end: &str| PasswordHash(format!("$argon2id${end}"));
+    let change = async |known: &str, new: &str| {
+        store
+            .user_change_password(&name("bob"), hash(known), hash(new), &actor())
+            .await
+            .unwrap()
+    };
+    open(&store, "bob", 4).await;
+    assert!(!change("one", "three").await && is_open(&store, 4).await);
+    assert!(change("two", "three").await && !is_open(&store, 4).await);
+    assert!(change("three", "two").await);
+
     // A password that was right a moment ago opens nothing any more.
     let late = NewSession {
         id: SessionId(Uuid::now_v7()),

@@ -311,6 +311,7 @@ impl Place {
             app: self.app(),
             goal: Goal::Update {
                 target: target.clone(),
+                branch: None,
             },
             settle: Duration::ZERO,
             guard: GuardSpec {
@@ -320,6 +321,16 @@ impl Place {
             progress: Progress::default(),
             left_behind: false,
         }
+    }
+
+    /// An update to where this branch is said to point.
+    pub(crate) fn spec_on(&self, branch: &str, target: &CommitHash) -> AttemptSpec {
+        let mut spec = self.spec(target);
+        spec.goal = Goal::Update {
+            target: target.clone(),
+            branch: Some(branch.parse().unwrap()),
+        };
+        spec
     }
 
     pub(crate) async fn update(&self, target: &CommitHash) -> Outcome {

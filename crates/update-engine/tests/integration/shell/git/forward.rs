@@ -43,7 +43,19 @@ async fn the_target_stays_though_the_branch_moves_on() {
     let place = Place::new();
     let new = place.release("two", "service=ok\n");
     place.release("three", "service=fail\n");
-    let outcome = place.update(&new).await;
+    let outcome = place.attempt(place.spec_on("main", &new)).await;
+    assert_eq!(outcome.reason, Reason::Updated, "{outcome:?}");
+    place.assert_on(&new, "two");
+}
+
+#[tokio::test]
+async fn a_branch_whose_commit_is_here_already_is_not_fetched_again() {
+    let place = Place::new();
+    let new = place.release("two", "service=ok\n");
+    place.release("three", "service=fail\n");
+    place.git(&["fetch", "--quiet"]);
+    fs::rename(place.path("origin"), place.path("elsewhere")).unwrap();
+    let outcome = place.attempt(place.spec_on("main", &new)).await;
     assert_eq!(outcome.reason, Reason::Updated, "{outcome:?}");
     place.assert_on(&new, "two");
 }

@@ -155,6 +155,38 @@ async fn a_target_that_is_gone_and_a_remote_that_does_not_answer_are_told_apart(
     assert_untouched(&place, &outcome, Reason::FetchFailed, "origin");
 }
 
+/// A host that was asked where a branch points may have named a commit that a pull request brought to the remote.
+#[tokio::test]
+async fn a_commit_that_is_not_on_the_branch_that_was_asked_for_is_refused() {
+    for fetched in [false, true] {
+        let place = Place::new();
+        let base = place.head();
+        let foreign = place.release("two", "service=ok\n");
+        place.git_at("origin", &["branch", "proposed"]);
+        place.git_at("origin", &["reset", "--quiet", "--hard", base.as_str()]);
+        if fetched {
+            place.git(&["fetch", "--quiet", "origin"]);
+        }
+        let outcome = place.attempt(place.spec_on("main", &foreign)).await;
+        assert_untouched(
+            &place,
+            &outcome,
+            Reason::TargetGone,
+            "not on the branch main",
+        );
+        assert_eq!(place.head(), base);
+
+        // The fetch that fails leaves no trace; what an earlier one left there says nothing of this branch.
+        place.git(&["fetch", "--quiet", "origin", "proposed"]);
+        fs::rename(place.path("origin"), place.path("elsewhere")).unwrap();
+        let outcome = place.attempt(place.spec_on("main", &foreign)).await;
+        assert_untouched(&place, &outcome, Reason::FetchFailed, "origin");
+        fs::rename(place.path("elsewhere"), place.path("origin")).unwrap();
+        let outcome = place.attempt(place.spec_on("proposed", &foreign)).await;
+        assert_eq!(outcome.reason, Reason::Updated, "{outcome:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_lock_file_is_refused_before_anything_is_touched() {
     for lock in [

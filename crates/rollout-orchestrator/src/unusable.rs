@@ -1,0 +1,275 @@
+//! Hosts of a rollout that this process cannot sign in to, because their credential cannot be loaded here. That is never the
+//! host's fault: other processes may have it, and this one may have it again.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use fleet_store::{AttemptRecord, StoreError};
+use fleet_types::{AttemptStatus, HostId, HostName, RolloutId};
+use ssh_exec::{Endpoint, Identity, Transport};
+use tokio::time::{Duration, Instant, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::endpoint::{EndpointError, endpoint};
+use crate::orchestrator::Orchestrator;
+use crate::settings::SshDefaults;
+
+/// How long it takes until the credentials of a rollout are tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// A host whose connections find no credential although one can be loaded is left alone twice as long each time, so often.
+const DOUBLINGS: u32 = 12;
+
+/// Hosts of a rollout whose credential cannot be loaded in this process.
+#[derive(Debug)]
+pub(crate) struct Unusable {
+    /// As far as trying the credentials tells.
+    hosts: BTreeMap<HostName, UnusableHost>,
+    learnt: Learnt,
+    ways: Arc<Ways>,
+    looked: Option<Instant>,
+    /// Tries them again. An agent may take its time, and the worker has other things to do meanwhile.
+    looking: Option<AbortOnDropHandle<Result<Seen, StoreError>>>,
+}
+
+/// What a process knows of its credentials whatever its name on the store is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Learnt {
+    /// These could be loaded once.
+    loaded: HashSet<Identity>,
+    /// Hosts whose connection found no credential.
+    refused: BTreeMap<HostName, Refused>,
+}
+
+#[derive(Clone, Debug)]
+struct UnusableHost {
+    host: HostId,
+    stage: u32,
+    under_way: bool,
+    /// Whether its credential could be loaded here before.
+    was_usable: bool,
+    why: String,
+}
+
+#[derive(Clone, Debug)]
+struct Refused {
+    host: UnusableHost,
+    times: u32,
+    /// Until then, whatever trying the credential tells: an agent may name keys that it does not use for this host.
+    until: Instant,
+}
+
+/// One way for each credential that hosts of the rollout need.
+#[derive(Debug, Default)]
+struct Ways {
+    endpoints: Vec<Endpoint>,
+    /// Some hosts need one that is not even named here.
+    some_unnamed: bool,
+}
+
+/// What came of trying each credential once.
+#[derive(Debug)]
+struct Seen {
+    refusals: HashMap<Identity, String>,
+    attempts: Vec<AttemptRecord>,
+}
+
+impl Unusable {
+    /// There are none, for the rollout is over.
+    pub(crate) fn none() -> Self {
+        Self {
+            hosts: BTreeMap::new(),
+            learnt: Learnt::default(),
+            ways: Arc::default(),
+            looked: None,
+            looking: None,
+        }
+    }
+
+    /// Tries the credential of every host that is not settled, each credential once.
+    pub(crate) async fn look(
+        orchestrator: &Orchestrator,
+        rollout: RolloutId,
+        learnt: Learnt,
+    ) -> Result<Self, StoreError> {
+        let attempts = orchestrator.store().attempt_list(rollout).await?;
+        let ways = Ways::of(&attempts, &orchestrator.settings().ssh);
+        let refusals = ways.refusals(&**orchestrator.transport()).await;
+        let mut unusable = Self {
+            learnt,
+            ways: Arc::new(ways),
+            ..Self::none()
+        };
+        unusable.see(Seen { refusals, attempts }, &orchestrator.settings().ssh);
+        Ok(unusable)
+    }
+
+    /// Does the same again, if that is long enough ago.
+    pub(crate) async fn look_again(&mut self, orchestrator: &Orchestrator, rollout: RolloutId) {
+        let due = self
+            .looked
+            .is_none_or(|looked| looked.elapsed() >= TRY_AGAIN);
+        match &mut self.looking {
+            Some(looking) if looking.is_finished() => {
+                let seen = looking.await;
+                self.looking = None;
+                self.looked = Some(Instant::now());
+                match seen {
+                    Ok(Ok(seen)) => self.see(seen, &orchestrator.settings().ssh),
+                    Ok(Err(error)) => orchestrator.outage().note(&error),
+                    Err(error) => tracing::error!(%error, "credentials could not be tried"),
+                }
+            }
+            None if due => {
+                let (orchestrator, ways) = (orchestrator.clone(), Arc::clone(&self.ways));
+                let looking = async move { ways.look(&orchestrator, rollout).await };
+                self.looking = Some(AbortOnDropHandle::new(tokio::spawn(looking)));
+            }
+            _ => {}
+        }
+    }
+
+    fn see(&mut self, seen: Seen, ssh: &SshDefaults) {
+        let loaded = self.ways.endpoints.iter().map(|way| &way.identity);
+        let loaded = loaded.filter(|identity| !seen.refusals.contains_key(identity));
+        self.learnt.loaded.extend(loaded.cloned());
+        let unsettled = seen
+            .attempts
+            .iter()
+            .filter(|attempt| !attempt.status.is_settled());
+        let mut hosts = BTreeMap::new();
+        for attempt in unsettled {
+            let (why, was_usable) = match endpoint(&attempt.name, &attempt.spec, &[], ssh) {
+                Ok(Endpoint { identity, .. }) => (
+                    seen.refusals.get(&identity).cloned(),
+                    self.learnt.loaded.contains(&identity),
+                ),
+                Err(error @ EndpointError::NoIdentity { .. }) => (Some(error.to_string()), false),
+                // It fails by itself when its turn comes, and says why.
+                Err(EndpointError::Jump { .. }) => continue,
+            };
+            let Some(why) = why else { continue };
+            if !self.hosts.contains_key(&attempt.name) {
+                let host = &attempt.name;
+                tracing::warn!(%host, %why, "left to other processes: its credential cannot be loaded here");
+            }
+            let host = UnusableHost {
+                host: attempt.host,
+                stage: attempt.stage,
+                under_way: attempt.status == AttemptStatus::Updating,
+                was_usable,
+                why,
+            };
+            hosts.insert(attempt.name.clone(), host);
+        }
+        self.hosts = hosts;
+        self.looked.get_or_insert_with(Instant::now);
+    }
+
+    /// In the midst of this attempt a connection found no credential. It is unusable from now on, and the others that need
+    /// the same one are looked at at once.
+    pub(crate) fn refuse(&mut self, attempt: &AttemptRecord, why: String) {
+        let before = self.learnt.refused.get(&attempt.name);
+        let times = before.map_or(0, |refused| refused.times);
+        let refused = Refused {
+            host: UnusableHost {
+                host: attempt.host,
+                stage: attempt.stage,
+                under_way: true,
+                was_usable: true,
+                why,
+            },
+            times: times + 1,
+            until: Instant::now() + TRY_AGAIN * 2_u32.pow(times.min(DOUBLINGS)),
+        };
+        self.learnt.refused.insert(attempt.name.clone(), refused);
+        self.looked = None;
+        self.looking = None;
+    }
+
+    pub(crate) fn into_learnt(self) -> Learnt {
+        self.learnt
+    }
+
+    fn all(&self) -> BTreeMap<&HostName, &UnusableHost> {
+        let now = Instant::now();
+        let refused = self.learnt.refused.iter();
+        let refused = refused.filter(|(_, refused)| refused.until > now);
+        let refused = refused.map(|(name, refused)| (name, &refused.host));
+        // What was seen last tells more.
+        refused.chain(&self.hosts).collect()
+    }
+
+    /// For the store: not these.
+    pub(crate) fn ids(&self) -> Vec<HostId> {
+        self.all().values().map(|host| host.host).collect()
+    }
+
+    /// Whether one of them is all that this stage waits for, as far as this worker can tell.
+    pub(crate) fn holds_up(&self, stage: u32) -> bool {
+        let mut hosts = self.all().into_values();
+        hosts.any(|host| host.stage == stage || host.under_way)
+    }
+
+    /// Whether one of them is in the midst of its update.
+    pub(crate) fn some_under_way(&self) -> bool {
+        self.all().values().any(|host| host.under_way)
+    }
+
+    /// Whether none of their credentials was ever here, and none of them was touched.
+    pub(crate) fn never_usable(&self) -> bool {
+        let mut hosts = self.all().into_values();
+        hosts.all(|host| !host.was_usable && !host.under_way)
+    }
+
+    /// For people.
+    pub(crate) fn shown(&self) -> Vec<(HostName, String)> {
+        let shown = |(name, host): (&HostName, &UnusableHost)| (name.clone(), host.why.clone());
+        self.all().into_iter().map(shown).collect()
+    }
+}
+
+impl Ways {
+    fn of(attempts: &[AttemptRecord], ssh: &SshDefaults) -> Self {
+        let mut ways = Self::default();
+        let mut known = HashSet::new();
+        for attempt in attempts {
+            match endpoint(&attempt.name, &attempt.spec, &[], ssh) {
+                // Jump hosts are signed in to with the host's own credential, so there is only the one.
+                Ok(way) if known.insert(way.identity.clone()) => ways.endpoints.push(way),
+                Ok(_) | Err(EndpointError::Jump { .. }) => {}
+                Err(EndpointError::NoIdentity { .. }) => ways.some_unnamed = true,
+            }
+        }
+        ways
+    }
+
+    /// Asks the store only when there is something to tell.
+    async fn look(
+        &self,
+        orchestrator: &Orchestrator,
+        rollout: RolloutId,
+    ) -> Result<Seen, StoreError> {
+        let refusals = self.refusals(&**orchestrator.transport()).await;
+        let attempts = if refusals.is_empty() && !self.some_unnamed {
+            Vec::new()
+        } else {
+            orchestrator.store().attempt_list(rollout).await?
+        };
+        Ok(Seen { refusals, attempts })
+    }
+
+    /// Why credentials cannot be loaded.
+    async fn refusals(&self, transport: &dyn Transport) -> HashMap<Identity, String> {
+        let mut refusals = HashMap::new();
+        for way in &self.endpoints {
+            let limit = way.connect_timeout;
+            let why = match timeout(limit, transport.check_identity(way)).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("it could not be loaded within {} s", limit.as_secs()),
+            };
+            refusals.insert(way.identity.clone(), why);
+        }
+        refusals
+    }
+}

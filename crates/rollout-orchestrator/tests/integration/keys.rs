@@ -1,0 +1,311 @@
+//! A process loses its keys in the midst of a rollout: that is never the fault of a host.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet_store::{Inventory, NewWorker, sample_host};
+use fleet_types::*;
+use rollout_orchestrator::*;
+use tokio::time::{Instant, sleep};
+use update_engine::testing::{SimFault, SimWhat};
+
+use crate::process::Process;
+use crate::process_network::ProcessTransport;
+use crate::world::*;
+
+const KEY: &str = "/keys/default";
+
+impl World {
+    /// One host loses its connection while it installs, and `process` its key.
+    async fn loses_the_key_in_the_midst(&self, process: &Process) {
+        self.takes("install", Duration::from_secs(10));
+        self.fleet.change("web-02", |host| {
+            host.faults.push(SimFault {
+                command: "install".to_owned(),
+                nth: 1,
+                what: SimWhat::LostAfter,
+            });
+        });
+        until(async || {
+            let received = self.fleet.host("web-02").unwrap().received;
+            received.iter().any(|command| command.name == "install")
+        })
+        .await;
+        process.cannot_read(&[KEY]);
+    }
+
+    async fn check_all_updated(&self, id: RolloutId) {
+        let outcomes = self.outcomes(id).await;
+        let updated = |outcome: &String| outcome.ends_with(" success/updated");
+        assert!(outcomes.iter().all(updated), "{outcomes:?}");
+        for attempt in self.attempts(id).await {
+            assert!(!attempt.needs_attention, "{}", attempt.name);
+        }
+        self.check_truth(id).await;
+    }
+}
+
+fn serves(label: &str) -> NewWorker {
+    NewWorker {
+        serves: true,
+        ..who(label)
+    }
+}
+
+/// A server on the fleet, and a rollout that was left to it.
+async fn serve(world: &World, orchestrator: &Orchestrator, policy: Policy) -> (RolloutId, Worker) {
+    let server = Worker::start(orchestrator, serves("server"), WorkMode::All)
+        .await
+        .unwrap();
+    let asks = world.orchestrator();
+    let plan = asks.plan(&all(policy)).await.unwrap();
+    let id = asks.trigger_detached(&plan).await.unwrap();
+    (id, server)
+}
+
+async fn ends(world: &World, id: RolloutId) -> RolloutState {
+    until(async || !world.record(id).await.state.is_active()).await;
+    world.record(id).await.state
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_gone_before_the_second_stage_fails_nobody() {
+    for (alone, gone) in [(true, 40), (false, 600)] {
+        let world = World::new(10).await;
+        let (process, orchestrator) = world.process();
+        let (id, worker) = match alone {
+            true => begin(&orchestrator, policy()).await,
+            false => serve(&world, &orchestrator, policy()).await,
+        };
+        until(async || world.record(id).await.stage > 1).await;
+        process.cannot_read(&[KEY]);
+        sleep(Duration::from_secs(gone)).await;
+        assert_eq!(world.record(id).await.state, RolloutState::Running);
+        let takeovers = world
+            .attempts(id)
+            .await
+            .iter()
+            .map(|a| a.takeovers)
+            .sum::<u32>();
+        assert_eq!(takeovers, 0, "nobody has the key");
+        let shown = worker.status().cannot_load;
+        assert!(shown.iter().any(|(_, why)| why.contains(KEY)), "{shown:?}");
+        process.cannot_read(&[]);
+        assert_eq!(ends(&world, id).await, RolloutState::Completed, "{alone}");
+        world.check_all_updated(id).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_in_the_midst_of_its_update_goes_to_a_process_that_has_the_key() {
+    let world = World::new(3).await;
+    let (poor, first) = world.process();
+    let (id, mut worker) = begin(&first, in_one_go()).await;
+    world.loses_the_key_in_the_midst(&poor).await;
+    let (rich, second) = world.process();
+    let record = second.drive(id, who("rich")).await.unwrap();
+    assert_eq!(record.state, RolloutState::Completed);
+    world.check_all_updated(id).await;
+    let two = &world.attempts(id).await[1];
+    assert_eq!(two.takeovers, 1, "not again and again");
+    let of_two = |process: &Process| {
+        let kept = process.kept().into_iter();
+        let kept = kept.filter(|(host, _)| *host == two.host);
+        kept.map(|(_, event)| event).collect::<Vec<_>>()
+    };
+    let by = |kept: &[HostEvent], wanted: StepId| {
+        let is = |event: &HostEvent| matches!(event, HostEvent::StepStarted { step, .. } if *step == wanted);
+        kept.iter().any(is)
+    };
+    assert!(by(&of_two(&poor), StepId::Install) && !by(&of_two(&poor), StepId::Restart));
+    assert!(by(&of_two(&rich), StepId::Inspect) && by(&of_two(&rich), StepId::Restart));
+    let finished = worker.finished().await.unwrap();
+    assert_eq!(finished.record.unwrap().state, RolloutState::Completed);
+    world.check_all_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_comes_back_finishes_the_host_that_was_in_the_midst() {
+    for alone in [true, false] {
+        for gone in [1, 3, 20, 200] {
+            let world = World::new(3).await;
+            let (process, orchestrator) = world.process();
+            let (id, worker) = match alone {
+                true => begin(&orchestrator, in_one_go()).await,
+                false => serve(&world, &orchestrator, in_one_go()).await,
+            };
+            world.loses_the_key_in_the_midst(&process).await;
+            // All are waiting to be looked at again by now.
+            sleep(Duration::from_secs(20)).await;
+            let shown = worker.status().cannot_load;
+            assert_eq!(shown.len(), 3, "{shown:?}");
+            sleep(Duration::from_secs(gone)).await;
+            process.cannot_read(&[]);
+            assert_eq!(ends(&world, id).await, RolloutState::Completed);
+            world.check_all_updated(id).await;
+            let attempts = world.attempts(id).await;
+            assert!(attempts.iter().all(|a| a.takeovers <= 1), "{attempts:?}");
+        }
+    }
+}
+
+/// Hosts in flight are not cut short because another one lost its key.
+#[tokio::test(start_paused = true)]
+async fn the_keys_of_other_hosts_serve_on() {
+    let world = World::new(3).await;
+    let mut host = sample_host("web-02");
+    host.spec.key = Some("/keys/web-02".into());
+    let name = host.name.clone();
+    world.store.host_edit(&name, host, &actor()).await.unwrap();
+    let (process, orchestrator) = world.process();
+    let (id, _server) = serve(&world, &orchestrator, in_one_go()).await;
+    until(async || process.commands() >= 3).await;
+    process.cannot_read(&["/keys/web-02"]);
+    sleep(Duration::from_secs(120)).await;
+    let outcomes = world.outcomes(id).await;
+    assert_eq!(
+        outcomes,
+        [
+            "web-01 success/updated",
+            "web-02 updating/-",
+            "web-03 success/updated"
+        ]
+    );
+    process.cannot_read(&[]);
+    assert_eq!(ends(&world, id).await, RolloutState::Completed);
+    world.check_all_updated(id).await;
+    let takeovers = world
+        .attempts(id)
+        .await
+        .iter()
+        .map(|a| a.takeovers)
+        .collect::<Vec<_>>();
+    assert_eq!(takeovers, [0, 1, 0]);
+}
+
+/// Who is there for this one rollout does not wait for ever for a host in the midst of its update either, and not less
+/// long than one of its steps may take.
+#[tokio::test(start_paused = true)]
+async fn a_host_in_the_midst_whose_key_never_comes_back_is_given_up_in_the_end() {
+    let world = World::new(3).await;
+    let (process, orchestrator) = world.process();
+    let (id, mut worker) = begin(&orchestrator, in_one_go()).await;
+    world.loses_the_key_in_the_midst(&process).await;
+    let began = Instant::now();
+    let record = worker.finished().await.unwrap().record.unwrap();
+    let limits = sample_host("web-02").spec.app.timeouts;
+    let longest = Duration::from_secs(u64::from(limits.install));
+    assert!(began.elapsed() > longest, "{:?}", began.elapsed());
+    assert_eq!(record.state, RolloutState::CompletedWithFailures);
+    let two = &world.attempts(id).await[1];
+    assert_eq!(two.reason, Some(Reason::NoCredential));
+    assert!(two.touched && two.needs_attention);
+    world.check_all_left().await;
+}
+
+/// As an agent may do whose keys are meant for other hosts.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_can_be_loaded_and_not_used_is_tried_ever_more_seldom() {
+    let world = World::new(3).await;
+    let mut host = sample_host("web-02");
+    host.spec.key = Some("/keys/web-02".into());
+    let name = host.name.clone();
+    world.store.host_edit(&name, host, &actor()).await.unwrap();
+    let (process, orchestrator) = world.process();
+    process.cannot_use(&["/keys/web-02"]);
+    let (id, _server) = serve(&world, &orchestrator, in_one_go()).await;
+    sleep(Duration::from_secs(3600)).await;
+    let two = &world.attempts(id).await[1];
+    assert_eq!(two.status, AttemptStatus::Updating);
+    assert!((5..=12).contains(&two.takeovers), "{}", two.takeovers);
+    process.cannot_use(&[]);
+    sleep(Duration::from_secs(3600)).await;
+    world.check_all_updated(id).await;
+
+    // Who is there for this one rollout gives up.
+    let world = World::new(3).await;
+    let (process, orchestrator) = world.process();
+    process.cannot_use(&[KEY]);
+    let plans = world.orchestrator();
+    let plan = plans
+        .plan(&PlanRequest {
+            to: Some(TargetRef::Commit(world.new.clone())),
+            ..all(in_one_go())
+        })
+        .await
+        .unwrap();
+    let id = plans.trigger(&plan, None).await.unwrap();
+    let record = orchestrator.drive(id, who("test")).await.unwrap();
+    assert!(!record.state.is_active());
+    world.check_truth(id).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_whose_key_is_gone_asks_for_the_target_when_it_is_back() {
+    let world = World::new(3).await;
+    let (process, orchestrator) = world.process();
+    process.cannot_use(&[KEY]);
+    let (id, server) = serve(&world, &orchestrator, in_one_go()).await;
+    sleep(Duration::from_secs(60)).await;
+    let record = world.record(id).await;
+    assert_eq!((record.state, record.target), (RolloutState::Running, None));
+    assert!(server.status().trouble.is_some());
+    process.cannot_use(&[]);
+    assert_eq!(ends(&world, id).await, RolloutState::Completed);
+    world.check_all_updated(id).await;
+}
+
+/// A process without any key of its own, beside one that has one.
+#[tokio::test(start_paused = true)]
+async fn who_names_no_key_leaves_the_hosts_to_others() {
+    let world = World::new(3).await;
+    let (process, orchestrator) = world.process();
+    let settings = OrchestratorSettings {
+        ssh: SshDefaults::default(),
+        ..orchestrator.settings().clone()
+    };
+    let network = ProcessTransport::new(&process, Arc::new(world.network.clone()));
+    let store = Arc::clone(orchestrator.store());
+    let without = Orchestrator::new(store, Arc::new(network), settings);
+    let (id, server) = serve(&world, &without, in_one_go()).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(server.status().cannot_load.len(), 3);
+    let record = world.orchestrator().drive(id, who("rich")).await.unwrap();
+    assert_eq!(record.state, RolloutState::Completed);
+    world.check_all_updated(id).await;
+}
+
+/// The worker does other things meanwhile.
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_slow_holds_up_nothing() {
+    let mut took = Vec::new();
+    for looks in [0, 30] {
+        let world = World::new(12).await;
+        world.takes("pull", Duration::from_secs(10));
+        let (process, orchestrator) = world.process();
+        let (id, _server) = serve(&world, &orchestrator, at_once(1)).await;
+        until(async || process.commands() > 0).await;
+        process.looks_at_keys_for(Duration::from_secs(looks));
+        let began = Instant::now();
+        assert_eq!(ends(&world, id).await, RolloutState::Completed);
+        took.push(began.elapsed());
+        world.check_all_updated(id).await;
+    }
+    assert_eq!(took[0], took[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_never_answers_has_no_key() {
+    let world = World::new(12).await;
+    world.takes("pull", Duration::from_secs(10));
+    let (process, orchestrator) = world.process();
+    let (id, server) = serve(&world, &orchestrator, at_once(1)).await;
+    until(async || process.commands() > 0).await;
+    process.looks_at_keys_for(Duration::from_secs(600));
+    sleep(Duration::from_secs(300)).await;
+    assert_eq!(world.record(id).await.state, RolloutState::Running);
+    assert!(!server.status().cannot_load.is_empty());
+    process.looks_at_keys_for(Duration::ZERO);
+    assert_eq!(ends(&world, id).await, RolloutState::Completed);
+    world.check_all_updated(id).await;
+}
