@@ -84,6 +84,34 @@ impl Cuts {
     }
 }
 
+/// A script that is handed over as the argument of `printf %b` says here what the shell makes of it: `\0` and three octal
+/// digits are a byte, `\n` is a newline. Ends before an escape that has not come in whole.
+pub(crate) fn read_escapes(input: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(input.len());
+    let mut rest = input;
+    while let [first, after @ ..] = rest {
+        let (byte, after) = match (first, after) {
+            (b'\\', [] | [b'0'] | [b'0', _] | [b'0', _, _]) => break,
+            (
+                b'\\',
+                [
+                    b'0',
+                    a @ b'0'..=b'3',
+                    b @ b'0'..=b'7',
+                    c @ b'0'..=b'7',
+                    after @ ..,
+                ],
+            ) => ((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'), after),
+            (b'\\', [b'\\', after @ ..]) => (b'\\', after),
+            (b'\\', [b'n', after @ ..]) => (b'\n', after),
+            _ => (*first, after),
+        };
+        text.push(byte);
+        rest = after;
+    }
+    text
+}
+
 impl CommandCut {
     pub(crate) fn new(line: &Arc<Line>, log: PathBuf) -> Arc<Self> {
         Arc::new(Self {

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 
-use crate::cutting::CommandCut;
+use crate::cutting::{CommandCut, read_escapes};
 use crate::host_core::HostCore;
 
 /// Bytes read from a process at once.
@@ -216,9 +216,9 @@ async fn feed(
             message = reader.wait() => match message {
                 Some(ChannelMsg::Data { data }) => {
                     if watch && script.len() < SCRIPT_LIMIT {
-                        let known = script.len();
+                        let known = read_escapes(&script).len();
                         script.extend_from_slice(&data);
-                        let due = host.cuts().script_goes_on(&script, known);
+                        let due = host.cuts().script_goes_on(&read_escapes(&script), known);
                         if due.into_iter().any(|at| cut.arm(at)) {
                             stdin = None;
                         }

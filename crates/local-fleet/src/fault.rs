@@ -169,7 +169,8 @@ impl Fault {
         self
     }
 
-    /// The same, only for commands whose standard input has this text. Only a [`Fault::Cut`] looks at it.
+    /// The same, only for commands whose standard input has this text, with bytes written as for `printf %b` (`\0040`) read as
+    /// what they stand for. Only a [`Fault::Cut`] looks at it.
     #[must_use]
     pub fn in_script(mut self, text: impl Into<String>) -> Self {
         if let Self::Cut { script, .. } = &mut self {

@@ -59,7 +59,12 @@ async fn a_cut_can_be_meant_for_one_script() {
     assert_eq!(client.run("touch first").await.end, End::Status(0));
     assert_eq!(client.run("{\ntouch second\n}\n").await.end, End::Unknown);
     assert!(exists(host, "first") && !exists(host, "second"));
+    let encoded = "eval \"$(printf '%b' 'touch\\0040second')\"\n";
+    let client = Client::connect(host).await;
+    assert_eq!(client.run(encoded).await.end, End::Unknown);
     host.clear_faults().await.unwrap();
+    assert_eq!(run(host, encoded).await.end, End::Status(0));
+    std::fs::remove_file(host.home().join("second")).unwrap();
     assert_eq!(run(host, "touch second").await.end, End::Status(0));
     fleet.stop().await;
 }
