@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use fleet_store::{AttemptRecord, Idle, RolloutRecord, StoreError};
 use fleet_types::{
-    AttemptStatus, HostId, HostName, Progress, RolloutId, RolloutKind, RolloutState,
+    AttemptStatus, HostId, HostName, Progress, RolloutId, RolloutKind, RolloutState, StepId,
 };
 use tokio::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
+use update_engine::LONGEST_RESTART;
 
 use crate::attempt::Owned;
 use crate::desk::RolloutDesk;
@@ -26,27 +27,36 @@ struct Standing {
 }
 
 impl Standing {
-    fn of(attempts: &[AttemptRecord]) -> Self {
+    fn of(attempts: &[AttemptRecord], settle: Duration) -> Self {
         let is_settled = |attempt: &&AttemptRecord| attempt.status.is_settled();
         let is_under_way = |attempt: &&AttemptRecord| attempt.status == AttemptStatus::Updating;
         let under_way = || attempts.iter().filter(is_under_way);
-        let longest = under_way().map(|attempt| {
-            let limits = &attempt.spec.app.timeouts;
-            let steps = [limits.pull, limits.install, limits.restart, limits.verify];
-            let step = steps.into_iter().max().unwrap_or_default();
-            [limits.reconnect, limits.lock, step]
-                .map(u64::from)
-                .into_iter()
-                .sum()
-        });
+        let longest = under_way().map(|attempt| longest_from(attempt, settle));
         Self {
             settled: attempts.iter().filter(is_settled).count(),
-            longest: Duration::from_secs(longest.max().unwrap_or_default()),
+            longest: longest.max().unwrap_or_default(),
             under_way: under_way()
                 .map(|attempt| (attempt.host, attempt.progress.clone()))
                 .collect(),
         }
     }
+}
+
+/// For so long nothing may be heard of a host in the step that it is in.
+fn longest_from(attempt: &AttemptRecord, settle: Duration) -> Duration {
+    let limits = &attempt.spec.app.timeouts;
+    let seconds = |limit: u32| Duration::from_secs(limit.into());
+    let step = match attempt.progress.step {
+        Some(StepId::Restart | StepId::RollbackRestart) => {
+            LONGEST_RESTART.max(seconds(limits.restart))
+        }
+        Some(StepId::Settle | StepId::RollbackSettle) => settle,
+        _ => [limits.pull, limits.install, limits.restart, limits.verify]
+            .map(seconds)
+            .into_iter()
+            .fold(settle, Duration::max),
+    };
+    seconds(limits.reconnect) + seconds(limits.lock) + step
 }
 
 #[derive(Debug)]
@@ -194,6 +204,19 @@ impl Current {
         !self.anyway
     }
 
+    /// It could be signed in to after all.
+    pub(crate) fn settled(&mut self, host: &HostName) {
+        self.unusable.forget(host);
+    }
+
+    /// Whether it is to come to its end soon: people asked for that, or too much failed.
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(
+            self.record.state,
+            RolloutState::Aborting | RolloutState::Halting
+        )
+    }
+
     /// What is true of this process under another name as well.
     pub(crate) fn into_learnt(self) -> (RolloutId, Learnt) {
         (self.record.id, self.unusable.into_learnt())
@@ -235,7 +258,7 @@ impl Current {
     /// Whether no process comes any further: all is as it was when this was last asked, for as long as a step under way may
     /// take. If not, the time of waiting begins anew.
     pub(crate) fn stands_still(&mut self, attempts: &[AttemptRecord]) -> bool {
-        let standing = Standing::of(attempts);
+        let standing = Standing::of(attempts, self.record.policy.settle);
         let still = match &self.standing {
             Some((known, since)) if *known == standing => since.elapsed() >= standing.longest,
             _ => {

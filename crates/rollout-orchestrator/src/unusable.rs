@@ -7,6 +7,7 @@ use std::sync::Arc;
 use fleet_store::{AttemptRecord, StoreError};
 use fleet_types::{AttemptStatus, HostId, HostName, RolloutId};
 use ssh_exec::{Endpoint, Identity, Transport};
+use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -16,8 +17,9 @@ use crate::settings::SshDefaults;
 
 /// How long it takes until the credentials of a rollout are tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
-/// A host whose connections find no credential although one can be loaded is left alone twice as long each time, so often.
-const DOUBLINGS: u32 = 12;
+/// A host whose connections find no credential although one can be loaded is left alone twice as long each time, so often:
+/// at most five minutes.
+const DOUBLINGS: u32 = 6;
 
 /// Hosts of a rollout whose credential cannot be loaded in this process.
 #[derive(Debug)]
@@ -93,7 +95,7 @@ impl Unusable {
     ) -> Result<Self, StoreError> {
         let attempts = orchestrator.store().attempt_list(rollout).await?;
         let ways = Ways::of(&attempts, &orchestrator.settings().ssh);
-        let refusals = ways.refusals(&**orchestrator.transport()).await;
+        let refusals = ways.refusals(orchestrator.transport()).await;
         let mut unusable = Self {
             learnt,
             ways: Arc::new(ways),
@@ -186,6 +188,11 @@ impl Unusable {
         self.looking = None;
     }
 
+    /// Its connections find a credential again, or need none any more.
+    pub(crate) fn forget(&mut self, host: &HostName) {
+        self.learnt.refused.remove(host);
+    }
+
     pub(crate) fn into_learnt(self) -> Learnt {
         self.learnt
     }
@@ -249,7 +256,7 @@ impl Ways {
         orchestrator: &Orchestrator,
         rollout: RolloutId,
     ) -> Result<Seen, StoreError> {
-        let refusals = self.refusals(&**orchestrator.transport()).await;
+        let refusals = self.refusals(orchestrator.transport()).await;
         let attempts = if refusals.is_empty() && !self.some_unnamed {
             Vec::new()
         } else {
@@ -258,17 +265,30 @@ impl Ways {
         Ok(Seen { refusals, attempts })
     }
 
-    /// Why credentials cannot be loaded.
-    async fn refusals(&self, transport: &dyn Transport) -> HashMap<Identity, String> {
-        let mut refusals = HashMap::new();
+    /// Why credentials cannot be loaded. All at once: there may be one for each host, and each may take its time.
+    async fn refusals(&self, transport: &Arc<dyn Transport>) -> HashMap<Identity, String> {
+        let mut looks = JoinSet::new();
         for way in &self.endpoints {
-            let limit = way.connect_timeout;
-            let why = match timeout(limit, transport.check_identity(way)).await {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("it could not be loaded within {} s", limit.as_secs()),
-            };
-            refusals.insert(way.identity.clone(), why);
+            let (way, transport) = (way.clone(), Arc::clone(transport));
+            looks.spawn(async move {
+                let limit = way.connect_timeout;
+                let why = match timeout(limit, transport.check_identity(&way)).await {
+                    Ok(Ok(())) => None,
+                    Ok(Err(error)) => Some(error.to_string()),
+                    Err(_) => Some(format!(
+                        "it could not be loaded within {} s",
+                        limit.as_secs()
+                    )),
+                };
+                why.map(|why| (way.identity, why))
+            });
+        }
+        let mut refusals = HashMap::new();
+        while let Some(look) = looks.join_next().await {
+            match look {
+                Ok(refused) => refusals.extend(refused),
+                Err(error) => tracing::error!(%error, "a credential could not be tried"),
+            }
         }
         refusals
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use fleet_store::{NewWorker, RolloutRecord};
-use fleet_types::RolloutId;
+use fleet_types::{HostName, RolloutId};
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -46,6 +46,8 @@ pub(crate) struct WorkLoop {
     puzzle: Option<registration::Puzzle>,
     /// The active rollout, when it is left to processes of a newer version.
     left_to_newer: Option<RolloutId>,
+    /// Hosts whose attempt stopped here for want of a key, until they are free for others.
+    given_up: Vec<HostName>,
     /// What was known of a rollout's credentials under the name before.
     learnt: Option<(RolloutId, Learnt)>,
 }
@@ -85,6 +87,7 @@ impl WorkLoop {
             trouble: None,
             puzzle: None,
             left_to_newer: None,
+            given_up: Vec::new(),
             learnt: None,
         }
     }
@@ -273,7 +276,11 @@ impl WorkLoop {
             return;
         };
         match end {
-            AttemptEnd::Settled => {}
+            AttemptEnd::Settled => {
+                if let Some(current) = &mut self.current {
+                    current.settled(owned.name());
+                }
+            }
             AttemptEnd::Interrupted => self.begin_again(owned),
             AttemptEnd::NoKey(why) => self.on_no_key(owned, why),
             AttemptEnd::Faulty => self.begin_again(owned.after_fault()),
@@ -294,6 +301,7 @@ impl WorkLoop {
             None => true,
         };
         if left {
+            self.given_up.push(owned.name().clone());
             self.registration.slots.doubt();
         } else {
             self.begin_again(owned.without_key(why));
@@ -322,13 +330,17 @@ impl WorkLoop {
         }
     }
 
+    /// Hosts that are this worker's by the store's record, and what was sent to them last may be under way still.
+    fn in_flight(&self) -> Vec<HostName> {
+        let owned = self.owned.values().map(|owned| owned.name());
+        let mut all: Vec<_> = owned.chain(&self.given_up).cloned().collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
     fn show(&self) {
-        let mut in_flight: Vec<_> = self
-            .owned
-            .values()
-            .map(|owned| owned.name().clone())
-            .collect();
-        in_flight.sort();
+        let in_flight = self.in_flight();
         let status = WorkerStatus {
             worker: self.worker(),
             in_flight,

@@ -16,7 +16,8 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// Dropping the future gives the attempt up; nothing was sent to a shell.
     async fn connect(&self, endpoint: &Endpoint) -> Result<Box<dyn Session>, ConnectError>;
 
-    /// Loads the endpoint's credential without connecting, so that a bad key is refused before any host is touched.
+    /// Loads the endpoint's credential without connecting, so that a bad key is refused before any host is touched. Takes no
+    /// longer than the endpoint's limit.
     async fn check_identity(&self, endpoint: &Endpoint) -> Result<(), IdentityError>;
 
     /// Asks the host for its keys and leaves without offering a credential. For enrolment alone.
@@ -165,7 +166,7 @@ pub enum ConnectError {
         /// What the system said.
         cause: String,
     },
-    /// Our own credential could not be used.
+    /// Our own credential could not be loaded or used, or not in time. Says nothing about the host.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The two sides speak no common algorithm, or the peer does not speak SSH.
@@ -228,7 +229,7 @@ pub enum IdentityError {
         /// What the parser said.
         cause: String,
     },
-    /// The agent does not answer or holds no key.
+    /// The agent does not answer, holds no key or does not sign.
     #[error("the ssh-agent at {socket} cannot be used: {cause}")]
     Agent {
         /// The socket.

@@ -13,6 +13,9 @@ const GRACE: u32 = 20;
 const LONGEST_UNIT_LIMIT: u64 = 600;
 /// The longest wait for systemd to allow another start, in seconds.
 const LONGEST_START_LIMIT_WAIT: u64 = 60;
+/// No restart takes longer, whatever the unit says of itself and unless the settings allow it more.
+pub const LONGEST_RESTART: Duration =
+    Duration::from_secs(2 * LONGEST_UNIT_LIMIT + 10 + LONGEST_START_LIMIT_WAIT);
 
 macro_rules! body {
     ($($file:literal),+) => {

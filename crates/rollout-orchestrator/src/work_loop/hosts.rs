@@ -36,7 +36,8 @@ impl WorkLoop {
 
     /// Hosts whose credential cannot be loaded here are left to other processes. Who is there for one rollout tries them in
     /// the end all the same, so that they fail and the rollout ends: when it has waited long enough and saw nobody come
-    /// any further, or at once when it is alone and never had their keys.
+    /// any further, or at once when it is alone and never had their keys. A server goes on waiting for its keys, but for a
+    /// rollout that is to end.
     pub(super) async fn wait_for_credentials(&mut self) -> Result<(), WorkError> {
         let Some(current) = &mut self.current else {
             return Ok(());
@@ -47,8 +48,13 @@ impl WorkLoop {
         };
         let id = current.record.id;
         let long_enough = waited >= self.orchestrator.settings().credential_patience;
+        let gives_up = match self.mode {
+            WorkMode::One(_) => true,
+            WorkMode::All => current.is_ending(),
+            WorkMode::Nothing => false,
+        };
         let nobody_comes = match self.mode {
-            WorkMode::One(_) if long_enough => {
+            _ if gives_up && long_enough => {
                 let attempts = self.store().attempt_list(id).await;
                 match (self.weather(attempts)?, &mut self.current) {
                     (Some(attempts), Some(current)) => current.stands_still(&attempts),

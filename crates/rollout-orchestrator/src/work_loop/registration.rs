@@ -46,6 +46,7 @@ impl WorkLoop {
         }
         self.desks.clear();
         self.give_up_lease().await;
+        self.given_up.clear();
         let who = NewWorker {
             id: WorkerId(Uuid::now_v7()),
             ..self.who.clone()
@@ -88,12 +89,7 @@ impl WorkLoop {
     }
 
     pub(super) async fn leave(mut self) -> Finished {
-        let mut unfinished: Vec<_> = self
-            .owned
-            .values()
-            .map(|owned| owned.name().clone())
-            .collect();
-        unfinished.sort();
+        let unfinished = self.in_flight();
         self.let_go().await;
         let record = self.current.take().map(|current| current.record);
         // Most goodbyes are short. What still opens a connection after that is cut off.

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::refused::is_refused;
+use crate::transport::Endpoint;
 
 /// How long an address is given before the next one is tried beside it.
 const STAGGER: Duration = Duration::from_millis(250);
@@ -66,6 +67,14 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
             },
             () = sleep(STAGGER), if more => {}
         }
+    }
+}
+
+/// Address and port as messages name them.
+pub(super) fn place(endpoint: &Endpoint) -> String {
+    match endpoint.address.contains(':') {
+        true => format!("[{}]:{}", endpoint.address, endpoint.port),
+        false => format!("{}:{}", endpoint.address, endpoint.port),
     }
 }
 

@@ -3,20 +3,20 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use russh::client::{Config, Handle, connect_stream};
 use russh::keys::{Algorithm, PrivateKey};
 use russh::{ChannelOpenFailure, Preferred, SshId, kex};
 use tokio::time::timeout;
 
-use super::address::{DialError, dial};
+use super::address::{DialError, dial, place};
 use super::handler::{Client, Notes, describe};
 use super::host_key::{Expected, KnownHostsFiles};
 use super::identity::{Agent, Keys};
 use super::link::{Cutter, Duplex, Link};
+use super::phase::{Phase, Question, unread_key};
 use super::settings::RusshSettings;
 use super::sign_in::{Credential, sign_in};
 use crate::refused::is_refused;
@@ -71,45 +71,6 @@ pub(crate) struct Dialer {
     known_hosts: Arc<KnownHostsFiles>,
 }
 
-/// What is being done, for the message when time runs out.
-#[derive(Debug)]
-struct Phase(Mutex<(String, String, &'static str)>);
-
-impl Phase {
-    fn new(endpoint: &Endpoint) -> Self {
-        let phase = Self(Mutex::default());
-        phase.set(endpoint, "reading our own keys");
-        phase
-    }
-
-    fn set(&self, endpoint: &Endpoint, what: &'static str) {
-        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *now = (endpoint.name.clone(), place(endpoint), what);
-    }
-
-    async fn within<T>(
-        &self,
-        limit: Duration,
-        work: impl Future<Output = Result<T, ConnectError>>,
-    ) -> Result<T, ConnectError> {
-        let done = timeout(limit, work).await;
-        done.unwrap_or_else(|_| Err(self.timed_out(limit)))
-    }
-
-    fn timed_out(&self, limit: Duration) -> ConnectError {
-        let (host, address, what) = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        ConnectError::Unreachable {
-            host,
-            address,
-            cause: format!("no answer within {limit:?} ({what})"),
-        }
-    }
-}
-
 impl Dialer {
     pub(crate) fn new(settings: RusshSettings) -> Self {
         let keys = Arc::new(Keys::new(settings.passphrase.clone()));
@@ -128,7 +89,7 @@ impl Dialer {
             let hop = self.hop(endpoint, via.last(), &phase).await?;
             Ok(Connection { hop, via })
         };
-        phase.within(endpoint.connect_timeout, work).await
+        phase.within(work).await
     }
 
     /// Shakes hands without signing in, asking for these host key algorithms; tells what the host showed.
@@ -142,7 +103,7 @@ impl Dialer {
             let via = self.through(endpoint, &phase).await?;
             let notes = Notes::default();
             let stream = self.stream(endpoint, via.last(), &phase).await?;
-            phase.set(endpoint, "key exchange");
+            phase.host(endpoint, "key exchange");
             let config = self.config(Cow::Borrowed(algorithms));
             match self
                 .shake_hands(endpoint, stream, Expected::nothing(), config, &notes)
@@ -154,20 +115,23 @@ impl Dialer {
                 Err(error) => Err(error),
             }
         };
-        phase.within(endpoint.connect_timeout, work).await
+        phase.within(work).await
     }
 
-    /// Loads the credential without connecting.
+    /// Loads the credential without connecting. A key file has as long as a connection would, an agent less.
     pub(crate) async fn check_identity(&self, endpoint: &Endpoint) -> Result<(), IdentityError> {
         match &endpoint.identity {
-            Identity::File(path) => self.load(path).await.map(drop),
+            Identity::File(path) => {
+                let limit = endpoint.connect_timeout;
+                let loaded = timeout(limit, self.load(path)).await;
+                loaded.map_err(|_| unread_key(path, limit))?.map(drop)
+            }
             Identity::Agent(socket) => {
-                let opening = timeout(endpoint.connect_timeout, Agent::open(socket, None));
-                let silent = |_| IdentityError::Agent {
-                    socket: socket.display().to_string(),
-                    cause: "it does not answer".to_owned(),
-                };
-                opening.await.map_err(silent)?.map(drop)
+                let opening = Agent::open(socket, None);
+                let asked = Phase::new(endpoint)
+                    .asking(socket, Question::Keys, opening)
+                    .await;
+                asked?.map(drop)
             }
         }
     }
@@ -202,21 +166,26 @@ impl Dialer {
         via: Option<&Hop>,
         phase: &Phase,
     ) -> Result<Hop, ConnectError> {
-        phase.set(endpoint, "reading our own keys");
         let credential = match &endpoint.identity {
-            Identity::File(path) => Credential::Key(self.load(path).await?),
+            Identity::File(path) => {
+                phase.key_file(path);
+                Credential::Key(self.load(path).await?)
+            }
             Identity::Agent(socket) => Credential::Agent(socket),
         };
+        if let Some(path) = &endpoint.host_keys.known_hosts {
+            phase.known_hosts(endpoint, path);
+        }
         let expected = self.expected(endpoint).await?;
         let stream = self.stream(endpoint, via, phase).await?;
-        phase.set(endpoint, "key exchange");
+        phase.host(endpoint, "key exchange");
         let notes = Notes::default();
         let config = self.config(expected.algorithms());
         let mut hop = self
             .shake_hands(endpoint, stream, expected, config, &notes)
             .await?;
-        phase.set(endpoint, "sign-in");
-        sign_in(&mut hop, endpoint, credential).await?;
+        phase.host(endpoint, "sign-in");
+        sign_in(&mut hop, endpoint, credential, phase).await?;
         Ok(hop)
     }
 
@@ -253,7 +222,7 @@ impl Dialer {
         via: Option<&Hop>,
         phase: &Phase,
     ) -> Result<Box<dyn Duplex>, ConnectError> {
-        phase.set(endpoint, "TCP");
+        phase.host(endpoint, "TCP");
         let (host, address) = (endpoint.name.clone(), place(endpoint));
         let Some(via) = via else {
             return match dial(&endpoint.address, endpoint.port).await {
@@ -397,12 +366,5 @@ impl Dialer {
             },
             ..Config::default()
         }
-    }
-}
-
-fn place(endpoint: &Endpoint) -> String {
-    match endpoint.address.contains(':') {
-        true => format!("[{}]:{}", endpoint.address, endpoint.port),
-        false => format!("{}:{}", endpoint.address, endpoint.port),
     }
 }

@@ -166,7 +166,7 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Asks the agent for its keys. Has no time limit of its own.
+    /// Asks the agent for its keys. Has no time limit of its own; callers set one.
     pub(crate) async fn open(
         socket: &Path,
         binding: Option<&russh::keys::agent::AgentSessionBinding>,

@@ -7,6 +7,7 @@ mod handler;
 mod host_key;
 mod identity;
 mod link;
+mod phase;
 mod session;
 mod settings;
 mod short_scalar;

@@ -8,6 +8,8 @@ mod support;
 #[cfg(feature = "russh")]
 mod commands;
 #[cfg(feature = "russh")]
+mod hanging;
+#[cfg(feature = "russh")]
 mod host;
 #[cfg(feature = "russh")]
 mod host_keys;

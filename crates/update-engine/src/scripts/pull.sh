@@ -49,9 +49,16 @@ leads_there() {
   [ "$on_branch" = 0 ] || git merge-base --is-ancestor "$target" "$1" 2>/dev/null
 }
 
+# Whether a move of ours to this target was begun.
+was_moving() {
+  moved=
+  { read -r moved <"$marker"; } 2>/dev/null
+  [ "$moved" = "$previous $target" ]
+}
+
 get_target() {
   # What was moved to before had been found on the branch.
-  if [ "$resume" = 1 ] && { [ "$head" = "$target" ] || [ -e "$marker" ]; }; then on_branch=0; fi
+  if [ "$resume" = 1 ] && { [ "$head" = "$target" ] || was_moving; }; then on_branch=0; fi
   if [ "$known$resume" != 00 ] && have_target && leads_there "refs/remotes/$remote/$branch_name"; then return; fi
   fetch "refs/heads/$branch_name"
   # The fetch that failed may have left what an earlier one found.
@@ -60,7 +67,7 @@ get_target() {
     0,* | *"couldn't find remote ref"*) ;;
     *) fail fetch ;;
   esac
-  if [ "$on_branch" = 1 ]; then fail target_gone "it is not on the branch $branch_name there"; fi
+  if [ "$on_branch" = 1 ]; then fail target_gone "it is not on the branch $branch_name there (any more); to have it all the same, ask for it by its full hash"; fi
   # The branch does not lead there, or not any more. Most servers give a commit by its hash as well.
   fetch "$target"
   have_target || fail target_gone
