@@ -6,7 +6,7 @@ use std::time::Duration;
 use fleet_types::{HostName, RolloutId, StepId, view};
 use rollout_orchestrator::{Retention, Worker, WorkerStatus};
 use serde::Serialize;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use crate::display::live::TICK;
 use crate::display::summary::{Details, summary, worth_a_look};
@@ -16,16 +16,18 @@ use crate::failure::{Failure, one_line};
 use crate::fleet::{DatabaseFleet, Fleet, Rollouts};
 use crate::follow::Follower;
 use crate::output::Output;
-use crate::signals::{Caught, Signals};
-use crate::stopping::{Said, Stopping, TERM_GRACE, in_words, left_unheard};
+use crate::signals::{Caught, Over, Signals};
+use crate::stopping::{Said, Stopping, TERM_GRACE, Unheard, left_unheard};
 
 /// How long it takes until events that could not be read are asked for again.
 const RETRY: Duration = Duration::from_millis(500);
 /// How long tidying up after a rollout may take; what is left is for the next time.
 const TIDYING: Duration = Duration::from_secs(2);
-/// How long the worker may take to leave at once.
+/// How long the worker may take to leave at once, whether the database answers or not.
 const LEAVING: Duration = Duration::from_secs(3);
-/// How long it may take to read how things stand, when this program is about to leave: with [`TERM_GRACE`] and [`LEAVING`]
+/// The same when the database does answer: a goodbye that a host is slow to take does not keep the lease from being given up.
+const GOODBYES: Duration = Duration::from_secs(7);
+/// How long it may take to read how things stand, when this program is about to leave: with [`TERM_GRACE`] and [`GOODBYES`]
 /// no more than 30 s.
 const CLOSING: Duration = Duration::from_secs(2);
 
@@ -42,6 +44,8 @@ pub(crate) struct Ended {
     pub why: Option<String>,
     /// A signal asked this program to stop, even if the rollout was over by then.
     pub interrupted: bool,
+    /// For as long as nothing but telling of it is left to be done: a rollout that was worked on here and is over.
+    pub over: Option<Over>,
 }
 
 /// Works on the rollout until it is over or a signal ends it. The first Ctrl-C pauses it and lets the hosts in flight
@@ -113,28 +117,38 @@ pub(crate) async fn work(
     };
     let unfinished = match finished {
         Some(unfinished) => unfinished,
-        None => leave_now(&mut worker).await,
+        None => leave_now(&mut worker, stopping.as_ref(), &mut signals).await,
     };
     let closing = close(database, id, &mut follower, stopping.as_mut());
     let read = tokio::select! {
-        read = closing => Some(read),
-        () = run_out(patience, &mut signals) => None,
+        read = closing => Ok(read),
+        why = run_out(patience, &mut signals) => Err(why),
     };
     follower.close();
-    let Some(read) = read else {
-        database.leave_open();
-        let silence = stopping.as_ref().map(Stopping::silence);
-        return Err(left_unheard(id, &unfinished, &in_words(silence)));
+    let read = match read {
+        Ok(read) => read,
+        Err(why) => {
+            database.leave_open();
+            let unheard = match why {
+                Unwaited::Late => Unheard::silent(stopping.as_ref().map(Stopping::silence)),
+                Unwaited::Signal => Unheard::Unwaited,
+            };
+            return Err(left_unheard(id, &unfinished, &unheard));
+        }
     };
     let (rollout, hosts) = match (unshown, read) {
         (Some(failure), _) => return Err(failure),
         // The database could not be asked; what was done before that was not refused.
         (None, Err(failure)) if signals.came_before && failure.exit == Exit::Refused => {
-            return Err(left_unheard(id, &unfinished, &failure.what()));
+            let unheard = Unheard::Silent(failure.what());
+            return Err(left_unheard(id, &unfinished, &unheard));
         }
         (None, read) => read?,
     };
+    let is_over = !rollout.state.is_active();
     Ok(Ended {
+        // From before nobody listens to signals any more.
+        over: is_over.then(|| Over::with(Exit::of_rollout(&rollout, &hosts))),
         rollout,
         hosts,
         unfinished,
@@ -170,28 +184,57 @@ async fn close(
     ))
 }
 
-/// Returns when it has taken too long. Who has not been asked to stop has all the time until then.
-async fn run_out(patience: Option<Duration>, signals: &mut Signals) {
-    let patience = match patience {
-        Some(patience) => patience,
-        None => {
-            signals.next().await;
-            CLOSING
+/// Why it is not waited any longer until it is read how things stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unwaited {
+    /// It has taken too long.
+    Late,
+    /// Who wants to leave does not wait.
+    Signal,
+}
+
+/// Returns when it has taken too long. Who has not been asked to stop has all the time until then; a signal leaves no more
+/// than [`CLOSING`], and one within that nothing.
+async fn run_out(patience: Option<Duration>, signals: &mut Signals) -> Unwaited {
+    let mut until = patience.map(|patience| Instant::now() + patience);
+    loop {
+        tokio::select! {
+            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => return Unwaited::Late,
+            _ = signals.next() => {
+                let soon = Instant::now() + CLOSING;
+                if until.is_some_and(|until| until <= soon) {
+                    return Unwaited::Signal;
+                }
+                until = Some(soon);
+            }
         }
-    };
-    tokio::select! {
-        () = sleep(patience) => {}
-        _ = signals.next() => {}
     }
 }
 
-/// Leaves what is in flight to the next process: these hosts.
-async fn leave_now(worker: &mut Worker) -> Vec<HostName> {
+/// Leaves what is in flight to the next process: these hosts. Signals that come meanwhile ask for what is being done already,
+/// so that they say nothing of what comes after it; they only cut short what a host is slow to take.
+async fn leave_now(
+    worker: &mut Worker,
+    stopping: Option<&Stopping>,
+    signals: &mut Signals,
+) -> Vec<HostName> {
     let in_flight = worker.status().in_flight;
+    let begun = Instant::now();
     worker.abandon();
-    match timeout(LEAVING, worker.finished()).await {
-        Ok(Ok(finished)) => finished.unfinished,
-        Ok(Err(_)) | Err(_) => in_flight,
+    let finished = match timeout(LEAVING, worker.finished()).await {
+        Err(_) if stopping.is_some_and(|stopping| stopping.was_answered_since(begun)) => {
+            tokio::select! {
+                finished = worker.finished() => Some(finished),
+                () = sleep_until(begun + GOODBYES) => None,
+                _ = signals.next() => None,
+            }
+        }
+        finished => finished.ok(),
+    };
+    signals.forget();
+    match finished {
+        Some(Ok(finished)) => finished.unfinished,
+        Some(Err(_)) | None => in_flight,
     }
 }
 
@@ -357,4 +400,55 @@ fn tell_what_runs(out: Output, ended: &Ended) {
         "interrupted: a step may still run on {}; the next process settles them: rollout-cli resume {id}",
         words::names(&ended.unfinished)
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signals::tests::heard;
+
+    const INT: Caught = Caught::Interrupt;
+
+    /// What ends the wait when signals come after so many seconds, and after how many seconds that is.
+    async fn check(patience: Option<u64>, signals: &[u64], expected: (Unwaited, u64)) {
+        let (tell, mut heard) = heard();
+        let begun = Instant::now();
+        let telling = async {
+            for at in signals {
+                sleep_until(begun + Duration::from_secs(*at)).await;
+                let _ = tell.send(INT);
+            }
+            std::future::pending::<()>().await;
+        };
+        let patience = patience.map(Duration::from_secs);
+        let why = tokio::select! {
+            why = run_out(patience, &mut heard) => why,
+            () = telling => unreachable!("it tells for ever"),
+        };
+        let case = (patience, signals);
+        assert_eq!((why, begun.elapsed().as_secs()), expected, "{case:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_signal_is_not_taken_for_a_silence() {
+        use Unwaited::{Late, Signal};
+        check(Some(2), &[], (Late, 2)).await;
+        check(Some(2), &[1], (Signal, 1)).await;
+        check(Some(25), &[4], (Late, 6)).await;
+        check(Some(25), &[4, 5], (Signal, 5)).await;
+        check(None, &[40], (Late, 42)).await;
+        check(None, &[40, 41], (Signal, 41)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn signals_that_came_while_it_left_say_nothing_of_what_comes_after() {
+        let (tell, mut signals) = heard();
+        // One more than are kept.
+        for _ in 0..5 {
+            tell.send(INT).expect("it is heard");
+        }
+        signals.forget();
+        assert!(signals.came_before);
+        assert_eq!(run_out(Some(CLOSING), &mut signals).await, Unwaited::Late);
+    }
 }

@@ -1,9 +1,12 @@
 //! Ctrl-C and SIGTERM: heard by whoever listens, and the end of the program when nobody does.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::time::sleep;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -47,7 +50,46 @@ impl Signals {
             caught
         }
     }
+
+    /// Takes note of those that came already, which say nothing new.
+    pub(crate) fn forget(&mut self) {
+        while let Ok(_) | Err(TryRecvError::Lagged(_)) = self.heard.try_recv() {
+            self.came_before = true;
+        }
+    }
 }
+
+/// How the program ends whatever comes; none while a signal ends it as interrupted.
+static OWN_END: Mutex<Option<Exit>> = Mutex::new(None);
+
+/// How long a program whose work is done may take to tell of it once a signal came.
+const TELLING: Duration = Duration::from_secs(2);
+
+/// For as long as it is kept, the work is done: a signal that comes now ends the program neither as interrupted nor in the
+/// middle of a sentence.
+#[derive(Debug)]
+pub(crate) struct Over(());
+
+impl Over {
+    /// The program will end like this.
+    pub(crate) fn with(exit: Exit) -> Self {
+        *own_end() = Some(exit);
+        Self(())
+    }
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        *own_end() = None;
+    }
+}
+
+fn own_end() -> MutexGuard<'static, Option<Exit>> {
+    OWN_END.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// More than anybody needs.
+const KEPT: usize = 4;
 
 /// Where signals are told, once anybody wanted to hear of them.
 static TOLD: Mutex<Option<broadcast::Sender<Caught>>> = Mutex::new(None);
@@ -63,14 +105,15 @@ fn subscribe(out: Output) -> Result<broadcast::Receiver<Caught>, Failure> {
     };
     let interrupt = listen(SignalKind::interrupt())?;
     let terminate = listen(SignalKind::terminate())?;
-    let (tell, heard) = broadcast::channel(4);
+    let (tell, heard) = broadcast::channel(KEPT);
     tokio::spawn(pass_on(out, tell.clone(), interrupt, terminate));
     *told = Some(tell);
     Ok(heard)
 }
 
 /// Once a program has listened to signals they do not end it by themselves any more. So that a call that never comes back
-/// cannot keep it for ever, one that comes when nobody listens ends it here.
+/// cannot keep it for ever, one that comes when nobody listens ends it here; where only telling of it is left, after some time
+/// or with the next one.
 async fn pass_on(
     out: Output,
     tell: broadcast::Sender<Caught>,
@@ -82,9 +125,36 @@ async fn pass_on(
             _ = interrupt.recv() => Caught::Interrupt,
             _ = terminate.recv() => Caught::Terminate,
         };
-        if tell.send(caught).is_err() {
-            out.shout("interrupted; rollout-cli status shows how the fleet stands");
-            std::process::exit(Exit::Interrupted.code().into());
+        if tell.send(caught).is_ok() {
+            continue;
         }
+        let own = *own_end();
+        if own.is_some() {
+            tokio::select! {
+                () = sleep(TELLING) => {}
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        let (said, exit) = match own {
+            Some(exit) => ("the rollout is over", exit),
+            None => ("interrupted", Exit::Interrupted),
+        };
+        out.shout(format!(
+            "{said}; rollout-cli status shows how the fleet stands"
+        ));
+        std::process::exit(exit.code().into());
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Somebody who hears what is told here.
+    pub(crate) fn heard() -> (broadcast::Sender<Caught>, Signals) {
+        let (tell, heard) = broadcast::channel(KEPT);
+        let came_before = false;
+        (tell, Signals { heard, came_before })
     }
 }

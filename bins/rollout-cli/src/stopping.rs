@@ -17,7 +17,7 @@ use crate::fleet::{DatabaseFleet, Rollouts as _};
 use crate::signals::Caught;
 
 /// How long the hosts in flight may take after SIGTERM; the rest of the 30 s is for leaving.
-pub(crate) const TERM_GRACE: Duration = Duration::from_secs(25);
+pub(crate) const TERM_GRACE: Duration = Duration::from_secs(21);
 /// All of it.
 const TERM_LIMIT: Duration = Duration::from_secs(30);
 /// Hosts in flight are not waited for any longer when the database has not answered for so long: without it nothing is sent
@@ -142,6 +142,11 @@ impl Stopping {
     pub(crate) fn silence(&self) -> Duration {
         self.answered.borrow().elapsed()
     }
+
+    /// Whether the database has answered after that.
+    pub(crate) fn was_answered_since(&self, then: Instant) -> bool {
+        *self.answered.borrow() > then
+    }
 }
 
 /// Returns once the database has not answered for [`SILENCE`].
@@ -157,29 +162,57 @@ async fn until_silent(store: Arc<dyn Store>, id: RolloutId, answered: watch::Sen
     }
 }
 
-/// That a database does not answer, and for how long if that is known.
-pub(crate) fn in_words(silence: Option<Duration>) -> String {
-    match silence.map(|silence| silence.as_secs()) {
-        Some(seconds @ 1..) => format!("the database has not answered for {seconds} s"),
-        _ => "the database does not answer".to_owned(),
+/// Why this program leaves without having heard how the rollout stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unheard {
+    /// The database did not say, or said this.
+    Silent(String),
+    /// A person did not wait for it.
+    Unwaited,
+}
+
+impl Unheard {
+    /// After the database has not answered for so long, if that is known.
+    pub(crate) fn silent(silence: Option<Duration>) -> Self {
+        Self::Silent(match silence.map(|silence| silence.as_secs()) {
+            Some(seconds @ 1..) => format!("the database has not answered for {seconds} s"),
+            // It may be slow, and have answered something else meanwhile.
+            _ => "the database has not said it in time".to_owned(),
+        })
+    }
+
+    fn why(&self) -> &str {
+        match self {
+            Self::Silent(why) => why,
+            Self::Unwaited => "another signal came before it was read",
+        }
+    }
+
+    /// What has to be so before anybody goes on.
+    fn condition(&self) -> &'static str {
+        match self {
+            Self::Silent(_) => ", once the database answers",
+            Self::Unwaited => "",
+        }
     }
 }
 
 /// This program leaves without having heard how the rollout stands.
-pub(crate) fn left_unheard(id: RolloutId, unfinished: &[HostName], why: &str) -> Failure {
+pub(crate) fn left_unheard(id: RolloutId, unfinished: &[HostName], unheard: &Unheard) -> Failure {
     let id = id.short();
+    let (why, condition) = (unheard.why(), unheard.condition());
     let failure = Failure::new(
         Exit::Interrupted,
         format!("interrupted: how rollout {id} stands is not known: {why}"),
     );
     if unfinished.is_empty() {
-        let help = format!("rollout-cli resume {id} goes on, once the database answers");
+        let help = format!("rollout-cli resume {id} goes on{condition}");
         return failure.why("nothing was in flight here").help(help);
     }
     let names = words::names(unfinished);
     failure
         .why(format!("a step may still run on {names}"))
         .help(format!(
-            "another process takes these hosts over, or rollout-cli resume {id} does, once the database answers"
+            "another process takes these hosts over, or rollout-cli resume {id} does{condition}"
         ))
 }

@@ -3,7 +3,6 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use axum::middleware::from_fn;
@@ -12,13 +11,14 @@ use axum::routing::get;
 use rollout_settings::Settings;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::WrongSettings;
 use crate::cli::Cli;
 use crate::compose::{Parts, compose};
 use crate::demo::Demo;
 use crate::http::{self, Server};
-use crate::shutdown::{self, Left, Signals};
+use crate::shutdown::{self, Signals};
 use crate::talk::Talk;
 use crate::{environment, metrics, pulse, setup, systemd};
 
@@ -57,10 +57,15 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let listener = listen(cli, settings.server.listen)?;
     let address = listener.local_addr()?;
+    let composing = compose(settings, home, metrics::install()?);
+    // A database that does not answer must not keep it: what is thrown away waits for an answer as well.
+    let mut composing = AbortOnDropHandle::new(tokio::spawn(composing));
     let parts = tokio::select! {
-        parts = compose(settings, home, metrics::install()?) => parts?,
-        // A database that does not answer must not keep it.
-        _ = signals.next() => return Ok(()),
+        parts = &mut composing => parts.context("the parts were not put together")??,
+        _ = signals.next() => {
+            shutdown::discard(composing).await;
+            return Ok(());
+        }
     };
     let prepared = tokio::select! {
         prepared = prepare(&parts, demo, address, talk) => Some(prepared),
@@ -115,11 +120,7 @@ async fn serve(
         (why, left)
     };
     let ((), (why, left)) = tokio::join!(watching, serving);
-    if left == Left::Behind {
-        // The threads of the store wait for an answer. The end of the process ends them; to close the store would be to wait
-        // with them.
-        std::mem::forget(Arc::clone(&parts.store));
-    }
+    shutdown::close(parts, left).await;
     why
 }
 

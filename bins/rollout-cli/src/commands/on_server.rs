@@ -141,6 +141,7 @@ async fn ended(server: &ServerFleet, id: RolloutId, why: Option<String>) -> Resu
         hosts,
         why,
         interrupted: false,
+        over: None,
     })
 }
 

@@ -55,6 +55,7 @@ pub(crate) async fn run(which: &Which, global: &Global, out: Output) -> Result<E
         unfinished: Vec::new(),
         why: follower.model.why.take(),
         interrupted: false,
+        over: None,
     };
     conclude(&*fleet, out, &ended).await
 }

@@ -4,7 +4,12 @@ use fleet_types::RolloutState;
 use fleet_types::view::Rollout;
 use local_fleet::ReleaseSpec;
 
+use std::io::{PipeReader, Read, pipe};
+use std::process::Stdio;
+
+use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::support::{Running, Site, wait_until};
 
@@ -104,6 +109,78 @@ fn the_second_ctrl_c_leaves_at_once_and_the_next_process_settles() {
     let resumed = site.place.expect(0, &["resume"]);
     assert!(resumed.stderr.contains("taken-over"), "{resumed:#?}");
     assert_eq!(site.heads(), vec![target; 3]);
+}
+
+#[test]
+fn a_third_signal_while_it_leaves_does_not_cost_the_summary() {
+    let (site, target) = site(3);
+    let running = under_way(&site);
+    running.signal(Signal::INT);
+    wait_until("the pause is stored", || {
+        rollout(&site).state == RolloutState::Paused
+    });
+    // Both come before the worker has left, for it tells the database of it; two of a kind might be taken for one.
+    running.signal(Signal::INT);
+    running.signal(Signal::TERM);
+    let ran = running.end();
+    assert_eq!(ran.code, 130, "{ran:#?}");
+    assert!(ran.stdout.contains("rollout-cli resume"), "{ran:#?}");
+    assert!(ran.stderr.contains("may still run on web-01"), "{ran:#?}");
+    for wrong in ["is not known", "does not answer", "has not answered"] {
+        assert!(!ran.stderr.contains(wrong), "{wrong:?} is in {ran:#?}");
+    }
+    site.open_gate();
+    site.place.expect(0, &["resume"]);
+    assert_eq!(site.heads(), vec![target; 3]);
+}
+
+/// A finished update in the middle of its summary, of which so much was read. It says no more until somebody reads on.
+fn in_its_summary(site: &Site) -> (Running, PipeReader, String) {
+    const PAGE: usize = 4096;
+    let (mut reader, writer) = pipe().unwrap();
+    assert_eq!(fcntl_setpipe_size(&writer, PAGE).unwrap(), PAGE);
+    let mut command = site.place.command(&["update", "--all", "-y", "--json"]);
+    command.stdout(writer).stderr(Stdio::piped());
+    let running = Running::of(command.spawn().unwrap());
+    // It holds the end that is written to.
+    drop(command);
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while !line.ends_with(b"{\"type\":\"summary\"") {
+        if line.last() == Some(&b'\n') {
+            line.clear();
+        }
+        reader.read_exact(&mut byte).unwrap();
+        line.extend(byte);
+    }
+    (running, reader, String::from_utf8(line).unwrap())
+}
+
+const ENOUGH_FOR_A_LONG_SUMMARY: usize = 12;
+
+#[test]
+fn ctrl_c_while_the_summary_is_written_changes_nothing() {
+    let site = Site::new(ENOUGH_FOR_A_LONG_SUMMARY, SLOW);
+    site.release(ReleaseSpec::good("two"));
+    let (running, mut reader, mut summary) = in_its_summary(&site);
+    running.signal(Signal::INT);
+    reader.read_to_string(&mut summary).unwrap();
+    let ran = running.end();
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    // Far more than fits into the pipe.
+    assert!(summary.len() > 2 * 4096, "{}", summary.len());
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!(summary["rollout"]["state"], "completed");
+}
+
+#[test]
+fn ctrl_c_while_nobody_reads_the_summary_ends_as_the_rollout_did() {
+    let site = Site::new(ENOUGH_FOR_A_LONG_SUMMARY, SLOW);
+    site.release(ReleaseSpec::good("two"));
+    let (running, _reader, _) = in_its_summary(&site);
+    running.signal(Signal::INT);
+    let ran = running.end();
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    assert!(ran.stderr.contains("the rollout is over"), "{ran:#?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use fleet_types::RolloutState;
 use local_fleet::ReleaseSpec;
 use rustix::process::Signal;
 
-use crate::line::Line;
+use crate::line::{Line, by_port};
 use crate::support::{Ran, Running, Site, wait_until};
 
 const QUICK: &str = "[rollout]\nsettle = 0\n[lease]\nslot_grace = 0.2\n";
@@ -19,7 +19,7 @@ fn under_way(port: u16) -> (Site, Running, String) {
     let url = server.url(&server.new_database());
     site.move_to(&url);
     let target = site.release(ReleaseSpec::good("two"));
-    let by_line = url.replace(&server.port().to_string(), &port.to_string());
+    let by_line = by_port(&url, server.port(), port);
     let update = ["--database-url", &by_line, "update", "--all", "-y"];
     let running = site.place.start(&update);
     wait_until("a host is in flight", || {

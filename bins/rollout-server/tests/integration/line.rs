@@ -69,6 +69,14 @@ impl Line {
     }
 }
 
+/// The URL of a database on this machine, by another port. Other digits, as in the name of the database, stay.
+pub(crate) fn by_port(url: &str, port: u16, other: u16) -> String {
+    let (before, after) = url
+        .split_once(&format!("127.0.0.1:{port}/"))
+        .unwrap_or_else(|| panic!("127.0.0.1:{port} is not in the URL"));
+    format!("{before}127.0.0.1:{other}/{after}")
+}
+
 /// Who speaks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Speaker {
