@@ -128,14 +128,18 @@ async fn pass_on(
         if tell.send(caught).is_ok() {
             continue;
         }
-        let own = *own_end();
-        if own.is_some() {
+        if own_end().is_some() {
             tokio::select! {
                 () = sleep(TELLING) => {}
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
+            // It may have gone on meanwhile, to another rollout.
+            if tell.send(caught).is_ok() {
+                continue;
+            }
         }
+        let own = *own_end();
         let (said, exit) = match own {
             Some(exit) => ("the rollout is over", exit),
             None => ("interrupted", Exit::Interrupted),

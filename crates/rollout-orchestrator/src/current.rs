@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use fleet_store::{AttemptRecord, Idle, RolloutRecord, StoreError};
 use fleet_types::{
-    AttemptStatus, HostId, HostName, Progress, RolloutId, RolloutKind, RolloutState, StepId,
+    AttemptStatus, HostId, HostName, Progress, RolloutId, RolloutKind, RolloutState,
 };
 use tokio::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
-use update_engine::LONGEST_RESTART;
+use update_engine::longest_silence;
 
 use crate::attempt::Owned;
 use crate::desk::RolloutDesk;
@@ -31,7 +31,8 @@ impl Standing {
         let is_settled = |attempt: &&AttemptRecord| attempt.status.is_settled();
         let is_under_way = |attempt: &&AttemptRecord| attempt.status == AttemptStatus::Updating;
         let under_way = || attempts.iter().filter(is_under_way);
-        let longest = under_way().map(|attempt| longest_from(attempt, settle));
+        let longest = under_way()
+            .map(|attempt| longest_silence(attempt.progress.step, &attempt.spec.app, settle));
         Self {
             settled: attempts.iter().filter(is_settled).count(),
             longest: longest.max().unwrap_or_default(),
@@ -40,23 +41,6 @@ impl Standing {
                 .collect(),
         }
     }
-}
-
-/// For so long nothing may be heard of a host in the step that it is in.
-fn longest_from(attempt: &AttemptRecord, settle: Duration) -> Duration {
-    let limits = &attempt.spec.app.timeouts;
-    let seconds = |limit: u32| Duration::from_secs(limit.into());
-    let step = match attempt.progress.step {
-        Some(StepId::Restart | StepId::RollbackRestart) => {
-            LONGEST_RESTART.max(seconds(limits.restart))
-        }
-        Some(StepId::Settle | StepId::RollbackSettle) => settle,
-        _ => [limits.pull, limits.install, limits.restart, limits.verify]
-            .map(seconds)
-            .into_iter()
-            .fold(settle, Duration::max),
-    };
-    seconds(limits.reconnect) + seconds(limits.lock) + step
 }
 
 #[derive(Debug)]
@@ -195,13 +179,10 @@ impl Current {
         self.unusable.look_again(orchestrator, self.record.id).await;
     }
 
-    /// Leaves a host to other processes whose credential could not be loaded in the midst of its attempt. False: no host
-    /// is left to others any more.
+    /// Leaves a host to other processes whose credential could not be loaded in the midst of its attempt. False: it has been
+    /// left to others often enough, or none is any more.
     pub(crate) fn leaves_to_others(&mut self, owned: &Owned, why: &str) -> bool {
-        if !self.anyway {
-            self.unusable.refuse(owned.attempt(), why.to_owned());
-        }
-        !self.anyway
+        !self.anyway && self.unusable.refuse(owned.attempt(), why.to_owned())
     }
 
     /// It could be signed in to after all.

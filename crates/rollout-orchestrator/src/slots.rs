@@ -20,7 +20,7 @@ use crate::lease::Lease;
 use crate::places::{Place, Places, Seat};
 
 /// How long a goodbye may take before the connection is dropped.
-const GOODBYE: Duration = Duration::from_secs(5);
+const GOODBYE: Duration = Duration::from_secs(2);
 /// The first and the longest pause between two looks for a free slot. Not longer: a process that comes back for the next
 /// slot waits the first one, and must not always be faster than those that have waited for long.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(200));

@@ -18,7 +18,8 @@ use crate::settings::SshDefaults;
 /// How long it takes until the credentials of a rollout are tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// A host whose connections find no credential although one can be loaded is left alone twice as long each time, so often:
-/// at most five minutes.
+/// for five minutes in all. Then it is no matter of this process any more: an agent may have no key for it, and a host that
+/// stalls may make it look like that, which must not keep the rollout from its end.
 const DOUBLINGS: u32 = 6;
 
 /// Hosts of a rollout whose credential cannot be loaded in this process.
@@ -134,10 +135,13 @@ impl Unusable {
         let loaded = self.ways.endpoints.iter().map(|way| &way.identity);
         let loaded = loaded.filter(|identity| !seen.refusals.contains_key(identity));
         self.learnt.loaded.extend(loaded.cloned());
-        let unsettled = seen
+        let (settled, unsettled): (Vec<_>, Vec<_>) = seen
             .attempts
             .iter()
-            .filter(|attempt| !attempt.status.is_settled());
+            .partition(|attempt| attempt.status.is_settled());
+        for attempt in settled {
+            self.forget(&attempt.name);
+        }
         let mut hosts = BTreeMap::new();
         for attempt in unsettled {
             let (why, was_usable) = match endpoint(&attempt.name, &attempt.spec, &[], ssh) {
@@ -168,10 +172,13 @@ impl Unusable {
     }
 
     /// In the midst of this attempt a connection found no credential. It is unusable from now on, and the others that need
-    /// the same one are looked at at once.
-    pub(crate) fn refuse(&mut self, attempt: &AttemptRecord, why: String) {
+    /// the same one are looked at at once. False: that was so too often although the credential can be loaded.
+    pub(crate) fn refuse(&mut self, attempt: &AttemptRecord, why: String) -> bool {
         let before = self.learnt.refused.get(&attempt.name);
         let times = before.map_or(0, |refused| refused.times);
+        if times >= DOUBLINGS && !self.hosts.contains_key(&attempt.name) {
+            return false;
+        }
         let refused = Refused {
             host: UnusableHost {
                 host: attempt.host,
@@ -186,6 +193,7 @@ impl Unusable {
         self.learnt.refused.insert(attempt.name.clone(), refused);
         self.looked = None;
         self.looking = None;
+        true
     }
 
     /// Its connections find a credential again, or need none any more.

@@ -66,4 +66,4 @@ pub use journal::{Journal, Stopped};
 pub use look::{HostLook, LookError, Problem, look};
 pub use resolve::{ResolveError, resolve_target};
 pub use spec::{AttemptSpec, Goal, GuardSpec};
-pub use steps::LONGEST_RESTART;
+pub use steps::longest_silence;

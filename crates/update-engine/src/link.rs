@@ -111,7 +111,10 @@ impl<'a> Link<'a> {
 fn is_network(error: &ConnectError) -> bool {
     matches!(
         error,
-        ConnectError::Unreachable { .. } | ConnectError::Protocol { .. }
+        ConnectError::Unreachable { .. }
+            | ConnectError::Protocol { .. }
+            // A file of ours, on a mount that does not answer just now.
+            | ConnectError::KnownHostsUnreadable { .. }
     )
 }
 

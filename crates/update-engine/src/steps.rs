@@ -13,9 +13,6 @@ const GRACE: u32 = 20;
 const LONGEST_UNIT_LIMIT: u64 = 600;
 /// The longest wait for systemd to allow another start, in seconds.
 const LONGEST_START_LIMIT_WAIT: u64 = 60;
-/// No restart takes longer, whatever the unit says of itself and unless the settings allow it more.
-pub const LONGEST_RESTART: Duration =
-    Duration::from_secs(2 * LONGEST_UNIT_LIMIT + 10 + LONGEST_START_LIMIT_WAIT);
 
 macro_rules! body {
     ($($file:literal),+) => {
@@ -161,6 +158,32 @@ pub(crate) fn pull(app: &AppSettings, pull: &Pull<'_>) -> Work {
 pub(crate) fn pull_seconds(app: &AppSettings) -> u32 {
     let limits = app.timeouts.pull.saturating_mul(4);
     limits.saturating_add(app.timeouts.inspect)
+}
+
+/// For so long nothing may be heard of a host while it is in this step and somebody is at work on it: a connection, the host's
+/// lock and the step. Without a step, the longest of all.
+#[must_use]
+pub fn longest_silence(step: Option<StepId>, app: &AppSettings, settle: Duration) -> Duration {
+    let limits = &app.timeouts;
+    let restart = 2 * LONGEST_UNIT_LIMIT + 10 + LONGEST_START_LIMIT_WAIT;
+    let of = |step| match step {
+        StepId::Pull => pull_seconds(app).into(),
+        StepId::RollbackCheckout => checkout_seconds(app).into(),
+        StepId::Install | StepId::RollbackInstall => u64::from(limits.install) + 10,
+        StepId::Restart | StepId::RollbackRestart => restart.max(limits.restart.into()),
+        StepId::Settle | StepId::RollbackSettle => settle.as_secs() + 1,
+        _ => u64::from(limits.verify) + u64::from(limits.inspect) + 20,
+    };
+    let all = [
+        StepId::RollbackCheckout,
+        StepId::Install,
+        StepId::Restart,
+        StepId::Settle,
+        StepId::Verify,
+    ];
+    let step = step.map_or_else(|| all.map(of).into_iter().max().unwrap_or_default(), of);
+    let around = [limits.reconnect, limits.lock, GRACE].map(u64::from);
+    Duration::from_secs(around.into_iter().sum::<u64>().saturating_add(step))
 }
 
 /// What is thrown away is kept first, then two moves and the submodules, each with its limit, and the looks around them.

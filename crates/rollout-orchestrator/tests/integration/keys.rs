@@ -224,41 +224,49 @@ async fn a_server_without_its_key_ends_a_rollout_that_is_aborted() {
     assert!(two.touched && two.needs_attention);
 }
 
-/// As an agent may do whose keys are meant for other hosts.
+/// As an agent may do whose keys are meant for other hosts, or a host that stalls while the agent is asked: it must not keep
+/// the rollout from its end for ever.
 #[tokio::test(start_paused = true)]
-async fn a_key_that_can_be_loaded_and_not_used_is_tried_ever_more_seldom() {
-    let world = World::new(3).await;
-    let mut host = sample_host("web-02");
-    host.spec.key = Some("/keys/web-02".into());
-    let name = host.name.clone();
-    world.store.host_edit(&name, host, &actor()).await.unwrap();
-    let (process, orchestrator) = world.process();
-    process.cannot_use(&["/keys/web-02"]);
-    let (id, _server) = serve(&world, &orchestrator, in_one_go()).await;
-    sleep(Duration::from_secs(3600)).await;
-    let two = &world.attempts(id).await[1];
-    assert_eq!(two.status, AttemptStatus::Updating);
-    assert!((5..=18).contains(&two.takeovers), "{}", two.takeovers);
-    process.cannot_use(&[]);
-    sleep(Duration::from_secs(400)).await;
-    world.check_all_updated(id).await;
-
-    // Who is there for this one rollout gives up.
-    let world = World::new(3).await;
-    let (process, orchestrator) = world.process();
-    process.cannot_use(&[KEY]);
-    let plans = world.orchestrator();
-    let plan = plans
-        .plan(&PlanRequest {
-            to: Some(TargetRef::Commit(world.new.clone())),
-            ..all(in_one_go())
-        })
-        .await
-        .unwrap();
-    let id = plans.trigger(&plan, None).await.unwrap();
-    let record = orchestrator.drive(id, who("test")).await.unwrap();
-    assert!(!record.state.is_active());
-    world.check_truth(id).await;
+async fn a_key_that_can_be_loaded_and_not_used_is_tried_ever_more_seldom_and_then_no_more() {
+    for (alone, back) in [(false, true), (false, false), (true, false)] {
+        let world = World::new(3).await;
+        let mut host = sample_host("web-02");
+        host.spec.key = Some("/keys/web-02".into());
+        let name = host.name.clone();
+        world.store.host_edit(&name, host, &actor()).await.unwrap();
+        let (process, orchestrator) = world.process();
+        process.cannot_use(&["/keys/web-02"]);
+        let (id, _worker) = match alone {
+            true => begin(&orchestrator, in_one_go()).await,
+            false => serve(&world, &orchestrator, in_one_go()).await,
+        };
+        let began = Instant::now();
+        until(async || world.attempts(id).await[1].status == AttemptStatus::Updating).await;
+        if back {
+            sleep(Duration::from_secs(100)).await;
+            let two = &world.attempts(id).await[1];
+            assert_eq!(two.status, AttemptStatus::Updating);
+            assert!((3..=6).contains(&two.takeovers), "{}", two.takeovers);
+            process.cannot_use(&[]);
+            assert_eq!(ends(&world, id).await, RolloutState::Completed);
+            world.check_all_updated(id).await;
+            continue;
+        }
+        ends(&world, id).await;
+        assert!(
+            (300..900).contains(&began.elapsed().as_secs()),
+            "{:?}",
+            began.elapsed()
+        );
+        let two = &world.attempts(id).await[1];
+        assert_eq!(two.reason, Some(Reason::NoCredential));
+        assert!(
+            !two.touched && (5..=8).contains(&two.takeovers),
+            "{}",
+            two.takeovers
+        );
+        world.check_truth(id).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

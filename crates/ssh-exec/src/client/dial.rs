@@ -1,10 +1,11 @@
 //! From an endpoint to a signed-in connection, through its jump hosts.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use russh::client::{Config, Handle, connect_stream};
 use russh::keys::{Algorithm, PrivateKey};
@@ -68,6 +69,8 @@ impl Connection {
 pub(crate) struct Dialer {
     settings: RusshSettings,
     keys: Arc<Keys>,
+    /// One at a time reads a key file: a thread that reads from a mount that does not answer is not given back.
+    reading: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>,
     known_hosts: Arc<KnownHostsFiles>,
 }
 
@@ -77,6 +80,7 @@ impl Dialer {
         Self {
             settings,
             keys,
+            reading: Mutex::default(),
             known_hosts: Arc::default(),
         }
     }
@@ -191,15 +195,23 @@ impl Dialer {
 
     async fn load(&self, path: &Path) -> Result<Arc<PrivateKey>, IdentityError> {
         let (keys, owned) = (Arc::clone(&self.keys), path.to_owned());
+        let turn = {
+            let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(reading.entry(owned.clone()).or_default())
+        };
+        let turn = turn.lock_owned().await;
         // Decrypting takes a tenth of a second and more, by design; and a panic of the parser stays in its thread.
-        tokio::task::spawn_blocking(move || keys.load(&owned))
-            .await
-            .unwrap_or_else(|_| {
-                Err(IdentityError::Malformed {
-                    path: path.display().to_string(),
-                    cause: "the parser failed".to_owned(),
-                })
+        tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            keys.load(&owned)
+        })
+        .await
+        .unwrap_or_else(|_| {
+            Err(IdentityError::Malformed {
+                path: path.display().to_string(),
+                cause: "the parser failed".to_owned(),
             })
+        })
     }
 
     async fn expected(&self, endpoint: &Endpoint) -> Result<Expected, ConnectError> {

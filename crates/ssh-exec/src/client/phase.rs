@@ -1,7 +1,5 @@
 //! Whose time it is while a connection is opened.
 
-use std::fmt;
-use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,8 +14,8 @@ const LISTING: Duration = Duration::from_secs(10);
 
 /// What is being done, for the message and the blame when time runs out.
 ///
-/// When it runs out in the middle of a step of ours, the step is blamed though the host may have taken more: a host that is
-/// wrongly spared is tried again, while one that is wrongly blamed stays failed.
+/// An agent has a limit of its own, well below the one for everything. When everything runs out while it is asked, the host has
+/// taken the rest, and may have meant to: it is the one that is blamed.
 #[derive(Debug)]
 pub(super) struct Phase {
     /// For everything together.
@@ -38,7 +36,6 @@ enum Doing {
         host: String,
         path: PathBuf,
     },
-    Agent(PathBuf, Question),
 }
 
 /// What an agent is asked.
@@ -59,13 +56,13 @@ impl Question {
         }
     }
 
-    fn unanswered(self, socket: &Path, when: impl fmt::Display) -> IdentityError {
+    fn unanswered(self, socket: &Path, limit: Duration) -> IdentityError {
         let cause = match self {
-            Self::Keys => {
-                format!("it did not list its keys {when}; restart it, or name a key file instead")
-            }
+            Self::Keys => format!(
+                "it did not list its keys within {limit:?}; restart it, or name a key file instead"
+            ),
             Self::Signature => format!(
-                "it did not sign {when}; see whether it waits for a confirmation or a touch, or restart it"
+                "it did not sign within {limit:?}; see whether it waits for a confirmation or a touch, or restart it"
             ),
         };
         IdentityError::Agent {
@@ -101,7 +98,7 @@ impl Phase {
         };
     }
 
-    /// Gives the agent its time to answer; then what was being done before goes on.
+    /// Gives the agent its time to answer.
     pub(super) async fn asking<T>(
         &self,
         socket: &Path,
@@ -109,10 +106,8 @@ impl Phase {
         asking: impl Future<Output = T>,
     ) -> Result<T, IdentityError> {
         let limit = question.limit(self.limit);
-        let before = mem::replace(&mut *self.now(), Doing::Agent(socket.to_owned(), question));
         let answer = timeout(limit, asking).await;
-        *self.now() = before;
-        answer.map_err(|_| question.unanswered(socket, format_args!("within {limit:?}")))
+        answer.map_err(|_| question.unanswered(socket, limit))
     }
 
     /// Does the work within the limit for everything.
@@ -142,9 +137,6 @@ impl Phase {
                 path: path.display().to_string(),
                 cause: unread(limit),
             },
-            Doing::Agent(socket, question) => question
-                .unanswered(socket, format_args!("in what was left of {limit:?}"))
-                .into(),
         }
     }
 
@@ -253,12 +245,13 @@ mod tests {
             ),
             (
                 hangs(async |phase| {
+                    phase.host(&endpoint(), "sign-in");
                     tokio::time::sleep(Duration::from_secs(55)).await;
                     ask(phase, Question::Keys).await
                 })
                 .await,
-                "Identity(Agent",
-                "in what was left of 60s",
+                "Unreachable",
+                "(sign-in)",
                 60,
             ),
             (
