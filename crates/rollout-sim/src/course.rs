@@ -186,7 +186,9 @@ impl Course {
             }
             12 => {
                 let key = world.dice(|dice| dice.below(3));
-                self.begin(true, Some(key));
+                // How long keys are remembered is a matter of the wall clock.
+                let key = Some(key).filter(|_| !world.schedule.jumps);
+                self.begin(true, key);
                 "a request is made once more"
             }
             _ => {

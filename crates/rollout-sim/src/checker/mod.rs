@@ -90,7 +90,6 @@ pub(crate) struct Checker {
     alone: BTreeMap<HostId, Instant>,
     /// What each request with a key was carried out as.
     requests: BTreeMap<String, RolloutId>,
-    wall_jumps: bool,
     numbers: u64,
 }
 
@@ -118,7 +117,6 @@ impl Checker {
             holders: BTreeMap::new(),
             alone: BTreeMap::new(),
             requests: BTreeMap::new(),
-            wall_jumps: schedule.jumps,
             numbers: 0,
         }
     }

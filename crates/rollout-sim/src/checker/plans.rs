@@ -63,9 +63,8 @@ impl Checker {
             Err(TriggerError::Repeated { rollout }) => *rollout,
             Err(_) => return,
         };
-        // How long keys are remembered is a matter of the wall clock.
         let as_before = known.map_or(answer.is_ok(), |known| known == now && answer.is_err());
-        if !as_before && !self.wall_jumps {
+        if !as_before {
             let text = format!(
                 "{} was carried out as {known:?}, then as {now}",
                 request.key
