@@ -128,7 +128,8 @@ async fn pass_on(
         if tell.send(caught).is_ok() {
             continue;
         }
-        if own_end().is_some() {
+        let own = *own_end();
+        if own.is_some() {
             tokio::select! {
                 () = sleep(TELLING) => {}
                 _ = interrupt.recv() => {}
@@ -139,7 +140,6 @@ async fn pass_on(
                 continue;
             }
         }
-        let own = *own_end();
         let (said, exit) = match own {
             Some(exit) => ("the rollout is over", exit),
             None => ("interrupted", Exit::Interrupted),

@@ -63,13 +63,23 @@ async fn on_database(database: &DatabaseFleet, arguments: &Update) -> Result<Exi
             Standing::Interrupted(record) if is_same_target(&record, &first) => {
                 match covers(database, &record, &first).await? {
                     Coverage::All => {
-                        return take_over(database, &orchestrator, &record, asked, &mut before)
-                            .await;
+                        let ended =
+                            take_over(database, &orchestrator, &record, asked, &mut before).await?;
+                        return match ended {
+                            Some(ended) => conclude_own(database, &ended).await,
+                            None => Ok(Exit::Refused),
+                        };
                     }
                     // It is finished first; then the chosen hosts that have no part in it have their turn.
                     Coverage::Some => {
-                        let exit =
+                        let ended =
                             take_over(database, &orchestrator, &record, asked, &mut before).await?;
+                        let Some(mut ended) = ended else {
+                            return Ok(Exit::Refused);
+                        };
+                        // There is more to come.
+                        drop(ended.over.take());
+                        let exit = conclude_own(database, &ended).await?;
                         if !matches!(exit, Exit::Done | Exit::SomeFailed) {
                             return Ok(exit);
                         }
@@ -161,14 +171,14 @@ async fn covers(
     })
 }
 
-/// Finishes what a dead process began.
+/// Finishes what a dead process began. None: the person did not want that.
 async fn take_over(
     database: &DatabaseFleet,
     orchestrator: &Orchestrator,
     record: &RolloutRecord,
     asked: bool,
     before: &mut Before,
-) -> Result<Exit, Failure> {
+) -> Result<Option<Ended>, Failure> {
     let id = record.id.short();
     database.out.say(format!(
         "rollout {id} to {} was interrupted ({}, {}); it is taken over as it was planned then",
@@ -181,12 +191,12 @@ async fn take_over(
             .agrees(database, "Take it over and finish it?".to_owned())
             .await?
     {
-        return Ok(Exit::Refused);
+        return Ok(None);
     }
     let worker = Worker::start(orchestrator, new_worker(), WorkMode::One(record.id)).await?;
     let ended = work(database, record.id, worker).await?;
     before.note(&ended);
-    conclude_own(database, &ended).await
+    Ok(Some(ended))
 }
 
 /// Ends what a dead process began with another target. False: the person did not want that.

@@ -155,7 +155,9 @@ pub(crate) async fn settle_interrupted(
         Ok(()) | Err(fleet_store::VerbError::WrongState { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    let ended = finish(database, id).await?;
+    let mut ended = finish(database, id).await?;
+    // What is asked for is something else, and its exit code is not known yet.
+    drop(ended.over.take());
     if ended.rollout.state.is_active() {
         return Err(Failure::new(
             Exit::Interrupted,
