@@ -88,8 +88,6 @@ mistakes! {
     KeyHeldAgainstHost,
     /// What a request was carried out as is not remembered.
     RequestForgotten,
-    /// A host leaves the fleet in the midst of its restart.
-    RemovedInRestart,
 }
 
 #[cfg(feature = "planted")]

@@ -5,8 +5,7 @@ use std::collections::{HashMap, HashSet};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error};
 use fleet_types::{
-    AttemptStatus, Event, EventKind, HostId, HostName, Invalid, Label, Planted, Reason, planted,
-    view,
+    AttemptStatus, Event, EventKind, HostId, HostName, Invalid, Label, Reason, view,
 };
 
 use super::{CHUNK, Conn, advance, audit, health, settle, versions};
@@ -283,9 +282,7 @@ pub(crate) fn host_remove(
 ) -> Answer<(), HostError> {
     let (host, attempt) = find_with_attempt(conn, name)?;
     refuse_stale(&host, seen)?;
-    if !planted(Planted::RemovedInRestart) {
-        refuse_restarting(conn, work, &host)?;
-    }
+    refuse_restarting(conn, work, &host)?;
     update!(
         conn,
         diesel::update(hosts::table.find(&host.id))
