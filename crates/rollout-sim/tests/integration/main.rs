@@ -74,7 +74,6 @@ fn mistakes_that_are_planted_are_found() {
         Planted::OpenHostsLeft,
         Planted::TakeoverKeepsEpoch,
         Planted::KeyHeldAgainstHost,
-        Planted::RequestForgotten,
     ];
     for mistake in mistakes {
         let options = Options {
