@@ -65,7 +65,7 @@ static OWN_END: Mutex<Option<Exit>> = Mutex::new(None);
 /// How long a program whose work is done may take to tell of it once a signal came.
 const TELLING: Duration = Duration::from_secs(2);
 
-/// For as long as it is kept, the work is done: a signal that comes now ends the program neither as interrupted nor in the
+/// The work is done, up to the end of the program: a signal that comes from now on ends it neither as interrupted nor in the
 /// middle of a sentence.
 #[derive(Debug)]
 pub(crate) struct Over(());
@@ -76,10 +76,9 @@ impl Over {
         *own_end() = Some(exit);
         Self(())
     }
-}
 
-impl Drop for Over {
-    fn drop(&mut self) {
+    /// There is more to do, and how the program ends is not known yet.
+    pub(crate) fn not_yet(self) {
         *own_end() = None;
     }
 }

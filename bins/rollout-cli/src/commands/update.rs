@@ -78,7 +78,9 @@ async fn on_database(database: &DatabaseFleet, arguments: &Update) -> Result<Exi
                             return Ok(Exit::Refused);
                         };
                         // There is more to come.
-                        drop(ended.over.take());
+                        if let Some(over) = ended.over.take() {
+                            over.not_yet();
+                        }
                         let exit = conclude_own(database, &ended).await?;
                         if !matches!(exit, Exit::Done | Exit::SomeFailed) {
                             return Ok(exit);

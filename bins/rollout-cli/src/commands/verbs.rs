@@ -84,7 +84,10 @@ pub(crate) async fn abort(which: &Which, global: &Global, out: Output) -> Result
         && before.state.is_active()
         && is_left
     {
-        let ended = finish(database, id).await?;
+        let mut ended = finish(database, id).await?;
+        if let Some(over) = ended.over.take() {
+            over.not_yet();
+        }
         if ended.rollout.state.is_active() || ended.hosts.iter().any(needs_attention) {
             return conclude(&**database, out, &ended).await;
         }
@@ -157,7 +160,9 @@ pub(crate) async fn settle_interrupted(
     }
     let mut ended = finish(database, id).await?;
     // What is asked for is something else, and its exit code is not known yet.
-    drop(ended.over.take());
+    if let Some(over) = ended.over.take() {
+        over.not_yet();
+    }
     if ended.rollout.state.is_active() {
         return Err(Failure::new(
             Exit::Interrupted,

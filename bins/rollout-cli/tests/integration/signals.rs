@@ -43,11 +43,7 @@ fn under_way(site: &Site) -> Running {
 #[test]
 fn the_first_ctrl_c_finishes_what_is_in_flight() {
     let (site, target) = site(6);
-    let running = under_way(&site);
-    running.signal(Signal::INT);
-    wait_until("the pause is stored", || {
-        rollout(&site).state == RolloutState::Paused
-    });
+    let running = pausing(&site);
     site.open_gate();
     let ran = running.end();
     assert_eq!(ran.code, 130, "{ran:#?}");
@@ -91,14 +87,20 @@ fn the_first_ctrl_c_finishes_what_is_in_flight() {
     assert_eq!(rollout(&site).id, stopped.id);
 }
 
+/// An update that was asked to pause by Ctrl-C, its first host held in the install.
+fn pausing(site: &Site) -> Running {
+    let running = under_way(site);
+    running.signal(Signal::INT);
+    wait_until("the pause is stored", || {
+        rollout(site).state == RolloutState::Paused
+    });
+    running
+}
+
 #[test]
 fn the_second_ctrl_c_leaves_at_once_and_the_next_process_settles() {
     let (site, target) = site(3);
-    let running = under_way(&site);
-    running.signal(Signal::INT);
-    wait_until("the pause is stored", || {
-        rollout(&site).state == RolloutState::Paused
-    });
+    let running = pausing(&site);
     running.signal(Signal::INT);
     let ran = running.end();
     assert_eq!(ran.code, 130, "{ran:#?}");
@@ -114,11 +116,7 @@ fn the_second_ctrl_c_leaves_at_once_and_the_next_process_settles() {
 #[test]
 fn a_third_signal_while_it_leaves_does_not_cost_the_summary() {
     let (site, target) = site(3);
-    let running = under_way(&site);
-    running.signal(Signal::INT);
-    wait_until("the pause is stored", || {
-        rollout(&site).state == RolloutState::Paused
-    });
+    let running = pausing(&site);
     // Both come before the worker has left, for it tells the database of it; two of a kind might be taken for one.
     running.signal(Signal::INT);
     running.signal(Signal::TERM);

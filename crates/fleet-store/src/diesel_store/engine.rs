@@ -2,12 +2,11 @@
 
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
 use super::backend::{Access, Backend};
+use super::crew::Crew;
 use super::desk::{Call, Desk, Job, Rank};
 #[cfg(feature = "crash-points")]
 use super::watched::Watched;
@@ -175,52 +174,6 @@ impl<B: Backend> Drop for Threads<B> {
     }
 }
 
-/// The threads of one store, and a way to wait for their end that has a limit.
-struct Crew {
-    threads: Vec<JoinHandle<()>>,
-    /// Each thread holds a copy of it for as long as it runs; nothing is ever sent.
-    running: Option<mpsc::Sender<()>>,
-    ended: Mutex<mpsc::Receiver<()>>,
-}
-
-impl Crew {
-    fn new() -> Self {
-        let (running, ended) = mpsc::channel();
-        Self {
-            threads: Vec::new(),
-            running: Some(running),
-            ended: Mutex::new(ended),
-        }
-    }
-
-    fn start(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-        let running = self.running.clone();
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                run();
-                drop(running);
-            })?;
-        self.threads.push(thread);
-        Ok(())
-    }
-
-    /// Waits until all have ended. Past the limit they are left to themselves: they end when they get their answer, or with
-    /// the process.
-    fn part(&mut self, limit: Option<Duration>) {
-        self.running = None;
-        if let Some(limit) = limit {
-            let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
-            if ended.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
-                return;
-            }
-        }
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
-    }
-}
-
 /// While one group commits, the calls for the next one gather: groups grow with the load by themselves.
 fn serve<B: Backend>(mut desk: Desk<B>, jobs: &Mutex<mpsc::Receiver<Boxed<B>>>, most: usize) {
     while let Some(group) = next_group(jobs, most) {
@@ -234,41 +187,4 @@ fn next_group<J>(jobs: &Mutex<mpsc::Receiver<J>>, most: usize) -> Option<Vec<J>>
     let mut group = vec![jobs.recv().ok()?];
     group.extend(jobs.try_iter().take(most - 1));
     Some(group)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_does_not_end_is_not_waited_for_past_the_limit() {
-        let mut crew = Crew::new();
-        let (answer, silence) = mpsc::channel::<()>();
-        let (tell, told) = mpsc::channel();
-        crew.start("stuck", move || {
-            let _ = silence.recv();
-            let _ = tell.send(());
-        })
-        .expect("a thread starts");
-        crew.part(Some(Duration::from_millis(20)));
-        assert!(told.try_recv().is_err(), "it was waited for");
-        // It goes on by itself once it has what it waits for.
-        drop(answer);
-        told.recv().expect("it goes on");
-    }
-
-    #[test]
-    fn who_ends_is_waited_for() {
-        for limit in [None, Some(Duration::MAX)] {
-            let mut crew = Crew::new();
-            let (tell, told) = mpsc::channel();
-            crew.start("busy", move || {
-                std::thread::yield_now();
-                let _ = tell.send(());
-            })
-            .expect("a thread starts");
-            crew.part(limit);
-            assert!(told.try_recv().is_ok(), "{limit:?}");
-        }
-    }
 }

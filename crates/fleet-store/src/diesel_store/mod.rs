@@ -3,6 +3,7 @@
 mod access_rows;
 mod backend;
 mod calls;
+mod crew;
 mod desk;
 mod engine;
 mod history_rows;

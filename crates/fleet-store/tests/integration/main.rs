@@ -3,11 +3,14 @@
 
 mod contract;
 mod crash;
+#[path = "../../src/diesel_store/crew.rs"]
+mod crew;
 mod cut;
 mod files;
 mod fleet;
 mod machine;
 mod moving;
+mod parting;
 mod place;
 mod plans;
 mod postgres;

@@ -65,7 +65,9 @@ async fn play(
     announce(out, script, &before, &release);
     let mut ended = update(&database, &release).await?;
     // The exit code of a demo is another one, and not known yet.
-    drop(ended.over.take());
+    if let Some(over) = ended.over.take() {
+        over.not_yet();
+    }
     if out.json {
         summary_line(out, &ended)?;
     } else {
