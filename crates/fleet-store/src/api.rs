@@ -121,6 +121,14 @@ pub trait Rollouts: fmt::Debug + Send + Sync {
     /// Puts on record that this worker drives the rollout, so that others see it attended while the worker lives. The
     /// worker given to `rollout_create` is on record already; one that resumes a rollout or takes it over says so here.
     async fn rollout_attend(&self, id: RolloutId, worker: WorkerId) -> Result<(), StoreError>;
+    /// Puts on record which hosts this worker leaves to others because it cannot load their credential, in place of what
+    /// it said before. People see it while the rollout is active and the worker lives. For a worker that attends.
+    async fn rollout_leaves(
+        &self,
+        id: RolloutId,
+        worker: WorkerId,
+        hosts: Option<LeftToOthers>,
+    ) -> Result<(), StoreError>;
     /// The commit halted a rollout by failing on touched hosts: which one.
     async fn known_bad(
         &self,

@@ -34,6 +34,7 @@ macro_rules! passing_store {
                 rollout_resolve(id: RolloutId, target: Resolution) -> RolloutRecord, StoreError;
                 rollout_advance(id: RolloutId) -> RolloutRecord, StoreError;
                 rollout_attend(id: RolloutId, worker: WorkerId) -> (), StoreError;
+                rollout_leaves(id: RolloutId, worker: WorkerId, hosts: Option<LeftToOthers>) -> (), StoreError;
                 known_bad(version: &CommitHash) -> Option<RolloutId>, StoreError;
             }
             Attempts {

@@ -15,11 +15,13 @@ use uuid::Uuid;
 
 mod access;
 mod health;
+mod left;
 mod lists;
 mod shown;
 
 pub use access::*;
 pub use health::*;
+pub use left::*;
 pub use lists::*;
 
 /// How far a schema goes: the number of its last migration. A program that knows one knows all before it.

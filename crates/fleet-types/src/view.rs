@@ -59,6 +59,9 @@ pub struct Rollout {
     /// Whether a live process works on it.
     #[serde(default)]
     pub attended: bool,
+    /// Hosts that live processes leave to others, because they cannot load their credential, by process.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_to_others: Vec<LeftToOthers>,
 }
 
 /// Where a rollout goes.
@@ -156,6 +159,18 @@ pub struct InFlight {
     pub since: Timestamp,
     /// When that step's limit passes.
     pub deadline: Option<Timestamp>,
+}
+
+/// Hosts that one process leaves to others, because it cannot load their credential. Its log says why not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct LeftToOthers {
+    /// The process, by the name it gives itself.
+    pub process: String,
+    /// How many hosts.
+    pub hosts: u32,
+    /// The first of them by name; ten at most.
+    pub first: Vec<String>,
 }
 
 /// The fleet in numbers; of the same size however large the fleet is.

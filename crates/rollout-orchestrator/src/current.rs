@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fleet_store::{AttemptRecord, Idle, RolloutRecord, StoreError};
+use fleet_store::{AttemptRecord, Idle, LeftToOthers, RolloutRecord, StoreError};
 use fleet_types::{
     AttemptStatus, HostId, HostName, Progress, RolloutId, RolloutKind, RolloutState,
 };
@@ -16,6 +16,9 @@ use crate::orchestrator::Orchestrator;
 use crate::resolve::Resolver;
 use crate::unusable::{Learnt, Unusable};
 use crate::worker::WorkMode;
+
+/// So often the store is told what is left to others, if that has changed: it may be thousands of hosts.
+const TELL: Duration = Duration::from_secs(1);
 
 /// How far a rollout is, whoever works on it.
 #[derive(Debug, PartialEq)]
@@ -56,6 +59,10 @@ pub(crate) struct Current {
     /// Why the target is not known yet.
     pub(crate) trouble: Option<String>,
     unusable: Unusable,
+    /// What the store knows of these.
+    told: Option<LeftToOthers>,
+    /// When it was last looked whether that is so still.
+    told_looked: Option<Instant>,
     /// Why there was nothing to claim, the last time there was not.
     idle: Option<Idle>,
     /// Since when only hosts without a usable credential are left.
@@ -94,6 +101,8 @@ impl Current {
             resolving: None,
             trouble: None,
             unusable,
+            told: None,
+            told_looked: None,
             idle: None,
             held_up_since: None,
             standing: None,
@@ -172,6 +181,20 @@ impl Current {
     /// Hosts that are left to other processes, and why.
     pub(crate) fn cannot_load(&self) -> Vec<(HostName, String)> {
         self.unusable.shown()
+    }
+
+    /// The same, when it is time to look and the store knows something else.
+    pub(crate) fn to_tell(&mut self) -> Option<Option<LeftToOthers>> {
+        if self.told_looked.is_some_and(|at| at.elapsed() < TELL) {
+            return None;
+        }
+        self.told_looked = Some(Instant::now());
+        let left = LeftToOthers::of(self.unusable.names());
+        (left != self.told).then_some(left)
+    }
+
+    pub(crate) fn told(&mut self, left: Option<LeftToOthers>) {
+        self.told = left;
     }
 
     /// Tries the credentials again.

@@ -21,6 +21,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// for five minutes in all. Then it is no matter of this process any more: an agent may have no key for it, and a host that
 /// stalls may make it look like that, which must not keep the rollout from its end.
 const DOUBLINGS: u32 = 6;
+const UNNAMED: &str = "no key is named for it, and no default key or ssh-agent is configured";
 
 /// Hosts of a rollout whose credential cannot be loaded in this process.
 #[derive(Debug)]
@@ -149,7 +150,7 @@ impl Unusable {
                     seen.refusals.get(&identity).cloned(),
                     self.learnt.loaded.contains(&identity),
                 ),
-                Err(error @ EndpointError::NoIdentity { .. }) => (Some(error.to_string()), false),
+                Err(EndpointError::NoIdentity { .. }) => (Some(UNNAMED.to_owned()), false),
                 // It fails by itself when its turn comes, and says why.
                 Err(EndpointError::Jump { .. }) => continue,
             };
@@ -212,6 +213,10 @@ impl Unusable {
         let refused = refused.map(|(name, refused)| (name, &refused.host));
         // What was seen last tells more.
         refused.chain(&self.hosts).collect()
+    }
+
+    pub(crate) fn names(&self) -> Vec<HostName> {
+        self.all().into_keys().cloned().collect()
     }
 
     /// For the store: not these.

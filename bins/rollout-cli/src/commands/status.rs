@@ -1,6 +1,6 @@
 //! `status`
 
-use fleet_types::view::{Fleet, InFlight, Rollout, Stage, Status, VersionCount};
+use fleet_types::view::{Fleet, InFlight, LeftToOthers, Rollout, Stage, Status, VersionCount};
 use fleet_types::{RolloutKind, RolloutState};
 
 use crate::cli::{Global, Which};
@@ -115,6 +115,9 @@ fn rollout(rollout: &Rollout) -> String {
     for flight in &rollout.in_flight {
         text.push_str(&in_flight(flight));
     }
+    for left in &rollout.left_to_others {
+        text.push_str(&left_to_others(left));
+    }
     if let Some(why) = why(rollout) {
         text.push_str(&format!("why          {why}\n"));
     }
@@ -129,6 +132,16 @@ fn stage_row(stage: &Stage) -> Vec<String> {
         stage.state.to_string(),
         words::counts(&stage.counts),
     ]
+}
+
+/// `left         2 hosts by rollout-server on db-1, which cannot load their key; its log says why: kiwi-01, kiwi-02`
+fn left_to_others(left: &LeftToOthers) -> String {
+    let hosts = words::hosts(left.hosts);
+    let process = one_line(&left.process);
+    let first = words::names_of(&left.first, left.hosts as usize);
+    format!(
+        "left         {hosts} by {process}, which cannot load their key; its log says why: {first}\n"
+    )
 }
 
 /// `in flight    kiwi-03  restart  since 12:04:20Z (4.0s), limit in 26.0s`

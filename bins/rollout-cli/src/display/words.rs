@@ -170,10 +170,17 @@ pub(crate) fn moment(moment: Timestamp) -> String {
 
 /// The names of at most ten hosts, and how many more there are.
 pub(crate) fn names(hosts: &[HostName]) -> String {
+    let names: Vec<&str> = hosts.iter().map(HostName::as_str).collect();
+    names_of(&names, hosts.len())
+}
+
+/// The same of `all` hosts of which these are the first.
+pub(crate) fn names_of(first: &[impl AsRef<str>], all: usize) -> String {
     const SHOWN: usize = 10;
-    let names: Vec<&str> = hosts.iter().map(HostName::as_str).take(SHOWN).collect();
+    let names: Vec<&str> = first.iter().map(AsRef::as_ref).take(SHOWN).collect();
+    let more = all.saturating_sub(names.len());
     let names = names.join(", ");
-    match hosts.len().saturating_sub(SHOWN) {
+    match more {
         0 => names,
         more => format!("{names} and {more} more"),
     }

@@ -95,6 +95,24 @@ impl RolloutShown {
             .collect()
     }
 
+    /// What processes leave to others for want of a credential.
+    pub(crate) fn left_to_others(&self) -> Vec<String> {
+        let all = self.v.left_to_others.iter().map(|left| {
+            let hosts = show::hosts(left.hosts);
+            let process = printable(&left.process);
+            let names = left.first.join(", ");
+            let more = left.hosts as usize - left.first.len().min(left.hosts as usize);
+            let more = match more {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!(
+                "{process} leaves {hosts} to other processes, because it cannot load their key; its log says why: {names}{more}."
+            )
+        });
+        all.collect()
+    }
+
     /// How many more than those are under way.
     pub(crate) fn more_flights(&self) -> u32 {
         let shown = self.v.in_flight.len().min(FLIGHTS_MOST);

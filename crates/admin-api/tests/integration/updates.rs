@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use fleet_store::{Inventory, NewWorker, Rollouts, Workers};
-use fleet_types::{Role, RolloutState, WorkerId};
+use fleet_store::{Inventory, LeftToOthers, NewWorker, Rollouts, Workers};
+use fleet_types::{Role, RolloutId, RolloutState, WorkerId};
 use serde_json::{Value, json};
 use update_engine::testing::SimRelease;
 use uuid::Uuid;
@@ -565,6 +565,41 @@ async fn what_changes_without_an_event_changes_the_tag() {
     assert_eq!(status["rollout"]["attended"], true);
     assert_eq!(status["seq"], before.json()["seq"], "no event tells of it");
     assert_ne!(after.header("etag"), tag);
+}
+
+#[tokio::test]
+async fn what_a_process_leaves_to_others_is_shown() {
+    let world = World::new(12).await;
+    let token = world.token(Role::Viewer).await;
+    let operator = world.token_as("ci", Role::Operator).await;
+    let all = json!({ "all": true });
+    let started = world.post(TRIGGER, &operator, all).await.expect(202);
+    let id: RolloutId = id(&started).parse().unwrap();
+    let status = world.get("/api/updates/status", &token).await;
+    let tag = status.header("etag").to_owned();
+    assert_eq!(status.expect(200)["rollout"].get("left_to_others"), None);
+    let worker = NewWorker {
+        id: WorkerId(Uuid::now_v7()),
+        label: "rollout-server on <one>".into(),
+        serves: true,
+        process: None,
+    };
+    let worker = world.store.worker_register(worker).await.unwrap();
+    world.store.rollout_attend(id, worker).await.unwrap();
+    let hosts = world.store.host_list().await.unwrap();
+    let left = LeftToOthers::of(hosts.into_iter().map(|host| host.name));
+    world.store.rollout_leaves(id, worker, left).await.unwrap();
+    let status = world.get("/api/updates/status", &token).await;
+    let shown = &status.expect(200)["rollout"]["left_to_others"];
+    assert_eq!(shown[0]["process"], "rollout-server on <one>");
+    assert_eq!(shown[0]["hosts"], 12);
+    assert_eq!(shown[0]["first"].as_array().unwrap().len(), 10);
+    assert_ne!(status.header("etag"), tag);
+    let path = format!("/admin/updates/rollouts/{id}");
+    let page = crate::forms::page(&world, &path, &token).await;
+    let words = "rollout-server on &#60;one&#62; leaves 12 hosts to other processes, because it cannot load their key; its log says why: web-001, ";
+    assert!(page.contains(words), "{page}");
+    assert!(page.contains(" and 2 more"), "{page}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -281,6 +281,18 @@ impl Rollouts for DieselStore {
         ))
     }
 
+    async fn rollout_leaves(
+        &self,
+        id: RolloutId,
+        worker: WorkerId,
+        hosts: Option<LeftToOthers>,
+    ) -> Result<(), StoreError> {
+        let (id, worker) = (id.to_string(), worker.to_string());
+        run!(self, write Host, |conn, work, q| q::workers::rollout_leaves(
+            conn, work, &id, &worker, hosts.as_ref()
+        ))
+    }
+
     async fn known_bad(&self, version: &CommitHash) -> Result<Option<RolloutId>, StoreError> {
         let version = version.to_string();
         run!(self, read, |conn, work, q| q::views::known_bad(

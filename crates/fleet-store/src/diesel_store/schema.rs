@@ -163,7 +163,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    drivers (rollout, worker) { rollout -> Text, worker -> Text, }
+    drivers (rollout, worker) { rollout -> Text, worker -> Text, left_to_others -> Nullable<Text>, }
 }
 
 diesel::table! {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_store::{Claim, Claimed};
+use fleet_store::{Claim, Claimed, LeftToOthers};
 use fleet_types::RolloutId;
 use tokio::time::Instant;
 
@@ -43,6 +43,12 @@ impl WorkLoop {
             return Ok(());
         };
         current.look_at_credentials(&self.orchestrator).await;
+        if let Some(left) = current.to_tell() {
+            self.tell(left).await?;
+        }
+        let Some(current) = &mut self.current else {
+            return Ok(());
+        };
         let Some(waited) = current.held_up_for(self.owned.len()) else {
             return Ok(());
         };
@@ -70,6 +76,20 @@ impl WorkLoop {
         if let Some(current) = self.current.as_mut().filter(|_| nobody_comes) {
             current.try_all_the_same();
             self.take_over_due = true;
+        }
+        Ok(())
+    }
+
+    /// Puts on record what is left to other processes, for people to see. It is tried again when it fails.
+    async fn tell(&mut self, left: Option<LeftToOthers>) -> Result<(), WorkError> {
+        let worker = self.worker();
+        let Some(current) = &self.current else {
+            return Ok(());
+        };
+        let id = current.record.id;
+        let told = self.store().rollout_leaves(id, worker, left.clone()).await;
+        if let (Some(()), Some(current)) = (self.weather(told)?, &mut self.current) {
+            current.told(left);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_store::{Inventory, NewWorker, sample_host};
+use fleet_store::{Inventory, NewWorker, Rollouts, sample_host};
 use fleet_types::*;
 use rollout_orchestrator::*;
 use tokio::time::{Instant, sleep};
@@ -32,6 +32,12 @@ impl World {
         })
         .await;
         process.cannot_read(&[KEY]);
+    }
+
+    /// What people see.
+    async fn left_to_others(&self, id: RolloutId) -> Vec<view::LeftToOthers> {
+        let view = self.store.rollout_view(id).await.unwrap().unwrap();
+        view.left_to_others
     }
 
     async fn check_all_updated(&self, id: RolloutId) {
@@ -90,7 +96,11 @@ async fn a_key_that_is_gone_before_the_second_stage_fails_nobody() {
         assert_eq!(takeovers, 0, "nobody has the key");
         let shown = worker.status().cannot_load;
         assert!(shown.iter().any(|(_, why)| why.contains(KEY)), "{shown:?}");
+        let [left] = world.left_to_others(id).await.try_into().unwrap();
+        assert_eq!(left.hosts as usize, shown.len());
         process.cannot_read(&[]);
+        until(async || world.left_to_others(id).await.is_empty()).await;
+        assert!(world.record(id).await.state.is_active());
         assert_eq!(ends(&world, id).await, RolloutState::Completed, "{alone}");
         world.check_all_updated(id).await;
     }
@@ -299,6 +309,8 @@ async fn who_names_no_key_leaves_the_hosts_to_others() {
     let (id, server) = serve(&world, &without, in_one_go()).await;
     sleep(Duration::from_secs(60)).await;
     assert_eq!(server.status().cannot_load.len(), 3);
+    let [left] = world.left_to_others(id).await.try_into().unwrap();
+    assert_eq!(left.first, ["web-01", "web-02", "web-03"]);
     let record = world.orchestrator().drive(id, who("rich")).await.unwrap();
     assert_eq!(record.state, RolloutState::Completed);
     world.check_all_updated(id).await;

@@ -66,6 +66,31 @@ fn it_can_be_left_to_the_server_and_watched_later() {
     assert_eq!(served.site.heads(), vec![target; 4]);
 }
 
+/// Only that process knows that its key is gone; everybody sees it.
+#[test]
+fn a_key_that_the_server_lacks_is_seen_in_the_status() {
+    let (served, target) = served(3);
+    let running = under_way(&served);
+    let key = served.site.fleet.description().client_key;
+    let away = key.with_extension("away");
+    std::fs::rename(&key, &away).unwrap();
+    let shows = || served.expect(0, &["status"]).stdout;
+    let line = "cannot load their key";
+    wait_until("the status says so", || shows().contains(line));
+    let text = shows();
+    let left = text.lines().find(|text| text.contains(line)).unwrap();
+    assert!(left.contains("3 hosts by rollout-server"), "{left}");
+    assert!(left.ends_with(": web-01, web-02, web-03"), "{left}");
+    let local = served.site.place.expect(0, &["status"]).stdout;
+    assert!(local.contains(left), "{local}");
+    std::fs::rename(&away, &key).unwrap();
+    wait_until("it is over", || !shows().contains(line));
+    served.site.open_gate();
+    let ran = running.end();
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    assert_eq!(served.site.heads(), vec![target; 3]);
+}
+
 #[test]
 fn ctrl_c_pauses_and_waits_for_what_is_in_flight() {
     let (served, _) = served(6);

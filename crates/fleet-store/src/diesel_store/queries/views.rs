@@ -168,6 +168,11 @@ fn shown(conn: &mut Conn, work: &mut Work, row: &RolloutRow) -> Answer<view::Rol
         Vec::new()
     };
     let attended = record.state.is_active() && workers::attended(conn, work, row)?;
+    let left_to_others = if record.state.is_active() {
+        workers::left_to_others(conn, work, &row.id)?
+    } else {
+        Vec::new()
+    };
     let policy = record.policy;
     Ok(view::Rollout {
         id: record.id,
@@ -195,6 +200,7 @@ fn shown(conn: &mut Conn, work: &mut Work, row: &RolloutRow) -> Answer<view::Rol
         source: record.source,
         in_flight,
         attended,
+        left_to_others,
     })
 }
 

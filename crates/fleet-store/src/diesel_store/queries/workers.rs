@@ -1,18 +1,19 @@
 //! Workers, their leases, and the connection slots they hold.
 
-use diesel::prelude::*;
+use std::collections::HashMap;
 
-use fleet_types::{Planted, planted};
+use diesel::prelude::*;
+use fleet_types::{Planted, planted, view};
 
 use super::claim::UPDATE;
 use super::{Conn, lease_moment, open};
 use crate::clock::LeaseMoment;
 use crate::diesel_store::prepared::update_returning;
-use crate::diesel_store::rows::{DriverRow, LeaseRow, RolloutRow, WorkerRow, to_json};
+use crate::diesel_store::rows::{DriverRow, LeaseRow, RolloutRow, WorkerRow, from_json, to_json};
 use crate::diesel_store::schema::{compatibility, drivers, hosts, meta, slots, workers};
 use crate::diesel_store::work::{Answer, Work, millis, refuse, widen};
 use crate::error::{LeaseError, StoreError};
-use crate::records::{NewWorker, SlotId, WorkerRecord};
+use crate::records::{LeftToOthers, NewWorker, SlotId, WorkerRecord};
 
 /// The rows of dead workers are of use to nobody after this long; they are swept when a new one registers.
 const KEPT_DEAD_MS: i64 = 3_600_000;
@@ -176,6 +177,32 @@ pub(crate) fn attended(
     Ok(alive.iter().any(|worker| drivers.contains(&worker.id)))
 }
 
+/// The hosts that live workers on this rollout leave to others.
+pub(crate) fn left_to_others(
+    conn: &mut Conn,
+    work: &mut Work,
+    rollout: &str,
+) -> Answer<Vec<view::LeftToOthers>> {
+    let said: Vec<(String, String)> = drivers::table
+        .filter(drivers::rollout.eq(rollout))
+        .filter(drivers::left_to_others.is_not_null())
+        .select((drivers::worker, drivers::left_to_others.assume_not_null()))
+        .load(conn)?;
+    if said.is_empty() {
+        return Ok(Vec::new());
+    }
+    let said: HashMap<String, String> = said.into_iter().collect();
+    let mut shown = Vec::new();
+    for worker in alive(conn, work)? {
+        let Some(text) = said.get(&worker.id) else {
+            continue;
+        };
+        let left: LeftToOthers = from_json("drivers", text)?;
+        shown.push(left.shown(&worker.label));
+    }
+    Ok(shown)
+}
+
 pub(crate) fn rollout_attend(
     conn: &mut Conn,
     _: &mut Work,
@@ -189,6 +216,20 @@ pub(crate) fn rollout_attend(
     diesel::insert_into(drivers::table)
         .values(&row)
         .on_conflict_do_nothing()
+        .execute(conn)?;
+    Ok(())
+}
+
+pub(crate) fn rollout_leaves(
+    conn: &mut Conn,
+    _: &mut Work,
+    rollout: &str,
+    worker: &str,
+    hosts: Option<&LeftToOthers>,
+) -> Answer<()> {
+    let text = hosts.map(to_json);
+    diesel::update(drivers::table.find((rollout, worker)))
+        .set(drivers::left_to_others.eq(text))
         .execute(conn)?;
     Ok(())
 }

@@ -97,6 +97,56 @@ pub(crate) async fn newborn_is_attended(place: &Place) {
     assert!(!attended(id).await);
 }
 
+pub(crate) async fn what_is_left_to_others_is_shown(place: &Place) {
+    let store = place.store().await;
+    let hosts = add_hosts(&store, 30).await;
+    let (id, worker) = start(&store, plan(&hosts)).await;
+    let shown = async || {
+        let view = store.rollout_view(id).await.unwrap().unwrap();
+        let status = store.status().await.unwrap().rollout.unwrap();
+        assert_eq!(view.left_to_others, status.left_to_others);
+        view.left_to_others
+    };
+    let left = |count: usize| {
+        let hosts = hosts.iter().take(count).rev();
+        LeftToOthers::of(hosts.map(|host| host.name.clone()))
+    };
+    let say = async |worker, left| store.rollout_leaves(id, worker, left).await.unwrap();
+    assert_eq!(shown().await, []);
+    let other = store.worker_register(worker_with_pid(7)).await.unwrap();
+    say(other, left(1)).await;
+    assert_eq!(shown().await, [], "it does not drive this one");
+
+    say(worker, left(30)).await;
+    let [one] = shown().await.try_into().unwrap();
+    let label = &store.worker_alive().await.unwrap()[0].label;
+    assert_eq!((&one.process, one.hosts), (label, 30));
+    assert_eq!(one.first.len(), 10);
+    assert_eq!(
+        (one.first[0].as_str(), one.first[9].as_str()),
+        ("h001", "h010")
+    );
+
+    store.rollout_attend(id, other).await.unwrap();
+    say(other, left(2)).await;
+    let hosts: Vec<u32> = shown().await.iter().map(|left| left.hosts).collect();
+    assert_eq!(hosts, [30, 2]);
+    place.processes.end(7);
+    assert_eq!(
+        shown().await.len(),
+        1,
+        "who is gone leaves nothing to others"
+    );
+    say(worker, left(0)).await;
+    assert_eq!(shown().await, []);
+    say(worker, left(2)).await;
+    store.rollout_verb(id, Verb::Abort, &actor()).await.unwrap();
+    assert_eq!(shown().await.len(), 1);
+    store.rollout_advance(id).await.unwrap();
+    assert_eq!(shown().await, [], "it is over");
+    assert_consistent(&store).await;
+}
+
 fn worker_of_server() -> NewWorker {
     worker(true)
 }

@@ -65,7 +65,7 @@ macro_rules! cases {
 cases! {
     alone {
     lifecycle: a_step_ends_once goes_through one_attempt_is_the_one_of_the_list rolls_back_to_own_versions retries;
-    creation: refuses_what_makes_no_sense second_is_refused_and_told_of_the_first newborn_is_attended
+    creation: refuses_what_makes_no_sense second_is_refused_and_told_of_the_first newborn_is_attended what_is_left_to_others_is_shown
         known_bad_commit_needs_consent empty_stages_vanish;
     claims: in_order_and_at_most_so_many never_two_on_one_machine exceptions_are_left_out
         nothing_without_a_target only_under_a_lease told_of_what_may_be_under_way_still;
