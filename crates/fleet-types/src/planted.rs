@@ -88,6 +88,8 @@ mistakes! {
     KeyHeldAgainstHost,
     /// What a request was carried out as is not remembered.
     RequestForgotten,
+    /// No host is begun while another one is under way in the same process.
+    SlowHostsAwaited,
 }
 
 #[cfg(feature = "planted")]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use fleet_store::{NewWorker, RolloutRecord};
-use fleet_types::{HostName, RolloutId};
+use fleet_types::{HostName, Planted, RolloutId, planted};
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -208,7 +208,8 @@ impl WorkLoop {
             resolving: current.is_resolving(),
             leaving,
             in_flight,
-            place: current.desk.has_place(),
+            place: current.desk.has_place()
+                && !(in_flight > 0 && planted(Planted::SlowHostsAwaited)),
             in_doubt,
             nothing_to_claim: current.nothing_to_claim,
             advanced: current.advanced,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_store::{Inventory, Rollouts};
+use fleet_store::{Inventory, RolloutRecord, Rollouts};
 use fleet_types::Timestamp;
 use tokio::time::{Instant, sleep};
 use update_engine::testing::{SimHost, SimRelease};
@@ -328,7 +328,10 @@ impl Course {
                     );
                     return world.check(|checker| checker.violate(invariant, text));
                 }
-                Ok(Some(_)) => sleep(Duration::from_secs(5)).await,
+                Ok(Some(record)) => {
+                    self.hosts_are_begun(&record).await;
+                    sleep(Duration::from_secs(5)).await;
+                }
                 Err(error) => {
                     return world.check(|checker| checker.violate("store", error.to_string()));
                 }
@@ -340,6 +343,16 @@ impl Course {
         let seconds = began.elapsed().as_secs();
         let mut coverage = world.coverage();
         *coverage.totals.entry("seconds to settle").or_default() += seconds;
+    }
+
+    /// Nobody waits for others without need.
+    async fn hosts_are_begun(&self, record: &RolloutRecord) {
+        let world = &self.world;
+        if let Ok(attempts) = world.store.attempt_list(record.id).await {
+            world.check(|checker| {
+                checker.hosts_are_begun(record, &attempts, world.schedule.poll);
+            });
+        }
     }
 
     /// Everything on record against everything that was seen.

@@ -58,7 +58,9 @@ fn work(arguments: &Arguments, next: &AtomicU64, enough: &AtomicBool, found: &Mu
         let mut report = run(seed, arguments.options());
         let twice = arguments.twice > 0 && number.is_multiple_of(arguments.twice);
         if twice && report.violation.is_none() {
-            report.violation = differs(&report).or_else(|| differs_without_jumps(&report));
+            let options = arguments.options();
+            report.violation =
+                differs(&report, options).or_else(|| differs_without_jumps(&report, options));
         }
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         found.done += 1;
@@ -74,8 +76,8 @@ fn work(arguments: &Arguments, next: &AtomicU64, enough: &AtomicBool, found: &Mu
 }
 
 /// Runs the seed once more: everything must be the same.
-fn differs(first: &Report) -> Option<String> {
-    let second = run(first.seed, Options::default());
+fn differs(first: &Report, options: Options) -> Option<String> {
+    let second = run(first.seed, options);
     if (first.sum, first.lines) == (second.sum, second.lines) {
         return None;
     }
@@ -91,7 +93,7 @@ fn differs(first: &Report) -> Option<String> {
 }
 
 /// Runs the seed without the jumps of the wall clock: everything must end the same.
-fn differs_without_jumps(first: &Report) -> Option<String> {
+fn differs_without_jumps(first: &Report, options: Options) -> Option<String> {
     let jumped = "the wall clock is set";
     // When a health check is due is a matter of the wall clock, and whatever follows from it too.
     if first.sweeps || !first.coverage.happenings.contains_key(jumped) {
@@ -99,7 +101,7 @@ fn differs_without_jumps(first: &Report) -> Option<String> {
     }
     let options = Options {
         jumps: false,
-        ..Options::default()
+        ..options
     };
     let second = run(first.seed, options);
     let at = first.ends.iter().zip(&second.ends).find(|(a, b)| a != b);

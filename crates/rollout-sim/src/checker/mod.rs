@@ -33,6 +33,8 @@ struct HostSeen {
     epoch: i64,
     /// The attempt that has it in `updating`.
     attempt: Option<RolloutId>,
+    /// Whether a health check has it, or had it until its process died.
+    checked: bool,
     /// The health lease that has a restart counted.
     restart_counted: Option<i64>,
 }
@@ -88,6 +90,8 @@ pub(crate) struct Checker {
     holders: BTreeMap<HostId, (WorkerId, Gate)>,
     /// Hosts in `updating` that nobody has, and since when that was seen.
     alone: BTreeMap<HostId, Instant>,
+    /// Since when no host was begun although there was room; and how many were under way and to come.
+    idle: Option<(Instant, (usize, usize))>,
     /// What each request with a key was carried out as.
     requests: BTreeMap<String, RolloutId>,
     numbers: u64,
@@ -116,6 +120,7 @@ impl Checker {
             leases: BTreeMap::new(),
             holders: BTreeMap::new(),
             alone: BTreeMap::new(),
+            idle: None,
             requests: BTreeMap::new(),
             numbers: 0,
         }
@@ -201,6 +206,7 @@ impl Checker {
         self.ids.insert(name.clone(), host);
         self.grow(host, claimed.lease.epoch, "a claim");
         let seen = self.hosts.entry(host).or_default();
+        seen.checked = false;
         if let Some(other) = seen.attempt.replace(claimed.lease.rollout) {
             let text = format!("{name} was claimed while rollout {other} has it");
             self.violate("I2", text);
@@ -371,6 +377,9 @@ impl Checker {
         {
             self.violate("I17", "a health check took a host in updating".to_owned());
         }
+        if let Some(seen) = self.hosts.get_mut(&host) {
+            seen.checked = true;
+        }
     }
 
     pub(crate) fn restart_counted(&mut self, host: HostId, epoch: Epoch) {
@@ -382,5 +391,8 @@ impl Checker {
 
     pub(crate) fn health_settled(&mut self, host: HostId, epoch: Epoch) {
         self.current(host, epoch, "a check was settled");
+        if let Some(seen) = self.hosts.get_mut(&host) {
+            seen.checked = false;
+        }
     }
 }

@@ -1,11 +1,15 @@
 //! Rollouts: frozen plans, stages, the gate, and ends that stay.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use fleet_store::{AttemptRecord, Claimed, RequestKey, RolloutRecord, TriggerError};
-use fleet_types::{AttemptStatus, CommitHash, HostId, Policy, Reason, RolloutId, RolloutState};
+use fleet_types::{
+    AttemptStatus, CommitHash, HostId, Policy, Reason, RolloutId, RolloutKind, RolloutState,
+};
+use tokio::time::Instant;
 
-use super::Checker;
+use super::{Checker, LEASE};
 
 /// A rollout as it was frozen, and what became of it.
 #[derive(Debug)]
@@ -126,6 +130,47 @@ impl Checker {
             self.violate("I9", format!("from stage {stage} back to {}", record.stage));
         }
         before != record.state || stage != record.stage
+    }
+
+    /// While a process works without faults: as long as fewer hosts are under way than there are connections, the next of the
+    /// stage is begun within a lease and a look around, however long those take.
+    pub(crate) fn hosts_are_begun(
+        &mut self,
+        record: &RolloutRecord,
+        attempts: &[AttemptRecord],
+        poll: Duration,
+    ) {
+        let is = |status| move |one: &&AttemptRecord| one.status == status;
+        let updating: Vec<_> = attempts
+            .iter()
+            .filter(is(AttemptStatus::Updating))
+            .collect();
+        // Its machine is worked on, or a health check has it.
+        let busy = |one: &AttemptRecord| {
+            let mut hosts = updating.iter();
+            hosts.any(|other| other.spec.address == one.spec.address)
+                || self.hosts.get(&one.host).is_some_and(|seen| seen.checked)
+        };
+        let pending = attempts.iter().filter(is(AttemptStatus::Pending));
+        let pending = pending.filter(|one| one.stage == record.stage && !busy(one));
+        let (updating, pending) = (updating.len(), pending.count());
+        let room = self.limit.min(record.policy.max_in_flight as usize);
+        let resolved = record.target.is_some() || record.kind == RolloutKind::Rollback;
+        let due = record.state == RolloutState::Running && resolved && pending > 0;
+        if !due || updating >= room {
+            self.idle = None;
+            return;
+        }
+        let now = (updating, pending);
+        let known = self.idle.filter(|(_, before)| *before == now);
+        let (since, _) = *self.idle.insert(known.unwrap_or((Instant::now(), now)));
+        if since.elapsed() > LEASE + poll {
+            let text = format!(
+                "{pending} hosts may begin beside {updating} of {room}, and none did for {:?}",
+                since.elapsed()
+            );
+            self.violate("L6", text);
+        }
     }
 
     /// Whether this host might be claimed, by the plan and everything that is on record.

@@ -74,6 +74,7 @@ fn mistakes_that_are_planted_are_found() {
         Planted::OpenHostsLeft,
         Planted::TakeoverKeepsEpoch,
         Planted::KeyHeldAgainstHost,
+        Planted::SlowHostsAwaited,
     ];
     for mistake in mistakes {
         let options = Options {
