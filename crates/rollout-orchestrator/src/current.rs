@@ -17,8 +17,8 @@ use crate::resolve::Resolver;
 use crate::unusable::{Learnt, Unusable};
 use crate::worker::WorkMode;
 
-/// So often the store is told what is left to others, if that has changed: it may be thousands of hosts.
-const TELL: Duration = Duration::from_secs(1);
+/// So often it is looked whether the store knows what is left to others: it may be thousands of hosts.
+const TELL: Duration = Duration::from_secs(5);
 
 /// How far a rollout is, whoever works on it.
 #[derive(Debug, PartialEq)]
@@ -59,8 +59,8 @@ pub(crate) struct Current {
     /// Why the target is not known yet.
     pub(crate) trouble: Option<String>,
     unusable: Unusable,
-    /// What the store knows of these.
-    told: Option<LeftToOthers>,
+    /// What the store knows of these; none while that is not known, as after an answer that was lost.
+    told: Option<Option<LeftToOthers>>,
     /// When it was last looked whether that is so still.
     told_looked: Option<Instant>,
     /// Why there was nothing to claim, the last time there was not.
@@ -180,7 +180,10 @@ impl Current {
 
     /// Hosts that are left to other processes, and why.
     pub(crate) fn cannot_load(&self) -> Vec<(HostName, String)> {
-        self.unusable.shown()
+        match self.anyway {
+            true => Vec::new(),
+            false => self.unusable.shown(),
+        }
     }
 
     /// The same, when it is time to look and the store knows something else.
@@ -189,12 +192,19 @@ impl Current {
             return None;
         }
         self.told_looked = Some(Instant::now());
-        let left = LeftToOthers::of(self.unusable.names());
-        (left != self.told).then_some(left)
+        let left = match self.anyway {
+            true => None,
+            false => LeftToOthers::of(self.unusable.names()),
+        };
+        if self.told.as_ref() == Some(&left) {
+            return None;
+        }
+        self.told = None;
+        Some(left)
     }
 
     pub(crate) fn told(&mut self, left: Option<LeftToOthers>) {
-        self.told = left;
+        self.told = Some(left);
     }
 
     /// Tries the credentials again.

@@ -125,7 +125,8 @@ impl Unusable {
             }
             None if due => {
                 let (orchestrator, ways) = (orchestrator.clone(), Arc::clone(&self.ways));
-                let looking = async move { ways.look(&orchestrator, rollout).await };
+                let some_refused = !self.learnt.refused.is_empty();
+                let looking = async move { ways.look(&orchestrator, rollout, some_refused).await };
                 self.looking = Some(AbortOnDropHandle::new(tokio::spawn(looking)));
             }
             _ => {}
@@ -263,14 +264,15 @@ impl Ways {
         ways
     }
 
-    /// Asks the store only when there is something to tell.
+    /// Asks the store only when there is something to tell, or when hosts that were refused may be done by now.
     async fn look(
         &self,
         orchestrator: &Orchestrator,
         rollout: RolloutId,
+        some_refused: bool,
     ) -> Result<Seen, StoreError> {
         let refusals = self.refusals(orchestrator.transport()).await;
-        let attempts = if refusals.is_empty() && !self.some_unnamed {
+        let attempts = if refusals.is_empty() && !self.some_unnamed && !some_refused {
             Vec::new()
         } else {
             orchestrator.store().attempt_list(rollout).await?

@@ -316,6 +316,7 @@ impl Course {
         let world = &self.world;
         let patience = Duration::from_secs(3600 + 900 * self.entries as u64);
         let began = Instant::now();
+        world.check(|checker| checker.nobody_waited());
         loop {
             resume_all(world).await;
             world.check(|checker| checker.nobody_is_left_alone(world.schedule.poll));

@@ -134,13 +134,14 @@ fn stage_row(stage: &Stage) -> Vec<String> {
     ]
 }
 
-/// `left         2 hosts by rollout-server on db-1, which cannot load their key; its log says why: kiwi-01, kiwi-02`
+/// `left         2 hosts by rollout-server on db-1, which cannot load the key; its log says why: kiwi-01, kiwi-02`
 fn left_to_others(left: &LeftToOthers) -> String {
     let hosts = words::hosts(left.hosts);
     let process = one_line(&left.process);
-    let first = words::names_of(&left.first, left.hosts as usize);
+    let first: Vec<String> = left.first.iter().map(|name| one_line(name)).collect();
+    let first = words::names_of(&first, left.hosts as usize);
     format!(
-        "left         {hosts} by {process}, which cannot load their key; its log says why: {first}\n"
+        "left         {hosts} by {process}, which cannot load the key; its log says why: {first}\n"
     )
 }
 

@@ -107,7 +107,7 @@ impl RolloutShown {
                 more => format!(" and {more} more"),
             };
             format!(
-                "{process} leaves {hosts} to other processes, because it cannot load their key; its log says why: {names}{more}."
+                "{process} leaves {hosts} to other processes, because it cannot load the key; its log says why: {names}{more}."
             )
         });
         all.collect()

@@ -597,7 +597,7 @@ async fn what_a_process_leaves_to_others_is_shown() {
     assert_ne!(status.header("etag"), tag);
     let path = format!("/admin/updates/rollouts/{id}");
     let page = crate::forms::page(&world, &path, &token).await;
-    let words = "rollout-server on &#60;one&#62; leaves 12 hosts to other processes, because it cannot load their key; its log says why: web-001, ";
+    let words = "rollout-server on &#60;one&#62; leaves 12 hosts to other processes, because it cannot load the key; its log says why: web-001, ";
     assert!(page.contains(words), "{page}");
     assert!(page.contains(" and 2 more"), "{page}");
 }

@@ -44,7 +44,7 @@ impl WorkLoop {
         };
         current.look_at_credentials(&self.orchestrator).await;
         if let Some(left) = current.to_tell() {
-            self.tell(left).await?;
+            self.tell(left).await;
         }
         let Some(current) = &mut self.current else {
             return Ok(());
@@ -80,18 +80,20 @@ impl WorkLoop {
         Ok(())
     }
 
-    /// Puts on record what is left to other processes, for people to see. It is tried again when it fails.
-    async fn tell(&mut self, left: Option<LeftToOthers>) -> Result<(), WorkError> {
+    /// Puts on record what is left to other processes, for people to see. It is tried again when it fails, and nothing else
+    /// waits for it.
+    async fn tell(&mut self, left: Option<LeftToOthers>) {
         let worker = self.worker();
         let Some(current) = &self.current else {
-            return Ok(());
+            return;
         };
         let id = current.record.id;
         let told = self.store().rollout_leaves(id, worker, left.clone()).await;
-        if let (Some(()), Some(current)) = (self.weather(told)?, &mut self.current) {
-            current.told(left);
+        match (told, &mut self.current) {
+            (Ok(()), Some(current)) => current.told(left),
+            (Ok(()), None) => {}
+            (Err(error), _) => self.orchestrator.outage().note(&error),
         }
-        Ok(())
     }
 
     pub(super) async fn claim(&mut self) -> Result<Turn, WorkError> {

@@ -316,6 +316,60 @@ async fn who_names_no_key_leaves_the_hosts_to_others() {
     world.check_all_updated(id).await;
 }
 
+/// What the store was told, and nobody heard that it was, is taken back all the same.
+#[tokio::test(start_paused = true)]
+async fn a_note_whose_answer_was_lost_does_not_stay() {
+    let world = World::new(3).await;
+    world.takes("pull", Duration::from_secs(50));
+    let (process, orchestrator) = world.process();
+    let (id, _server) = serve(&world, &orchestrator, in_one_go()).await;
+    until(async || process.commands() >= 3).await;
+    process.notes_are_lost(true);
+    process.cannot_read(&[KEY]);
+    until(async || !world.left_to_others(id).await.is_empty()).await;
+    process.cannot_read(&[]);
+    sleep(Duration::from_secs(6)).await;
+    process.notes_are_lost(false);
+    until(async || world.left_to_others(id).await.is_empty()).await;
+    assert!(world.record(id).await.state.is_active());
+    assert_eq!(ends(&world, id).await, RolloutState::Completed);
+}
+
+/// Who gives up waiting for others leaves them nothing any more.
+#[tokio::test(start_paused = true)]
+async fn who_tries_hosts_all_the_same_does_not_say_that_it_leaves_them() {
+    let world = World::new(3).await;
+    world.takes("inspect", Duration::from_secs(20));
+    let mut host = sample_host("web-02");
+    host.spec.key = Some("/keys/web-02".into());
+    let name = host.name.clone();
+    world.store.host_edit(&name, host, &actor()).await.unwrap();
+    let (process, orchestrator) = world.process();
+    process.cannot_read(&["/keys/web-02"]);
+    let policy = Policy {
+        stages: "1,34,100".parse().unwrap(),
+        max_failure_percent: "100".parse().unwrap(),
+        ..policy()
+    };
+    let asks = world.orchestrator();
+    let plan = asks.plan(&all(policy)).await.unwrap();
+    let id = asks.trigger(&plan, None).await.unwrap();
+    let mode = WorkMode::One(id);
+    let worker = Worker::start(&orchestrator, who("alone"), mode).await;
+    let worker = worker.unwrap();
+    until(async || !world.left_to_others(id).await.is_empty()).await;
+    until(async || world.record(id).await.stage == 3).await;
+    sleep(Duration::from_secs(6)).await;
+    assert!(world.record(id).await.state.is_active());
+    assert_eq!(
+        world.attempts(id).await[1].reason,
+        Some(Reason::NoCredential)
+    );
+    assert_eq!(world.left_to_others(id).await, []);
+    assert_eq!(worker.status().cannot_load, []);
+    assert_eq!(ends(&world, id).await, RolloutState::CompletedWithFailures);
+}
+
 /// The worker does other things meanwhile.
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_is_slow_holds_up_nothing() {

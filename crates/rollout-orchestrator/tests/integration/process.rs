@@ -47,6 +47,7 @@ struct Shared {
     died: Notify,
     away: AtomicBool,
     unanswered: AtomicBool,
+    unheard: AtomicBool,
     records: AtomicUsize,
     commands: AtomicUsize,
     /// Journal events, in the order in which they were durable.
@@ -102,6 +103,11 @@ impl Process {
     /// The database does not answer this process from now on, or answers again.
     pub(crate) fn cut_off(&self, away: bool) {
         self.shared.away.store(away, Ordering::SeqCst);
+    }
+
+    /// What it says of the hosts that it leaves to others is put on record, and it does not hear so.
+    pub(crate) fn notes_are_lost(&self, lost: bool) {
+        self.shared.unheard.store(lost, Ordering::SeqCst);
     }
 
     /// What it asks its database for from now on is never answered, and never refused.
@@ -220,6 +226,11 @@ impl Process {
     pub(crate) async fn call_ends(&self, number: usize) -> Result<(), StoreError> {
         self.alive().await;
         self.answers(*self.shared.cut.lock().unwrap() != Some(Cut::After(number)))
+    }
+
+    /// A note was put on record.
+    pub(crate) fn note_ends(&self) -> Result<(), StoreError> {
+        self.answers(!self.shared.unheard.load(Ordering::SeqCst))
     }
 
     fn answers(&self, yes: bool) -> Result<(), StoreError> {

@@ -51,6 +51,13 @@ macro_rules! call {
         }
         due
     }};
+    ($self:ident.rollout_leaves($id:ident, $worker:ident, $hosts:ident)) => {{
+        let call = $self.process.call_begins().await?;
+        let answer = $self.inner.rollout_leaves($id, $worker, $hosts).await;
+        $self.process.note_ends()?;
+        $self.process.call_ends(call).await?;
+        answer
+    }};
     ($self:ident.$method:ident($($arg:ident),*)) => {{
         let call = $self.process.call_begins().await?;
         let answer = $self.inner.$method($($arg),*).await;

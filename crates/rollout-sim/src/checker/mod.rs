@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use update_engine::testing::SimFleet;
 
 use self::commands::Underway;
-use self::plans::Frozen;
+use self::plans::{Frozen, Place};
 use self::truth::Entry;
 use crate::gate::Gate;
 use crate::schedule::Schedule;
@@ -90,8 +90,8 @@ pub(crate) struct Checker {
     holders: BTreeMap<HostId, (WorkerId, Gate)>,
     /// Hosts in `updating` that nobody has, and since when that was seen.
     alone: BTreeMap<HostId, Instant>,
-    /// Since when no host was begun although there was room; and how many were under way and to come.
-    idle: Option<(Instant, (usize, usize))>,
+    /// Since when no host was begun although there was room, and where the rollout stood.
+    idle: Option<(Instant, Place)>,
     /// What each request with a key was carried out as.
     requests: BTreeMap<String, RolloutId>,
     numbers: u64,

@@ -29,6 +29,15 @@ struct Planned {
     target: Option<CommitHash>,
 }
 
+/// Where a rollout stands, for as long as nobody begins or ends a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    rollout: RolloutId,
+    stage: u32,
+    updating: usize,
+    pending: usize,
+}
+
 impl Frozen {
     /// Where the host goes: its own version, or the one of all.
     pub(super) fn target_of(&self, host: HostId) -> Option<CommitHash> {
@@ -132,6 +141,11 @@ impl Checker {
         before != record.state || stage != record.stage
     }
 
+    /// It is looked from now on whether hosts are begun.
+    pub(crate) fn nobody_waited(&mut self) {
+        self.idle = None;
+    }
+
     /// While a process works without faults: as long as fewer hosts are under way than there are connections, the next of the
     /// stage is begun within a lease and a look around, however long those take.
     pub(crate) fn hosts_are_begun(
@@ -145,11 +159,19 @@ impl Checker {
             .iter()
             .filter(is(AttemptStatus::Updating))
             .collect();
-        // Its machine is worked on, or a health check has it.
+        // A restart of which nobody told the end keeps the machine for as long as it may take.
+        let is_checked = |id: &HostId| self.hosts.get(id).is_some_and(|seen| seen.checked);
+        let checked = self.ids.iter().filter(|(_, id)| is_checked(id));
+        let checked: Vec<&str> = checked
+            .filter_map(|(name, _)| self.machines.get(name))
+            .map(String::as_str)
+            .collect();
         let busy = |one: &AttemptRecord| {
+            let address = one.spec.address.as_str();
             let mut hosts = updating.iter();
-            hosts.any(|other| other.spec.address == one.spec.address)
-                || self.hosts.get(&one.host).is_some_and(|seen| seen.checked)
+            is_checked(&one.host)
+                || checked.contains(&address)
+                || hosts.any(|other| other.spec.address.as_str() == address)
         };
         let pending = attempts.iter().filter(is(AttemptStatus::Pending));
         let pending = pending.filter(|one| one.stage == record.stage && !busy(one));
@@ -161,7 +183,12 @@ impl Checker {
             self.idle = None;
             return;
         }
-        let now = (updating, pending);
+        let now = Place {
+            rollout: record.id,
+            stage: record.stage,
+            updating,
+            pending,
+        };
         let known = self.idle.filter(|(_, before)| *before == now);
         let (since, _) = *self.idle.insert(known.unwrap_or((Instant::now(), now)));
         if since.elapsed() > LEASE + poll {

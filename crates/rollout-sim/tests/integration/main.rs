@@ -83,6 +83,10 @@ fn mistakes_that_are_planted_are_found() {
         };
         let found = (0..60).find(|seed| run(*seed, options).violation.is_some());
         let seed = found.unwrap_or_else(|| panic!("nothing sees {mistake:?}"));
+        if mistake == Planted::SlowHostsAwaited {
+            let by = run(seed, options).violation.unwrap_or_default();
+            assert!(by.starts_with("L6"), "{by}");
+        }
         let without = run(seed, Options::default()).violation;
         assert_eq!(without, None, "seed {seed} fails without {mistake:?}");
     }

@@ -75,7 +75,7 @@ fn a_key_that_the_server_lacks_is_seen_in_the_status() {
     let away = key.with_extension("away");
     std::fs::rename(&key, &away).unwrap();
     let shows = || served.expect(0, &["status"]).stdout;
-    let line = "cannot load their key";
+    let line = "cannot load the key";
     wait_until("the status says so", || shows().contains(line));
     let text = shows();
     let left = text.lines().find(|text| text.contains(line)).unwrap();

@@ -169,7 +169,7 @@ fn shown(conn: &mut Conn, work: &mut Work, row: &RolloutRow) -> Answer<view::Rol
     };
     let attended = record.state.is_active() && workers::attended(conn, work, row)?;
     let left_to_others = if record.state.is_active() {
-        workers::left_to_others(conn, work, &row.id)?
+        workers::left_to_others(conn, work, row)?
     } else {
         Vec::new()
     };

@@ -177,14 +177,14 @@ pub(crate) fn attended(
     Ok(alive.iter().any(|worker| drivers.contains(&worker.id)))
 }
 
-/// The hosts that live workers on this rollout leave to others.
+/// The hosts that the live workers which may drive this rollout leave to others.
 pub(crate) fn left_to_others(
     conn: &mut Conn,
     work: &mut Work,
-    rollout: &str,
-) -> Answer<Vec<view::LeftToOthers>> {
+    rollout: &RolloutRow,
+) -> QueryResult<Vec<view::LeftToOthers>> {
     let said: Vec<(String, String)> = drivers::table
-        .filter(drivers::rollout.eq(rollout))
+        .filter(drivers::rollout.eq(&rollout.id))
         .filter(drivers::left_to_others.is_not_null())
         .select((drivers::worker, drivers::left_to_others.assume_not_null()))
         .load(conn)?;
@@ -194,11 +194,12 @@ pub(crate) fn left_to_others(
     let said: HashMap<String, String> = said.into_iter().collect();
     let mut shown = Vec::new();
     for worker in alive(conn, work)? {
-        let Some(text) = said.get(&worker.id) else {
-            continue;
-        };
-        let left: LeftToOthers = from_json("drivers", text)?;
-        shown.push(left.shown(&worker.label));
+        let said = said
+            .get(&worker.id)
+            .filter(|_| worker.schema >= rollout.schema);
+        // A note that only other versions understand is no reason to show nothing at all.
+        let left = said.and_then(|text| from_json::<LeftToOthers>("drivers", text).ok());
+        shown.extend(left.map(|left| left.shown(&worker.label)));
     }
     Ok(shown)
 }
