@@ -73,7 +73,6 @@ fn mistakes_that_are_planted_are_found() {
         Planted::RollbackWithoutInstall,
         Planted::OpenHostsLeft,
         Planted::TakeoverKeepsEpoch,
-        Planted::KeyHeldAgainstHost,
         Planted::SlowHostsAwaited,
     ];
     for mistake in mistakes {
