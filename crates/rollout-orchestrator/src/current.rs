@@ -187,7 +187,7 @@ impl Current {
     }
 
     /// The same, when it is time to look and the store knows something else.
-    pub(crate) fn to_tell(&mut self) -> Option<Option<LeftToOthers>> {
+    pub(crate) fn due_to_be_told(&mut self) -> Option<Option<LeftToOthers>> {
         if self.told_looked.is_some_and(|at| at.elapsed() < TELL) {
             return None;
         }

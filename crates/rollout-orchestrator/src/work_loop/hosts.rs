@@ -43,7 +43,7 @@ impl WorkLoop {
             return Ok(());
         };
         current.look_at_credentials(&self.orchestrator).await;
-        if let Some(left) = current.to_tell() {
+        if let Some(left) = current.due_to_be_told() {
             self.tell(left).await;
         }
         let Some(current) = &mut self.current else {
