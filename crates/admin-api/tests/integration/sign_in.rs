@@ -28,20 +28,16 @@ async fn add_person(world: &World, name: &str, role: Role) {
         .unwrap();
 }
 
-/// The shortest of some wrong tries. Other work on this machine makes one longer, never shorter.
-async fn wrong_try(world: &World, name: &str) -> Duration {
+/// How long a wrong try takes.
+async fn wrong_try(world: &World, name: &str, source: &str) -> Duration {
     let door = world.api.sign_in().unwrap();
-    let mut shortest = Duration::MAX;
-    for number in 0..4 {
-        let source = format!("10.0.1.{number}");
-        let began = std::time::Instant::now();
-        let headers = HeaderMap::new();
-        let tried = door.sign_in(name, "not the one".into(), &source, &headers);
-        let answer = tried.await.unwrap_err();
-        shortest = shortest.min(began.elapsed());
-        assert!(matches!(answer, SignInError::Wrong), "{name}: {answer}");
-    }
-    shortest
+    let began = std::time::Instant::now();
+    let headers = HeaderMap::new();
+    let tried = door.sign_in(name, "not the one".into(), source, &headers);
+    let answer = tried.await.unwrap_err();
+    let took = began.elapsed();
+    assert!(matches!(answer, SignInError::Wrong), "{name}: {answer}");
+    took
 }
 
 #[tokio::test]
@@ -56,11 +52,21 @@ async fn nobody_learns_from_the_time_it_takes_who_there_is() {
         .await
         .unwrap();
     world.session("nopassword", Role::Viewer).await;
-    let known = wrong_try(&world, "anna").await;
+    // Other work on this machine makes a try longer, never shorter: the shortest of some counts, and all have their turn in
+    // the same bad moments.
+    let names = ["anna", "nobody", "locked", "nopassword", "no such name!"];
+    let mut shortest = names.map(|_| Duration::MAX);
+    for number in 0..4 {
+        for (name, shortest) in names.iter().zip(&mut shortest) {
+            let source = format!("10.0.1.{number}");
+            let took = wrong_try(&world, name, &source).await;
+            *shortest = took.min(*shortest);
+        }
+    }
     // A name that cannot even be one is looked at as long. Without a hash it would take a hundredth of the time.
-    for name in ["nobody", "locked", "nopassword", "no such name!"] {
-        let other = wrong_try(&world, name).await;
-        assert!(other * 4 > known, "{name}: {other:?}, anna: {known:?}");
+    let [known, others @ ..] = shortest;
+    for (name, other) in names[1..].iter().zip(others) {
+        assert!(other * 10 > known, "{name}: {other:?}, anna: {known:?}");
     }
 }
 
