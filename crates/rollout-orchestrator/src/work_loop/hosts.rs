@@ -80,8 +80,8 @@ impl WorkLoop {
         Ok(())
     }
 
-    /// Puts on record what is left to other processes, for people to see. It is tried again when it fails, and nothing else
-    /// waits for it.
+    /// Puts on record what is left to other processes, for people to see. It is tried again when it fails, and nothing
+    /// else depends on it.
     async fn tell(&mut self, left: Option<LeftToOthers>) {
         let worker = self.worker();
         let Some(current) = &self.current else {
