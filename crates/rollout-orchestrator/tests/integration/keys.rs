@@ -34,6 +34,14 @@ impl World {
         process.cannot_read(&[KEY]);
     }
 
+    /// The second host is signed in to with a key that no other one has.
+    async fn second_has_its_own_key(&self) {
+        let mut host = sample_host("web-02");
+        host.spec.key = Some("/keys/web-02".into());
+        let name = host.name.clone();
+        self.store.host_edit(&name, host, &actor()).await.unwrap();
+    }
+
     /// What people see.
     async fn left_to_others(&self, id: RolloutId) -> Vec<view::LeftToOthers> {
         let view = self.store.rollout_view(id).await.unwrap().unwrap();
@@ -163,10 +171,7 @@ async fn a_key_that_comes_back_finishes_the_host_that_was_in_the_midst() {
 #[tokio::test(start_paused = true)]
 async fn the_keys_of_other_hosts_serve_on() {
     let world = World::new(3).await;
-    let mut host = sample_host("web-02");
-    host.spec.key = Some("/keys/web-02".into());
-    let name = host.name.clone();
-    world.store.host_edit(&name, host, &actor()).await.unwrap();
+    world.second_has_its_own_key().await;
     let (process, orchestrator) = world.process();
     let (id, _server) = serve(&world, &orchestrator, in_one_go()).await;
     until(async || process.commands() >= 3).await;
@@ -240,10 +245,7 @@ async fn a_server_without_its_key_ends_a_rollout_that_is_aborted() {
 async fn a_key_that_can_be_loaded_and_not_used_is_tried_ever_more_seldom_and_then_no_more() {
     for (alone, back) in [(false, true), (false, false), (true, false)] {
         let world = World::new(3).await;
-        let mut host = sample_host("web-02");
-        host.spec.key = Some("/keys/web-02".into());
-        let name = host.name.clone();
-        world.store.host_edit(&name, host, &actor()).await.unwrap();
+        world.second_has_its_own_key().await;
         let (process, orchestrator) = world.process();
         process.cannot_use(&["/keys/web-02"]);
         let (id, _worker) = match alone {
@@ -340,10 +342,7 @@ async fn a_note_whose_answer_was_lost_does_not_stay() {
 async fn who_tries_hosts_all_the_same_does_not_say_that_it_leaves_them() {
     let world = World::new(3).await;
     world.takes("inspect", Duration::from_secs(20));
-    let mut host = sample_host("web-02");
-    host.spec.key = Some("/keys/web-02".into());
-    let name = host.name.clone();
-    world.store.host_edit(&name, host, &actor()).await.unwrap();
+    world.second_has_its_own_key().await;
     let (process, orchestrator) = world.process();
     process.cannot_read(&["/keys/web-02"]);
     let policy = Policy {
