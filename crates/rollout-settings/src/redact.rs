@@ -1,4 +1,5 @@
-/// A database URL as it may be shown: the password, in the authority or as a parameter, is replaced by `***`.
+/// A database URL as it may be shown: the password, in the authority or as a parameter, is replaced by `***`; so is all of it
+/// where an '@' stands in what comes after the authority, for then it may be part of a password.
 #[must_use]
 pub fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
@@ -8,16 +9,16 @@ pub fn without_password(url: &str) -> String {
         return url.to_owned();
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    // A password with a slash in it that was not escaped: everything up to the last '@' is taken for it.
-    let at = rest[..end].rfind('@').or_else(|| rest.rfind('@'));
-    let shown = match at {
-        Some(at) => match rest[..at].split_once(':') {
-            Some((user, _)) => format!("{user}:***{}", &rest[at..]),
-            None => rest.to_owned(),
-        },
-        None => rest.to_owned(),
+    let (authority, beyond) = rest.split_at(end);
+    if beyond.contains('@') {
+        return format!("{scheme}://***");
+    }
+    let credentials = authority.rsplit_once('@');
+    let shown = match credentials.and_then(|(who, place)| Some((who.split_once(':')?.0, place))) {
+        Some((user, place)) => format!("{user}:***@{place}"),
+        None => authority.to_owned(),
     };
-    format!("{scheme}://{}", without_password_parameter(&shown))
+    format!("{scheme}://{shown}{}", without_password_parameter(beyond))
 }
 
 fn without_password_parameter(text: &str) -> String {
@@ -46,7 +47,17 @@ mod tests {
                 "postgres://u:s3cret@h:5432/db",
                 "postgres://u:***@h:5432/db",
             ),
-            ("postgres://u:s3/c@ret@h/db", "postgres://u:***@h/db"),
+            ("postgres://u:s3@cret@h/db", "postgres://u:***@h/db"),
+            ("postgres://u:s3/c@ret@h/db", "postgres://***"),
+            ("postgres://u:s3@c/ret@h/db", "postgres://***"),
+            ("postgres://u:s3@c?ret@h/db", "postgres://***"),
+            ("postgres://h/db?user=u&password=s3@cret", "postgres://***"),
+            ("postgres://h:1/db?password=s3@cret", "postgres://***"),
+            ("postgres://h:1/db?user=u@x&password=s3", "postgres://***"),
+            (
+                "postgres://u:s3@h?password=cret",
+                "postgres://u:***@h?password=***",
+            ),
             ("postgres://u@h/db", "postgres://u@h/db"),
             (
                 "postgres://h/db?user=u&password=s3cret&x=1",

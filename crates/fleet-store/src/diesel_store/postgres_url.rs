@@ -63,13 +63,22 @@ pub(super) struct Asked {
 
 /// Reads the URL. What it says wrongly about TLS is refused: nothing is ever sent in the clear that was to be protected.
 pub(super) fn read(url: &str, patience: Duration) -> Result<Asked, StoreError> {
-    let refuse = || StoreError::Url {
-        url: "postgres://… (as given, it cannot be read)".to_owned(),
+    let refuse = |why: &str| StoreError::Url {
+        url: format!("postgres://… ({why})"),
     };
+    if !is_clear(url) {
+        return Err(refuse(
+            "where the password ends is not clear: in it, and in names, @ is written %40, / %2F and ? %3F",
+        ));
+    }
     let (rest, asked) = take_tls(url);
-    let mut config = Config::from_str(&rest).map_err(|_| refuse())?;
-    if config.get_hosts().is_empty() {
-        return Err(refuse());
+    let unread = "as given, it cannot be read";
+    let mut config = Config::from_str(&rest).map_err(|_| refuse(unread))?;
+    let hosts = config.get_hosts();
+    // Without a name there is nothing that a certificate could be for.
+    let nameless = |host: &Host| matches!(host, Host::Tcp(name) if name.is_empty());
+    if hosts.is_empty() || hosts.iter().any(nameless) {
+        return Err(refuse("it names no host"));
     }
     let (mode, roots) = tls(&asked, &config)?;
     config
@@ -93,6 +102,22 @@ pub(super) fn read(url: &str, patience: Duration) -> Result<Asked, StoreError> {
         mode,
         roots,
     })
+}
+
+/// Whether it can only be meant as it is read: the user and the password end at the first '@', wherever that stands. Else a
+/// part of a password is taken for the host, which is looked up and shown.
+fn is_clear(url: &str) -> bool {
+    let Some((_, rest)) = url.split_once("://") else {
+        return true;
+    };
+    let Some((credentials, place)) = rest.split_once('@') else {
+        return true;
+    };
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let after_port = password.trim_start_matches(|c: char| c.is_ascii_digit());
+    let is_place = after_port.starts_with(['/', '?']) && after_port.contains('=');
+    let path = place.split('?').next().unwrap_or_default();
+    !user.contains(['/', '?']) && !is_place && !path.contains(['@', '=', '&'])
 }
 
 /// The URL without what it says about TLS, and that.

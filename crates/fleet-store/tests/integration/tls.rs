@@ -285,6 +285,25 @@ async fn what_is_wrong_about_tls_is_refused_and_a_password_is_never_shown() {
             );
         }
     }
+    // Where the password ends is not clear, or nothing has a name that a certificate could be for.
+    for wrong in [
+        "u:sec@ret@db.example.org/app",
+        "u:sec@re/t@db.example.org/app",
+        "db.example.org/app?user=u&password=sec@ret",
+        "db.example.org:5432/app?password=sec@ret",
+        "db.example.org:5432/app?user=u@x&password=secret",
+        "db.example.org/app?user=u@x&password=secret",
+        "u:secret@:5433/app?hostaddr=10.0.0.7",
+        "u:secret@/app?host=&hostaddr=10.0.0.7",
+    ] {
+        let refused = open(&format!("postgres://{wrong}")).await.unwrap_err();
+        assert!(
+            matches!(refused, StoreError::Url { .. }),
+            "{wrong}: {refused}"
+        );
+        let told = format!("{refused:?} {refused}");
+        assert!(!told.contains("ret"), "{told}");
+    }
     // Nobody listens there.
     let told = open("postgres://u:secret@127.0.0.1:1/app")
         .await
