@@ -267,8 +267,20 @@ fn copies_and_schemas() {
         0o600
     );
     refused(&place.run(&["db", "backup", "copy.db"]), 8, "exists");
-    let copy = place.expect(0, &["--database-url", "sqlite://copy.db", "users", "list"]);
-    assert!(copy.stdout.contains("anna"), "{copy:#?}");
+    // SQLite would read more than a name in the second one.
+    place.expect(0, &["db", "backup", "file:odd.db?mode=memory"]);
+    for copy in ["sqlite://copy.db", "sqlite://file:odd.db?mode=memory"] {
+        let copy = place.expect(0, &["--database-url", copy, "users", "list"]);
+        assert!(copy.stdout.contains("anna"), "{copy:#?}");
+    }
+    let names = fs::read_dir(place.path("")).unwrap().flatten();
+    let names: Vec<_> = names.map(|entry| entry.file_name()).collect();
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.to_string_lossy().starts_with("odd")),
+        "{names:?}"
+    );
     place.write("other.db", "no database");
     let ran = place.run(&[
         "--database-url",
@@ -306,4 +318,46 @@ fn copies_and_schemas() {
             .unwrap(),
     );
     refused(&ran, 2, "not by a server");
+}
+
+/// As a file system without hard links answers.
+const NO_LINKS: &str = "\
+#include <errno.h>
+int link(const char *from, const char *to) { errno = EPERM; return -1; }
+int linkat(int a, const char *from, int b, const char *to, int flags) { errno = EPERM; return -1; }
+";
+
+#[test]
+#[cfg(target_os = "linux")]
+fn copies_come_where_there_are_no_links() {
+    let place = Place::new();
+    place.write("rollout.toml", "database_url = \"sqlite://rollout.db\"\n");
+    place.write("no_links.c", NO_LINKS);
+    let (source, library) = (place.path("no_links.c"), place.path("no_links.so"));
+    let mut compiler = std::process::Command::new("cc");
+    let built = compiler
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(source);
+    assert!(built.status().unwrap().success());
+    add_anna(&place);
+    let run = |words: &[&str]| {
+        let mut command = place.command(words);
+        Ran::of(command.env("LD_PRELOAD", &library).output().unwrap())
+    };
+    for (verb, name) in [("backup", "copy.db"), ("export", "copy.jsonl")] {
+        let ran = run(&["db", verb, name]);
+        assert_eq!(ran.code, 0, "{ran:#?}");
+        let bytes = fs::read(place.path(name)).unwrap();
+        assert!(bytes.windows(4).any(|some| some == b"anna"), "{name}");
+        refused(&run(&["db", verb, name]), 8, "exists");
+    }
+    let names = fs::read_dir(place.path("")).unwrap().flatten();
+    let names: Vec<_> = names.map(|entry| entry.file_name()).collect();
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.to_string_lossy().contains("partial")),
+        "{names:?}"
+    );
 }

@@ -8,7 +8,7 @@ use fleet_types::view::Status;
 use local_fleet::{LogEvent, ReleaseSpec};
 use rustix::process::Signal;
 
-use crate::support::{Ran, Running, Site, wait_until};
+use crate::support::{Place, Ran, Running, Site, wait_until};
 
 /// Short times, so that leases run out while the disk is full.
 const FAST: &str =
@@ -158,4 +158,38 @@ fn an_update_that_is_killed_while_the_disk_is_full_is_finished_by_the_next() {
     assert_eq!(ran.code, 0, "{ran:#?}");
     assert!(ran.stderr.contains("was interrupted"), "{ran:#?}");
     ground.all_moved_once();
+}
+
+#[test]
+fn a_copy_for_which_there_is_no_room_is_told_from_a_database_that_has_none() {
+    if is_left_out("unshare") {
+        return;
+    }
+    let place = Place::new();
+    place.write("rollout.toml", "database_url = \"sqlite://rollout.db\"\n");
+    place.expect(0, &["db", "migrate"]);
+    let disk = Disk::new(1 << 20);
+    let copy = disk.path().join("copy.db").display().to_string();
+    let backup = || {
+        let mut command = disk.on_it(&place.command(&["db", "backup", &copy]));
+        Ran::of(command.stdin(Stdio::null()).output().unwrap())
+    };
+    disk.fill();
+    let ran = backup();
+    assert_eq!(ran.code, 8, "{ran:#?}");
+    let told = format!("{copy} cannot be used: no storage space");
+    assert!(ran.stderr.contains(&told), "{ran:#?}");
+    let files = || {
+        let files = std::fs::read_dir(disk.outside("")).unwrap().flatten();
+        files.map(|file| file.file_name()).collect::<Vec<_>>()
+    };
+    assert!(
+        !files()
+            .iter()
+            .any(|name| name.to_string_lossy().contains("copy"))
+    );
+    disk.free();
+    let ran = backup();
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    assert!(files().iter().any(|name| name == "copy.db"));
 }

@@ -1,5 +1,6 @@
 //! SQLite: one file, one writer at a time, durable at every commit.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -101,6 +102,11 @@ pub(crate) fn insert_events(conn: &mut Conn, rows: &[EventRow]) -> QueryResult<(
     Ok(())
 }
 
+/// A reader that waits for something else than the database keeps nobody waiting here.
+pub(crate) fn take_your_time(_: &mut Conn) -> QueryResult<()> {
+    Ok(())
+}
+
 /// Rows of the audit trail may have any number that is free.
 pub(crate) fn allow_audit_ids(_: &mut Conn) -> QueryResult<()> {
     Ok(())
@@ -186,24 +192,31 @@ impl Sqlite {
         }
         let mut conn = self.establish()?;
         self.check_owner(&mut conn)?;
-        let Some(name) = to.to_str() else {
+        if to.to_str().is_none() {
             let error = std::io::Error::other("its name is not UTF-8");
             return Err(MoveError::file(to, error));
-        };
+        }
         // SQLite writes into an empty file, and this one others cannot read.
         sqlite_file::make_private(to).map_err(|error| MoveError::file(to, error))?;
         let copied = diesel::sql_query("VACUUM INTO $1")
-            .bind::<Text, _>(name)
+            .bind::<Text, _>(as_path(to))
             .execute(&mut conn);
-        self.explained(copied)?;
+        copied.map_err(|error| match self.explain(&error) {
+            // Only the copy grows.
+            StoreError::Full { .. } => MoveError::file(to, ErrorKind::StorageFull.into()),
+            StoreError::Unavailable { .. } => {
+                let either = format!("its disk, or that of {}, failed", self.name());
+                MoveError::file(to, std::io::Error::other(either))
+            }
+            told => told.into(),
+        })?;
         Ok(())
     }
 
     fn establish(&self) -> Result<Conn, StoreError> {
         let target = match &self.path {
-            // `./` in front of a relative path: SQLite reads some names as more than a path.
-            Some(path) if path.is_relative() => format!("./{}", path.display()),
-            _ => self.name(),
+            Some(path) => as_path(path),
+            None => self.name(),
         };
         let mut conn = Conn::establish(&target).map_err(|error| StoreError::Open {
             database: self.name(),
@@ -401,6 +414,14 @@ impl Sqlite {
                 cause: message.to_owned(),
             }
         }
+    }
+}
+
+/// As SQLite takes it for nothing but a path: names that begin with `file:`, or with a colon, say more.
+fn as_path(path: &Path) -> String {
+    match path.is_relative() {
+        true => format!("./{}", path.display()),
+        false => path.display().to_string(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! [`DieselStore`]: opens a database and runs the query bodies of its kind.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use fleet_types::StoreId;
 use tokio::sync::{oneshot, watch};
@@ -178,6 +178,7 @@ fn inputs<B: Backend + fmt::Display>(
     Ok(Arc::new(Inputs {
         schema: schema.map_err(|trouble| backend.explain_trouble(&trouble))?,
         database: backend.to_string(),
+        store: OnceLock::new(),
         clock: Arc::clone(&options.clock),
         processes: Arc::clone(&options.processes),
         times: options.lease_times,
@@ -195,6 +196,7 @@ fn assemble<B: Backend + fmt::Display>(
     let inputs = work.inputs;
     let schema = work.schema.unwrap_or_default();
     let name = backend.to_string();
+    let _ = inputs.store.set(id.clone());
     let id = store_id(&id).map_err(|trouble| backend.explain_trouble(&trouble))?;
     let seq = watch::Sender::new(last);
     let backend = Arc::new(backend);

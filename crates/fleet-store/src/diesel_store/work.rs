@@ -1,6 +1,6 @@
 //! What a query body gets beside its connection, and what it may answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use fleet_types::{Event, StoreId, Timestamp};
@@ -21,6 +21,8 @@ pub(crate) struct Inputs {
     pub(crate) schema: Schema,
     /// Which database, without password.
     pub(crate) database: String,
+    /// Which store it was when it was opened.
+    pub(crate) store: OnceLock<String>,
     #[cfg(feature = "crash-points")]
     pub(crate) watch: Option<Arc<dyn crate::crash_points::CallWatch>>,
 }

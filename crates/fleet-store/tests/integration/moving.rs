@@ -193,6 +193,29 @@ async fn what_is_not_whole_is_not_imported() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_opened_the_database_before_does_not_work_on_what_was_imported() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    let first = Place::file();
+    let store = first.store().await;
+    live(&store, 3).await;
+    store.export(&file).await.unwrap();
+    let places = [Some(Place::file()), Place::postgres().await];
+    for mut place in places.into_iter().flatten() {
+        // One source of ids, or it would be the same store.
+        place.clock = first.clock.clone();
+        let before = place.store().await;
+        place.store().await.import(&file).await.unwrap();
+        let refused = before.worker_register(worker(true)).await.unwrap_err();
+        assert!(matches!(refused, StoreError::NotOurs { .. }), "{refused}");
+        assert!(refused.to_string().contains("start it again"), "{refused}");
+        let after = place.store().await;
+        assert_eq!(after.id(), store.id());
+        after.worker_register(worker(true)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_under_way_stays() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out");

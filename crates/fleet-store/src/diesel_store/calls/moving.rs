@@ -1,5 +1,6 @@
 //! A fleet that moves, and copies of it.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -25,13 +26,12 @@ impl DieselStore {
         let exported = run!(self, read, |conn, work, q| q::moving::export(
             conn, work, &to
         ));
-        // A link, unlike a new name, never takes the place of a file that came meanwhile.
         let placed = exported.and_then(|moved| {
-            std::fs::hard_link(&beside, path).map_err(|error| MoveError::file(path, error))?;
+            place(&beside, path).map_err(|error| MoveError::file(path, error))?;
             Ok(moved)
         });
         let _ = std::fs::remove_file(&beside);
-        placed
+        placed.map_err(|error| about(error, path))
     }
 
     /// Reads a file of [`DieselStore::export`] into this database, which must be empty: all of it, or nothing.
@@ -53,13 +53,13 @@ impl DieselStore {
         let copied = Sqlite::file(path, &StoreOptions::default())
             .copy(&beside)
             .and_then(|()| {
-                std::fs::File::open(&beside)
+                File::open(&beside)
                     .and_then(|file| file.sync_all())
-                    .and_then(|()| std::fs::hard_link(&beside, to))
+                    .and_then(|()| place(&beside, to))
                     .map_err(|error| MoveError::file(to, error))
             });
         let _ = std::fs::remove_file(&beside);
-        copied
+        copied.map_err(|error| about(error, to))
     }
 }
 
@@ -68,6 +68,44 @@ fn partial(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.partial", std::process::id()));
     PathBuf::from(name)
+}
+
+/// Gives a file that is whole its name, and never takes the place of one that came meanwhile.
+fn place(from: &Path, to: &Path) -> std::io::Result<()> {
+    match std::fs::hard_link(from, to) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => rename(from, to, error)?,
+        linked => linked?,
+    }
+    // So that the name is there after a power cut too. Not every file system can do it.
+    let folder = to
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(())
+}
+
+/// For what has no links, as most sticks and shares of other systems.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn rename(from: &Path, to: &Path, _: std::io::Error) -> std::io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn rename(_: &Path, _: &Path, linked: std::io::Error) -> std::io::Result<()> {
+    Err(linked)
+}
+
+/// What went wrong with a file that was not whole yet, by the name that was asked for.
+fn about(error: MoveError, path: &Path) -> MoveError {
+    match error {
+        MoveError::File { cause, .. } => MoveError::File {
+            path: path.to_owned(),
+            cause,
+        },
+        other => other,
+    }
 }
 
 fn check_new(path: &Path) -> Result<(), MoveError> {

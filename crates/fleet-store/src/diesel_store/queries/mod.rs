@@ -56,7 +56,7 @@ pub(crate) mod workers;
 #[cfg(feature = "testing")]
 pub(crate) use super::integrity;
 pub(crate) use super::{
-    Conn, allow_audit_ids, has_table, insert_events, lease_moment, renumber_audit,
+    Conn, allow_audit_ids, has_table, insert_events, lease_moment, renumber_audit, take_your_time,
 };
 
 type Db = <Conn as diesel::Connection>::Backend;

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Conn, allow_audit_ids, inventory, renumber_audit};
+use super::{Conn, allow_audit_ids, inventory, open, renumber_audit, take_your_time};
 use crate::diesel_store::moved_file::{Head, Reader, Writer};
 use crate::diesel_store::moved_rows::*;
 use crate::diesel_store::schema::*;
@@ -61,7 +61,7 @@ macro_rules! numbered {
 
 /// Writes everything to a file, from one snapshot. Run again, it begins the file anew.
 pub(crate) fn export(conn: &mut Conn, work: &mut Work, path: &Path) -> Answer<Moved, MoveError> {
-    require_known(work, &work.inputs.database, super::open::found(conn)?)?;
+    require_known(work, &work.inputs.database, open::found(conn)?)?;
     let active: Option<String> = rollouts::table
         .filter(active!())
         .select(rollouts::id)
@@ -73,13 +73,14 @@ pub(crate) fn export(conn: &mut Conn, work: &mut Work, path: &Path) -> Answer<Mo
     let (store_id, created_at) = meta::table
         .select((meta::store_id, meta::created_at))
         .first(conn)?;
-    let seq = super::open::last_seq(conn)?;
+    let seq = open::last_seq(conn)?;
     let head = Head {
         store_id,
         created_at,
         seq,
         schema: work.inputs.schema.0,
     };
+    take_your_time(conn)?;
     let mut file = Writer::begin(path, head)?;
     let mut moved = Moved {
         hosts: all!(conn, file, hosts as HostMoved by hosts::id),
@@ -151,6 +152,8 @@ fn attempts_of_all(conn: &mut Conn, file: &mut Writer) -> Answer<(), MoveError> 
 
 /// Reads everything from a file; all of it or nothing is in the database afterwards.
 pub(crate) fn import(conn: &mut Conn, work: &mut Work, path: &Path) -> Answer<Moved, MoveError> {
+    // Whoever is about to work on it was there before, or comes after and finds another fleet.
+    open::require_compatible(conn, work)?;
     check_empty(conn)?;
     let (mut file, head) = Reader::begin(path)?;
     require_known(work, &path.display().to_string(), Schema(head.schema))?;

@@ -132,6 +132,19 @@ pub(crate) fn require_compatible(conn: &mut Conn, work: &Work) -> Result<(), Tro
     Ok(())
 }
 
+/// Refuses when another fleet was imported since the store was opened: hosts would be told of the one that was there before.
+pub(crate) fn require_same_store(conn: &mut Conn, work: &Work) -> Result<(), Trouble> {
+    let found: String = meta::table.select(meta::store_id).get_result(conn)?;
+    match work.inputs.store.get() {
+        Some(opened) if *opened != found => Err(Trouble::Known(StoreError::NotOurs {
+            database: work.inputs.database.clone(),
+            cause: "a fleet was imported into it since this program opened it; start it again"
+                .to_owned(),
+        })),
+        _ => Ok(()),
+    }
+}
+
 /// Programs that are at work do not notice at once that the schema is none of theirs any more: none may be.
 fn spare_older(conn: &mut Conn, work: &mut Work, before: Schema) -> Result<(), Trouble> {
     let since = compatible_since(conn)?.unwrap_or(before);

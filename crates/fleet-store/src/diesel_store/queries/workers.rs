@@ -20,6 +20,7 @@ const KEPT_DEAD_MS: i64 = 3_600_000;
 
 pub(crate) fn worker_register(conn: &mut Conn, work: &mut Work, worker: &NewWorker) -> Answer<()> {
     open::require_compatible(conn, work)?;
+    open::require_same_store(conn, work)?;
     let moment = lease_moment(conn, work)?;
     sweep(conn, &moment)?;
     let row = WorkerRow {
