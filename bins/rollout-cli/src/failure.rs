@@ -182,6 +182,7 @@ impl From<StoreError> for Failure {
                 Exit::Refused,
                 "name another file with --database-url; this one was left as it is",
             ),
+            StoreError::Replaced { .. } => (Exit::Refused, "run the command again"),
             StoreError::TooNew { .. } => (
                 Exit::Refused,
                 "use the newer rollout-cli; the database was left as it is",

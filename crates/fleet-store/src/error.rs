@@ -45,6 +45,14 @@ pub enum StoreError {
         /// What it is.
         cause: String,
     },
+    /// A fleet was imported into it since it was opened: hosts would be told of the store that was there before.
+    #[error(
+        "a fleet was imported into the database {database} since this program opened it; start it again"
+    )]
+    Replaced {
+        /// Which.
+        database: String,
+    },
     /// A newer program made its schema, and this one cannot work on it.
     #[error(
         "the database {database} was made by a newer version (schema {found}, compatible since {since}, this program knows {known})"
@@ -123,6 +131,9 @@ impl StoreError {
             Self::Open { .. } | Self::Url { .. } => "the database cannot be opened",
             Self::Tls { .. } => "the connection to the database is not safe",
             Self::NotOurs { .. } => "the database is damaged, or is another one",
+            Self::Replaced { .. } => {
+                "a fleet was imported into the database; start the program again"
+            }
             Self::TooNew { .. } => "a newer version has changed the database",
             Self::OlderAtWork { .. } => "an older version works on the database",
             Self::ReadOnly { .. } => "the database is read-only",

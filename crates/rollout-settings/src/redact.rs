@@ -1,5 +1,5 @@
 /// A database URL as it may be shown: the password, in the authority or as a parameter, is replaced by `***`; so is all of it
-/// where an '@' stands in what comes after the authority, for then it may be part of a password.
+/// where an '@' stands in a place that it may have come to as a part of a password.
 #[must_use]
 pub fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
@@ -8,31 +8,58 @@ pub fn without_password(url: &str) -> String {
     if scheme == "sqlite" {
         return url.to_owned();
     }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, beyond) = rest.split_at(end);
-    if beyond.contains('@') {
+    let (authority, beyond) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (path, query) = match beyond.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (beyond, None),
+    };
+    let credentials = authority.rsplit_once('@');
+    let parameters = || query.into_iter().flat_map(|query| query.split('&'));
+    let is_odd = |part: &str| part.contains('@') && (credentials.is_none() || !part.contains('='));
+    if path.contains('@') || parameters().any(is_odd) {
         return format!("{scheme}://***");
     }
-    let credentials = authority.rsplit_once('@');
-    let shown = match credentials.and_then(|(who, place)| Some((who.split_once(':')?.0, place))) {
-        Some((user, place)) => format!("{user}:***@{place}"),
-        None => authority.to_owned(),
+    let shown = match credentials {
+        Some((who, place)) => match who.split_once(':') {
+            Some((user, _)) => format!("{user}:***@{place}"),
+            None => authority.to_owned(),
+        },
+        None => without_odd_port(authority),
     };
-    format!("{scheme}://{shown}{}", without_password_parameter(beyond))
+    let parameters: Vec<String> = parameters().map(without_password_parameter).collect();
+    let mark = if query.is_some() { "?" } else { "" };
+    format!("{scheme}://{shown}{path}{mark}{}", parameters.join("&"))
 }
 
-fn without_password_parameter(text: &str) -> String {
-    let Some((path, query)) = text.split_once('?') else {
-        return text.to_owned();
-    };
-    let parameters: Vec<String> = query
-        .split('&')
-        .map(|parameter| match parameter.split_once('=') {
-            Some((key, _)) if key.to_ascii_lowercase().contains("password") => format!("{key}=***"),
-            _ => parameter.to_owned(),
-        })
-        .collect();
-    format!("{path}?{}", parameters.join("&"))
+/// What stands for a port and is none may be the password of a URL whose host was forgotten.
+fn without_odd_port(authority: &str) -> String {
+    match authority.split_once(':') {
+        Some((host, port))
+            if !port
+                .bytes()
+                .all(|b| b.is_ascii_digit() || b",:[].".contains(&b)) =>
+        {
+            let several = authority.contains([',', '[']);
+            if several {
+                authority.to_owned()
+            } else {
+                format!("{host}:***")
+            }
+        }
+        _ => authority.to_owned(),
+    }
+}
+
+fn without_password_parameter(parameter: &str) -> String {
+    match parameter.split_once('=') {
+        // An escape in the name may hide which one it is.
+        Some((key, _)) if key.to_ascii_lowercase().contains("password") || key.contains('%') => {
+            format!("{key}=***")
+        }
+        // The rest of a password with an '&' in it.
+        None if !parameter.is_empty() => "***".to_owned(),
+        _ => parameter.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -62,6 +89,33 @@ mod tests {
             (
                 "postgres://h/db?user=u&password=s3cret&x=1",
                 "postgres://h/db?user=u&password=***&x=1",
+            ),
+            (
+                "postgres://h/db?password=s3&cret",
+                "postgres://h/db?password=***&***",
+            ),
+            (
+                "postgres://u@h/db?pass%77ord=s3",
+                "postgres://u@h/db?pass%77ord=***",
+            ),
+            ("postgres://u:s3cret/db", "postgres://u:***/db"),
+            // Without a password nothing changes: that is how it is found out.
+            (
+                "postgres://u@h:5432/db?sslrootcert=/x/r@prod/ca",
+                "postgres://u@h:5432/db?sslrootcert=/x/r@prod/ca",
+            ),
+            (
+                "postgres://h:1,h2:2/db?user=u",
+                "postgres://h:1,h2:2/db?user=u",
+            ),
+            ("postgres://h:1,h2/db", "postgres://h:1,h2/db"),
+            (
+                "postgres://[2001:db8::7]:5432/db",
+                "postgres://[2001:db8::7]:5432/db",
+            ),
+            (
+                "postgres://%2Frun%2Fpostgresql/db?",
+                "postgres://%2Frun%2Fpostgresql/db?",
             ),
             ("nonsense", "nonsense"),
         ] {

@@ -240,9 +240,10 @@ pub(crate) fn has_table(conn: &mut Conn, table: &str) -> QueryResult<bool> {
         .map(|row| row.found)
 }
 
-/// Lets a transaction that reads wait for something else, such as a slow disk: it holds up nobody.
+/// Lets a transaction that reads wait for something else, such as a slow disk. Nobody waits for it but a migration, and for
+/// one that was frozen not without end.
 pub(crate) fn take_your_time(conn: &mut Conn) -> QueryResult<()> {
-    conn.batch_execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    conn.batch_execute("SET LOCAL idle_in_transaction_session_timeout = '15min'")
 }
 
 /// Lets rows of the audit trail keep their numbers, until they are numbered again.

@@ -78,7 +78,9 @@ pub(super) fn read(url: &str, patience: Duration) -> Result<Asked, StoreError> {
     // Without a name there is nothing that a certificate could be for.
     let nameless = |host: &Host| matches!(host, Host::Tcp(name) if name.is_empty());
     if hosts.is_empty() || hosts.iter().any(nameless) {
-        return Err(refuse("it names no host"));
+        return Err(refuse(
+            "a host in it has no name; a folder of sockets is said as host=FOLDER, a port without a host as port=NUMBER",
+        ));
     }
     let (mode, roots) = tls(&asked, &config)?;
     config
@@ -113,11 +115,13 @@ fn is_clear(url: &str) -> bool {
     let Some((credentials, place)) = rest.split_once('@') else {
         return true;
     };
-    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
-    let after_port = password.trim_start_matches(|c: char| c.is_ascii_digit());
-    let is_place = after_port.starts_with(['/', '?']) && after_port.contains('=');
+    let user = credentials.split(':').next().unwrap_or_default();
+    let parameters = credentials.split_once('?').map(|(_, after)| plain(after));
+    let are_ours = |text: String| text.contains("user=") || text.contains("password=");
     let path = place.split('?').next().unwrap_or_default();
-    !user.contains(['/', '?']) && !is_place && !path.contains(['@', '=', '&'])
+    !user.contains(['/', '?'])
+        && !parameters.is_some_and(are_ours)
+        && !path.contains(['@', '=', '&'])
 }
 
 /// The URL without what it says about TLS, and that.

@@ -207,7 +207,7 @@ async fn who_opened_the_database_before_does_not_work_on_what_was_imported() {
         let before = place.store().await;
         place.store().await.import(&file).await.unwrap();
         let refused = before.worker_register(worker(true)).await.unwrap_err();
-        assert!(matches!(refused, StoreError::NotOurs { .. }), "{refused}");
+        assert!(matches!(refused, StoreError::Replaced { .. }), "{refused}");
         assert!(refused.to_string().contains("start it again"), "{refused}");
         let after = place.store().await;
         assert_eq!(after.id(), store.id());

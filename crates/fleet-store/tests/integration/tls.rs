@@ -293,6 +293,9 @@ async fn what_is_wrong_about_tls_is_refused_and_a_password_is_never_shown() {
         "db.example.org:5432/app?password=sec@ret",
         "db.example.org:5432/app?user=u@x&password=secret",
         "db.example.org/app?user=u@x&password=secret",
+        "[::1]:5432/app?user=u&password=sec@ret",
+        "[2001:db8::7]/app?user=u&password=sec@ret",
+        "h1:5432,h2:5432/app?user=u&pass%77ord=sec@ret",
         "u:secret@:5433/app?hostaddr=10.0.0.7",
         "u:secret@/app?host=&hostaddr=10.0.0.7",
     ] {
@@ -303,6 +306,19 @@ async fn what_is_wrong_about_tls_is_refused_and_a_password_is_never_shown() {
         );
         let told = format!("{refused:?} {refused}");
         assert!(!told.contains("ret"), "{told}");
+    }
+    // What can only be meant in one way is taken.
+    for right in [
+        "u:12/abc=@127.0.0.1/app",
+        "u:/q+3=@127.0.0.1/app",
+        "u:s?x&y=z:@127.0.0.1/app",
+        "u@127.0.0.1/app?application_name=x@y&user=u",
+        "u@[::1]:5433,127.0.0.1/app",
+    ] {
+        assert_eq!(
+            protection(&format!("postgres://{right}")).unwrap(),
+            "disable"
+        );
     }
     // Nobody listens there.
     let told = open("postgres://u:secret@127.0.0.1:1/app")

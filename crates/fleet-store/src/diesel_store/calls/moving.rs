@@ -50,6 +50,8 @@ impl DieselStore {
         };
         check_new(to)?;
         let beside = partial(to);
+        // What is left of an earlier try.
+        let _ = std::fs::remove_file(&beside);
         let copied = Sqlite::file(path, &StoreOptions::default())
             .copy(&beside)
             .and_then(|()| {
@@ -73,7 +75,15 @@ fn partial(path: &Path) -> PathBuf {
 /// Gives a file that is whole its name, and never takes the place of one that came meanwhile.
 fn place(from: &Path, to: &Path) -> std::io::Result<()> {
     match std::fs::hard_link(from, to) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => rename(from, to, error)?,
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            rename(from, to).map_err(|told| {
+                // Neither way is known there: the first answer says more.
+                match told.kind() {
+                    ErrorKind::AlreadyExists => told,
+                    _ => error,
+                }
+            })?
+        }
         linked => linked?,
     }
     // So that the name is there after a power cut too. Not every file system can do it.
@@ -87,14 +97,14 @@ fn place(from: &Path, to: &Path) -> std::io::Result<()> {
 
 /// For what has no links, as most sticks and shares of other systems.
 #[cfg(any(target_os = "linux", target_os = "macos"))]
-fn rename(from: &Path, to: &Path, _: std::io::Error) -> std::io::Result<()> {
+fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
-fn rename(_: &Path, _: &Path, linked: std::io::Error) -> std::io::Result<()> {
-    Err(linked)
+fn rename(_: &Path, _: &Path) -> std::io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
 }
 
 /// What went wrong with a file that was not whole yet, by the name that was asked for.

@@ -136,10 +136,8 @@ pub(crate) fn require_compatible(conn: &mut Conn, work: &Work) -> Result<(), Tro
 pub(crate) fn require_same_store(conn: &mut Conn, work: &Work) -> Result<(), Trouble> {
     let found: String = meta::table.select(meta::store_id).get_result(conn)?;
     match work.inputs.store.get() {
-        Some(opened) if *opened != found => Err(Trouble::Known(StoreError::NotOurs {
+        Some(opened) if *opened != found => Err(Trouble::Known(StoreError::Replaced {
             database: work.inputs.database.clone(),
-            cause: "a fleet was imported into it since this program opened it; start it again"
-                .to_owned(),
         })),
         _ => Ok(()),
     }
