@@ -97,6 +97,14 @@ fn refused(ran: &Ran, code: i32, word: &str) {
     assert!(ran.stderr.lines().count() <= 3, "{}", ran.stderr);
 }
 
+/// No file there has this in its name.
+fn assert_no_file(place: &Place, part: &str) {
+    for entry in fs::read_dir(place.path("")).unwrap() {
+        let name = entry.unwrap().file_name();
+        assert!(!name.to_string_lossy().contains(part), "{name:?}");
+    }
+}
+
 fn add_anna(place: &Place) {
     let add = [
         "users",
@@ -182,13 +190,7 @@ fn a_fleet_moves_to_postgres_and_back() {
     let ran = place.run(&["--database-url", &second, "db", "import", "one.jsonl"]);
     refused(&ran, 8, "is not empty");
     refused(&place.run(&["db", "export", "one.jsonl"]), 8, "exists");
-    let left = |name: &str| name.contains(".partial");
-    let names = fs::read_dir(place.path("")).unwrap();
-    assert!(
-        !names
-            .flatten()
-            .any(|entry| left(&entry.file_name().to_string_lossy()))
-    );
+    assert_no_file(place, "partial");
 }
 
 #[test]
@@ -273,14 +275,8 @@ fn copies_and_schemas() {
         let copy = place.expect(0, &["--database-url", copy, "users", "list"]);
         assert!(copy.stdout.contains("anna"), "{copy:#?}");
     }
-    let names = fs::read_dir(place.path("")).unwrap().flatten();
-    let names: Vec<_> = names.map(|entry| entry.file_name()).collect();
-    assert!(
-        !names
-            .iter()
-            .any(|name| name.to_string_lossy().starts_with("odd")),
-        "{names:?}"
-    );
+    assert_no_file(&place, "partial");
+    assert!(!place.path("odd.db").exists());
     place.write("other.db", "no database");
     let ran = place.run(&[
         "--database-url",
@@ -352,12 +348,5 @@ fn copies_come_where_there_are_no_links() {
         assert!(bytes.windows(4).any(|some| some == b"anna"), "{name}");
         refused(&run(&["db", verb, name]), 8, "exists");
     }
-    let names = fs::read_dir(place.path("")).unwrap().flatten();
-    let names: Vec<_> = names.map(|entry| entry.file_name()).collect();
-    assert!(
-        !names
-            .iter()
-            .any(|name| name.to_string_lossy().contains("partial")),
-        "{names:?}"
-    );
+    assert_no_file(&place, "partial");
 }
