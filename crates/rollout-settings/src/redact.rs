@@ -33,18 +33,10 @@ pub fn without_password(url: &str) -> String {
 
 /// What stands for a port and is none may be the password of a URL whose host was forgotten.
 fn without_odd_port(authority: &str) -> String {
+    let several = authority.contains([',', '[']);
     match authority.split_once(':') {
-        Some((host, port))
-            if !port
-                .bytes()
-                .all(|b| b.is_ascii_digit() || b",:[].".contains(&b)) =>
-        {
-            let several = authority.contains([',', '[']);
-            if several {
-                authority.to_owned()
-            } else {
-                format!("{host}:***")
-            }
+        Some((host, port)) if !several && !port.bytes().all(|b| b.is_ascii_digit()) => {
+            format!("{host}:***")
         }
         _ => authority.to_owned(),
     }

@@ -41,7 +41,8 @@ pub(super) fn prepare(path: &Path, create: bool) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn folder(path: &Path) -> &Path {
+/// The folder that a file is in.
+pub(super) fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

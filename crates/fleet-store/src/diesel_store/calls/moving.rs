@@ -8,6 +8,7 @@ use super::run;
 use crate::diesel_store::desk::Rank;
 use crate::diesel_store::on_sqlite::Sqlite;
 use crate::diesel_store::options::StoreOptions;
+use crate::diesel_store::sqlite_file::folder;
 use crate::diesel_store::store::{DieselStore, Engines};
 use crate::diesel_store::work::Work;
 use crate::diesel_store::{on_postgres, on_sqlite};
@@ -87,11 +88,7 @@ fn place(from: &Path, to: &Path) -> std::io::Result<()> {
         linked => linked?,
     }
     // So that the name is there after a power cut too. Not every file system can do it.
-    let folder = to
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    let _ = File::open(folder(to)).and_then(|folder| folder.sync_all());
     Ok(())
 }
 
