@@ -29,7 +29,7 @@ impl Exchange {
     /// Of this request, whose head is there.
     pub(crate) fn of(request: Request<Incoming>, seat: Arc<Seat>) -> (Request<Body>, Arc<Self>) {
         // Whoever sent something just now is not the one that has been idle for longest.
-        seat.stir();
+        seat.begins();
         let exchange = Arc::new(Self {
             seat,
             busy: Mutex::new(None),
@@ -48,6 +48,12 @@ impl Exchange {
     fn arrived(&self) {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         *busy = Some(self.seat.busy());
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.seat.ends();
     }
 }
 

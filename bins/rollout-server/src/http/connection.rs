@@ -28,8 +28,12 @@ use super::lingering::Lingering;
 use super::places::Seat;
 use crate::metrics::requests;
 
-/// From the first look at a connection, or the end of a request, to the end of the next one's head.
+/// From the beginning of a connection, or the first byte of a later request, to the end of the request's head.
 const HEAD_TIME: Duration = Duration::from_secs(10);
+/// For so long a connection is kept for another request. Caddy keeps its side for 120 s, nginx and load balancers for 60 s:
+/// whoever sends a request just when the other side closes cannot know whether it was heard, so that the one who sends
+/// should be the one who closes.
+const IDLE_TIME: Duration = Duration::from_secs(150);
 /// Longest head of a request, in bytes.
 const HEAD_MOST: usize = 32 * 1024;
 /// Whoever takes nothing of what is sent for this long is gone.
@@ -49,6 +53,7 @@ pub(crate) async fn serve(
 ) {
     tune(&stream);
     let give_way = seat.give_way().clone();
+    let stream = Lingering::new(stream, Arc::clone(&seat));
     let own = Arc::clone(&seat);
     let follows = Arc::new(AtomicBool::new(false));
     let follow = Arc::clone(&follows);
@@ -58,13 +63,14 @@ pub(crate) async fn serve(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
+        // It runs while there is no request, too.
+        .header_read_timeout(IDLE_TIME)
         .max_header_size(HEAD_MOST)
-        .serve_connection(TokioIo::new(Lingering::new(stream)), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = never_taken(&own) => return,
+        () = too_slow(&own) => return,
         () = give_way.cancelled() => {
             if own.is_idle() {
                 return;
@@ -121,10 +127,16 @@ async fn never_whole(seat: &Seat) {
     }
 }
 
-/// Waits until an answer has been on its way for longer than it may.
-async fn never_taken(seat: &Seat) {
-    while seat.has_been_sending() < ANSWER_TIME {
-        sleep(LAST_LOOK * 5).await;
+/// Waits until the head of a request, or an answer, has been on its way for longer than it may.
+async fn too_slow(seat: &Seat) {
+    loop {
+        let head = HEAD_TIME.saturating_sub(seat.has_waited_for_head());
+        let answer = ANSWER_TIME.saturating_sub(seat.has_been_sending());
+        // What begins meanwhile is looked at before its time is over.
+        match head.min(answer) {
+            Duration::ZERO => return,
+            left => sleep(left).await,
+        }
     }
 }
 
@@ -176,7 +188,7 @@ mod tests {
     use super::super::places::Places;
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn who_is_asked_to_give_way_with_a_whole_request_is_answered_first() {
         // The select that it is about looks at its branches in any order.
         for _ in 0..20 {
@@ -242,5 +254,73 @@ mod tests {
     async fn who_never_takes_the_answer_loses_the_place_unless_it_has_no_end() {
         assert!(of_who_reads_nothing("text/html").await);
         assert!(!of_who_reads_nothing(requests::EVENT_STREAM).await);
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+    /// A client of a server that answers, at a place of which there are more.
+    async fn connect() -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let seat = Places::new(1).take().await;
+        let router = Router::new().route("/", get(async || "."));
+        tokio::spawn(serve(stream, peer, router, seat, CancellationToken::new()));
+        client
+    }
+
+    async fn is_answered(client: &mut TcpStream) -> bool {
+        client.write_all(REQUEST).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n.") {
+            if client.read_buf(&mut answer).await.unwrap() == 0 {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// How long until the server closes the connection.
+    async fn closed_after(client: &mut TcpStream) -> Duration {
+        let since = tokio::time::Instant::now();
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+        since.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_kept_for_longer_than_proxies_keep_theirs() {
+        let mut client = connect().await;
+        for idle in [0, 9, 10, 11, 60, 120, 149] {
+            sleep(Duration::from_secs(idle)).await;
+            assert!(is_answered(&mut client).await, "after {idle} s");
+        }
+        let closed = closed_after(&mut client).await;
+        assert!(
+            closed >= IDLE_TIME && closed < IDLE_TIME + SECOND,
+            "{closed:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_head_has_ten_seconds() {
+        let in_time = HEAD_TIME..HEAD_TIME + SECOND;
+        let mut silent = connect().await;
+        let closed = closed_after(&mut silent).await;
+        assert!(in_time.contains(&closed), "{closed:?}");
+        for (first, idle) in [(false, 0), (true, 0), (true, 60)] {
+            let mut slow = connect().await;
+            assert!(!first || is_answered(&mut slow).await);
+            sleep(Duration::from_secs(idle)).await;
+            let began = tokio::time::Instant::now();
+            for byte in REQUEST.iter().take(9) {
+                slow.write_all(&[*byte]).await.unwrap();
+                sleep(SECOND).await;
+            }
+            closed_after(&mut slow).await;
+            let closed = began.elapsed();
+            assert!(in_time.contains(&closed), "{first} {idle}: {closed:?}");
+        }
     }
 }

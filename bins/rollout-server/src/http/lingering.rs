@@ -1,13 +1,16 @@
-//! A stream that is closed so that the last answer arrives.
+//! A stream that tells when something comes, and is closed so that the last answer arrives.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
+
+use super::places::Seat;
 
 /// How long, and how much, is read on after the last answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -18,15 +21,17 @@ const MOST: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Lingering {
     stream: TcpStream,
+    seat: Arc<Seat>,
     /// Since the end was said.
     patience: Option<Pin<Box<Sleep>>>,
     thrown_away: usize,
 }
 
 impl Lingering {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream, seat: Arc<Seat>) -> Self {
         Self {
             stream,
+            seat,
             patience: None,
             thrown_away: 0,
         }
@@ -53,7 +58,12 @@ impl AsyncRead for Lingering {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        if buffer.filled().len() > before {
+            self.seat.hears();
+        }
+        Poll::Ready(read)
     }
 }
 

@@ -41,10 +41,22 @@ pub(crate) struct Seat {
     stays: Arc<Notify>,
     /// When it became idle; none while it has a whole request.
     since: Mutex<Option<u64>>,
+    coming: Mutex<Coming>,
     /// Since when an answer with an end is being sent.
     sending: Mutex<Option<Instant>>,
     give_way: CancellationToken,
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// What a connection is expected to send.
+#[derive(Clone, Copy, Debug)]
+enum Coming {
+    /// The head of a request, the first one of the connection or one that has begun, since then.
+    Head(Instant),
+    /// Its body, if it has one, or nothing before the answer is there.
+    Rest,
+    /// Nothing, until there is another request.
+    Nothing,
 }
 
 /// While this is there, the connection has a whole request and is left alone.
@@ -75,6 +87,7 @@ impl Places {
             rests: Arc::clone(&self.rests),
             stays: Arc::clone(&self.stays),
             since: Mutex::new(None),
+            coming: Mutex::new(Coming::Head(Instant::now())),
             sending: Mutex::new(None),
             give_way: CancellationToken::new(),
             _permit: permit,
@@ -148,10 +161,32 @@ impl Seat {
         lock(&self.sending).map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Something came: of all that are idle, it is the last to give way.
-    pub(crate) fn stir(&self) {
+    /// Something was read.
+    pub(crate) fn hears(&self) {
+        let mut coming = lock(&self.coming);
+        if matches!(*coming, Coming::Nothing) {
+            *coming = Coming::Head(Instant::now());
+        }
+    }
+
+    /// For how long the head of a request has been on its way.
+    pub(crate) fn has_waited_for_head(&self) -> Duration {
+        match *lock(&self.coming) {
+            Coming::Head(since) => since.elapsed(),
+            Coming::Rest | Coming::Nothing => Duration::ZERO,
+        }
+    }
+
+    /// The head of a request is there: of all that are idle, it is the last to give way.
+    pub(crate) fn begins(&self) {
+        *lock(&self.coming) = Coming::Rest;
         self.rise();
         self.rest();
+    }
+
+    /// The answer has been sent.
+    pub(crate) fn ends(&self) {
+        *lock(&self.coming) = Coming::Nothing;
     }
 
     fn rise(&self) {
@@ -245,10 +280,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_stirs_is_the_last_to_give_way() {
+    async fn whose_request_begins_is_the_last_to_give_way() {
         let places = Places::new(2);
         let (first, second) = (places.take().await, places.take().await);
-        first.stir();
+        first.begins();
         places.make_room();
         assert!(second.give_way().is_cancelled() && !first.give_way().is_cancelled());
         places.make_room();

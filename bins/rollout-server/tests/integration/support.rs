@@ -26,10 +26,7 @@ const LIMIT_OF_ROLLOUT: Duration = Duration::from_secs(180);
 /// A client that keeps its connections to itself.
 pub(crate) fn client() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // The server closes what is idle for 10 s, perhaps just when a request is sent.
-    let idle = Duration::from_secs(5);
-    let builder = Client::builder().timeout(LIMIT).pool_idle_timeout(idle);
-    builder.build().unwrap()
+    Client::builder().timeout(LIMIT).build().unwrap()
 }
 
 /// Waits until something is there.

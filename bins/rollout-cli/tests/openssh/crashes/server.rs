@@ -125,13 +125,25 @@ impl Server {
         })
     }
 
-    /// Where everything stands; none when it does not say.
-    pub(super) fn status(&self, site: &Site, token: &str) -> Option<Status> {
+    /// Where everything stands; why it does not say.
+    pub(super) fn status(&self, site: &Site, token: &str) -> Result<Status, String> {
         let url = format!("http://{}/api/updates/status", self.address);
-        site.block(async {
-            let answer = self.client.get(url).bearer_auth(token).send().await.ok()?;
-            answer.json().await.ok()
-        })
+        let since = Instant::now();
+        let answer = site.block(async {
+            let answer = self.client.get(url).bearer_auth(token).send().await?;
+            let code = answer.status();
+            Ok((code, answer.text().await?))
+        });
+        let why = match answer {
+            Ok((StatusCode::OK, text)) => match serde_json::from_str(&text) {
+                Ok(status) => return Ok(status),
+                Err(error) => format!("{error}: {text}"),
+            },
+            Ok((code, text)) => format!("{code}: {text}"),
+            Err::<_, reqwest::Error>(error) => format!("{error:?}"),
+        };
+        let took = since.elapsed();
+        Err(format!("no status after {took:?}: {why}: {}", self.said()))
     }
 
     /// Whether it can do its work.

@@ -194,7 +194,7 @@ impl Ground {
         let since = Instant::now();
         loop {
             let status = server.status(&self.site, &shared.token);
-            let rollout = status.and_then(|status| status.rollout);
+            let rollout = status.ok().and_then(|status| status.rollout);
             if rollout.is_some_and(|rollout| rollout.counts.updating > 0) {
                 self.site.program.expect(0, &["abort"]);
                 return Ok(());
@@ -252,8 +252,7 @@ impl Ground {
     /// Whether the rollout is under way, says this server.
     fn is_on(&self, server: &Server) -> Result<bool, String> {
         let shared = self.shared.as_ref().unwrap();
-        let status = server.status(&self.site, &shared.token);
-        let status = status.ok_or_else(|| format!("no status: {}", server.said()))?;
+        let status = server.status(&self.site, &shared.token)?;
         Ok(status
             .rollout
             .is_some_and(|rollout| rollout.state.is_active()))
