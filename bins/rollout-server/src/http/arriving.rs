@@ -9,12 +9,14 @@ use hyper::Request;
 use hyper::body::{Frame, Incoming, SizeHint};
 
 use super::places::{Busy, Seat};
+use super::progress::Progress;
 
 /// What a connection is at work on, from the end of the request to the end of the answer. Until the whole request is
 /// there the connection is idle: a client that sends slowly keeps no place from others.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     seat: Arc<Seat>,
+    progress: Arc<Progress>,
     busy: Mutex<Option<Busy>>,
 }
 
@@ -27,11 +29,17 @@ struct Arriving {
 
 impl Exchange {
     /// Of this request, whose head is there.
-    pub(crate) fn of(request: Request<Incoming>, seat: Arc<Seat>) -> (Request<Body>, Arc<Self>) {
+    pub(crate) fn of(
+        request: Request<Incoming>,
+        seat: Arc<Seat>,
+        progress: Arc<Progress>,
+    ) -> (Request<Body>, Arc<Self>) {
+        progress.begins();
         // Whoever sent something just now is not the one that has been idle for longest.
-        seat.begins();
+        seat.stir();
         let exchange = Arc::new(Self {
             seat,
+            progress,
             busy: Mutex::new(None),
         });
         let request = request.map(|body| {
@@ -45,6 +53,11 @@ impl Exchange {
         (request, exchange)
     }
 
+    /// The answer is being sent, and has an end.
+    pub(crate) fn answers(&self) {
+        self.progress.answers();
+    }
+
     fn arrived(&self) {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         *busy = Some(self.seat.busy());
@@ -53,7 +66,8 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.seat.ends();
+        let busy = self.busy.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.progress.ends(busy.is_none());
     }
 }
 

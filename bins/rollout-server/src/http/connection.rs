@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
 use hyper::Request;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -26,20 +27,13 @@ use super::arriving::Exchange;
 use super::held::Held;
 use super::lingering::Lingering;
 use super::places::Seat;
+use super::progress::{HEAD_TIME, IDLE_TIME, Progress};
 use crate::metrics::requests;
 
-/// From the beginning of a connection, or the first byte of a later request, to the end of the request's head.
-const HEAD_TIME: Duration = Duration::from_secs(10);
-/// For so long a connection is kept for another request. Caddy keeps its side for 120 s, nginx and load balancers for 60 s:
-/// whoever sends a request just when the other side closes cannot know whether it was heard, so that the one who sends
-/// should be the one who closes.
-const IDLE_TIME: Duration = Duration::from_secs(150);
 /// Longest head of a request, in bytes.
 const HEAD_MOST: usize = 32 * 1024;
 /// Whoever takes nothing of what is sent for this long is gone.
 const SEND_TIME: Duration = Duration::from_secs(30);
-/// Whoever takes longer than this for an answer that has an end reads so slowly that others need the place more.
-const ANSWER_TIME: Duration = Duration::from_secs(120);
 /// At the end it is looked this often whether a request has become whole.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
@@ -52,46 +46,70 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) {
     tune(&stream);
-    let give_way = seat.give_way().clone();
-    let stream = Lingering::new(stream, Arc::clone(&seat));
-    let own = Arc::clone(&seat);
+    converse(stream, peer, router, seat, stop).await;
+}
+
+async fn converse<S>(
+    stream: S,
+    peer: SocketAddr,
+    router: Router,
+    seat: Arc<Seat>,
+    stop: CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let progress = Arc::new(Progress::new());
+    let stream = Lingering::new(stream, Arc::clone(&progress));
     let follows = Arc::new(AtomicBool::new(false));
-    let follow = Arc::clone(&follows);
-    let service = service_fn(move |request| {
-        let (seat, follow) = (Arc::clone(&seat), Arc::clone(&follow));
-        answer(request, peer, router.clone(), seat, follow)
+    let service = service_fn(|request| {
+        let (request, exchange) = Exchange::of(request, Arc::clone(&seat), Arc::clone(&progress));
+        answer(
+            request,
+            peer,
+            router.clone(),
+            exchange,
+            Arc::clone(&follows),
+        )
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // It runs while there is no request, too.
-        .header_read_timeout(IDLE_TIME)
+        // It begins with the wait for the head.
+        .header_read_timeout(IDLE_TIME + HEAD_TIME)
         .max_header_size(HEAD_MOST)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = too_slow(&own) => return,
-        () = give_way.cancelled() => {
-            if own.is_idle() {
-                return;
+    let served = async {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => Some(ended),
+            () = seat.give_way().cancelled() => {
+                if seat.is_idle() {
+                    return None;
+                }
+                // A whole request came just then: it is answered, and is the last one.
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection => Some(ended),
+                    () = never_whole(&seat) => None,
+                }
             }
-            // A whole request came just then: it is answered, and is the last one.
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection => ended,
-                () = never_whole(&own) => return,
-            }
-        }
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection => ended,
-                () = gives_way(&own) => return,
-                () = never_whole(&own) => return,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection => Some(ended),
+                    () = gives_way(&seat) => None,
+                    () = never_whole(&seat) => None,
+                }
             }
         }
     };
-    if let Err(error) = ended {
+    let ended = tokio::select! {
+        // What has come is heard before its time is over, also when this process stood still meanwhile.
+        biased;
+        ended = served => ended,
+        () = progress.is_too_slow() => None,
+    };
+    if let Some(Err(error)) = ended {
         if follows.load(Ordering::Relaxed) && took_nothing(&error) {
             requests::count_lagged();
         }
@@ -127,35 +145,21 @@ async fn never_whole(seat: &Seat) {
     }
 }
 
-/// Waits until the head of a request, or an answer, has been on its way for longer than it may.
-async fn too_slow(seat: &Seat) {
-    loop {
-        let head = HEAD_TIME.saturating_sub(seat.has_waited_for_head());
-        let answer = ANSWER_TIME.saturating_sub(seat.has_been_sending());
-        // What begins meanwhile is looked at before its time is over.
-        match head.min(answer) {
-            Duration::ZERO => return,
-            left => sleep(left).await,
-        }
-    }
-}
-
 /// Answers one request, and notes whether an event stream is the answer.
 async fn answer(
-    request: Request<Incoming>,
+    mut request: Request<Body>,
     peer: SocketAddr,
     router: Router,
-    seat: Arc<Seat>,
+    exchange: Arc<Exchange>,
     follows: Arc<AtomicBool>,
 ) -> Result<Response, Infallible> {
-    let (mut request, exchange) = Exchange::of(request, Arc::clone(&seat));
     request.extensions_mut().insert(ConnectInfo(peer));
     let response = router.oneshot(request).await?;
     let stream = requests::is_stream(&response);
     follows.store(stream, Ordering::Relaxed);
     // A stream of events has no end.
     if !stream {
-        seat.sends();
+        exchange.answers();
     }
     Ok(response.map(|body| Held::wrap(body, exchange)))
 }
@@ -177,45 +181,92 @@ mod tests {
     use std::sync::OnceLock;
     use std::task::{Context, Poll};
 
-    use axum::body::{Body, Bytes, HttpBody};
+    use axum::body::{Bytes, HttpBody};
+    use axum::http::StatusCode;
     use axum::http::header::CONTENT_TYPE;
-    use axum::routing::get;
+    use axum::routing::{get, post};
     use hyper::body::Frame;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-    use tokio::task::yield_now;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::task::{JoinHandle, yield_now};
+    use tokio::time::{Instant, timeout};
 
     use super::super::places::Places;
+    use super::super::progress::ANSWER_TIME;
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn who_is_asked_to_give_way_with_a_whole_request_is_answered_first() {
-        // The select that it is about looks at its branches in any order.
-        for _ in 0..20 {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            let seat = Places::new(1).take().await;
-            let asks: Arc<OnceLock<CancellationToken>> = Arc::default();
-            asks.set(seat.give_way().clone()).unwrap();
-            let answer = move || async move {
-                asks.get().unwrap().cancel();
-                yield_now().await;
-                "the whole answer"
-            };
-            let router = Router::new().route("/", get(answer));
-            let mut client = TcpStream::connect(address).await.unwrap();
-            let (stream, peer) = listener.accept().await.unwrap();
-            let served = serve(stream, peer, router, seat, CancellationToken::new());
-            let ask = async {
-                let request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
-                client.write_all(request).await.unwrap();
-                let mut answer = String::new();
-                client.read_to_string(&mut answer).await.unwrap();
-                answer
-            };
-            let ((), answer) = tokio::join!(served, ask);
-            assert!(answer.ends_with("the whole answer"), "{answer:?}");
+    const SECOND: Duration = Duration::from_secs(1);
+    /// What is on its way at most: less than anything large here.
+    const ON_THE_WAY: usize = 16 * 1024;
+
+    /// A client's end, and a task that ends with the connection. Nothing but time passes between them, so that an hour of
+    /// waiting is over at once.
+    async fn connect(router: Router) -> (DuplexStream, JoinHandle<()>) {
+        let seat = Places::new(1).take().await;
+        connect_at(router, seat)
+    }
+
+    fn connect_at(router: Router, seat: Arc<Seat>) -> (DuplexStream, JoinHandle<()>) {
+        let (client, stream) = duplex(ON_THE_WAY);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(async move { converse(stream, peer, router, seat, stop).await });
+        (client, served)
+    }
+
+    /// Answers with a dot.
+    fn router() -> Router {
+        let endless = |kind| get(move || async move { ([(CONTENT_TYPE, kind)], Body::new(Long)) });
+        Router::new()
+            .route("/", get(async || "."))
+            .route("/later", get(async || sleep(ANSWER_TIME / 2).await))
+            .route("/large", get(async || "x".repeat(ON_THE_WAY * 8)))
+            .route("/unread", post(async || (StatusCode::FORBIDDEN, ".")))
+            .route("/download", endless("text/html"))
+            .route("/stream", endless(requests::EVENT_STREAM))
+    }
+
+    /// Says this, and reads the answer that ends with a dot.
+    async fn is_answered(client: &mut DuplexStream, request: &[u8]) -> bool {
+        if client.write_all(request).await.is_err() {
+            return false;
         }
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n.") {
+            match client.read_buf(&mut answer).await {
+                Ok(0) | Err(_) => return false,
+                Ok(_) => {}
+            }
+        }
+        true
+    }
+
+    /// How long until the connection has ended.
+    async fn ended_after(served: JoinHandle<()>) -> Duration {
+        let since = Instant::now();
+        served.await.unwrap();
+        since.elapsed()
+    }
+
+    #[track_caller]
+    fn assert_about(took: Duration, limit: Duration) {
+        assert!(took >= limit && took <= limit + SECOND * 2, "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn who_is_asked_to_give_way_with_a_whole_request_is_answered_first() {
+        let seat = Places::new(1).take().await;
+        let asks: Arc<OnceLock<CancellationToken>> = Arc::default();
+        asks.set(seat.give_way().clone()).unwrap();
+        let answer = move || async move {
+            asks.get().unwrap().cancel();
+            yield_now().await;
+            "the whole answer"
+        };
+        let (mut client, _served) = connect_at(Router::new().route("/", get(answer)), seat);
+        client.write_all(&ask("/")).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("the whole answer"), "{answer:?}");
     }
 
     /// A body that there is always more of.
@@ -234,93 +285,122 @@ mod tests {
         }
     }
 
-    /// How a connection ends whose client asks and then reads nothing.
-    async fn of_who_reads_nothing(kind: &'static str) -> bool {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let seat = Places::new(1).take().await;
-        let answer = move || async move { ([(CONTENT_TYPE, kind)], Body::new(Long)) };
-        let router = Router::new().route("/", get(answer));
-        let address = listener.local_addr().unwrap();
-        let mut client = TcpStream::connect(address).await.unwrap();
-        let (stream, peer) = listener.accept().await.unwrap();
-        let request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
-        client.write_all(request).await.unwrap();
-        let served = serve(stream, peer, router, seat, CancellationToken::new());
-        // Nobody else has anything to do, so that an hour passes at once.
-        tokio::time::timeout(ANSWER_TIME * 30, served).await.is_ok()
+    fn ask(path: &str) -> Vec<u8> {
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_never_takes_the_answer_loses_the_place_unless_it_has_no_end() {
-        assert!(of_who_reads_nothing("text/html").await);
-        assert!(!of_who_reads_nothing(requests::EVENT_STREAM).await);
-    }
-
-    const SECOND: Duration = Duration::from_secs(1);
-    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
-
-    /// A client of a server that answers, at a place of which there are more.
-    async fn connect() -> TcpStream {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let client = TcpStream::connect(address).await.unwrap();
-        let (stream, peer) = listener.accept().await.unwrap();
-        let seat = Places::new(1).take().await;
-        let router = Router::new().route("/", get(async || "."));
-        tokio::spawn(serve(stream, peer, router, seat, CancellationToken::new()));
-        client
-    }
-
-    async fn is_answered(client: &mut TcpStream) -> bool {
-        client.write_all(REQUEST).await.unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n.") {
-            if client.read_buf(&mut answer).await.unwrap() == 0 {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// How long until the server closes the connection.
-    async fn closed_after(client: &mut TcpStream) -> Duration {
-        let since = tokio::time::Instant::now();
-        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
-        since.elapsed()
+    /// Sends a body that nobody reads.
+    fn send(length: usize) -> Vec<u8> {
+        let head =
+            format!("POST /unread HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n");
+        [head.into_bytes(), vec![b'x'; length]].concat()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_kept_for_longer_than_proxies_keep_theirs() {
-        let mut client = connect().await;
-        for idle in [0, 9, 10, 11, 60, 120, 149] {
-            sleep(Duration::from_secs(idle)).await;
-            assert!(is_answered(&mut client).await, "after {idle} s");
+        let (mut client, served) = connect(router()).await;
+        for before in [ask("/"), send(1), send(ON_THE_WAY * 2 / 3)] {
+            for idle in [0, 9, 10, 11, 60, 120, 600, 619] {
+                assert!(is_answered(&mut client, &before).await, "before {idle} s");
+                sleep(SECOND * idle).await;
+            }
         }
-        let closed = closed_after(&mut client).await;
-        assert!(
-            closed >= IDLE_TIME && closed < IDLE_TIME + SECOND,
-            "{closed:?}"
-        );
+        assert!(is_answered(&mut client, &ask("/")).await);
+        assert_about(ended_after(served).await, IDLE_TIME);
     }
 
     #[tokio::test(start_paused = true)]
     async fn every_head_has_ten_seconds() {
-        let in_time = HEAD_TIME..HEAD_TIME + SECOND;
-        let mut silent = connect().await;
-        let closed = closed_after(&mut silent).await;
-        assert!(in_time.contains(&closed), "{closed:?}");
-        for (first, idle) in [(false, 0), (true, 0), (true, 60)] {
-            let mut slow = connect().await;
-            assert!(!first || is_answered(&mut slow).await);
-            sleep(Duration::from_secs(idle)).await;
-            let began = tokio::time::Instant::now();
-            for byte in REQUEST.iter().take(9) {
-                slow.write_all(&[*byte]).await.unwrap();
-                sleep(SECOND).await;
+        let (_silent, served) = connect(router()).await;
+        assert_about(ended_after(served).await, HEAD_TIME);
+        for idle in [None, Some(0), Some(60), Some(619)] {
+            for seconds in [9, 11] {
+                let (mut client, served) = connect(router()).await;
+                if let Some(idle) = idle {
+                    assert!(is_answered(&mut client, &ask("/")).await);
+                    sleep(SECOND * idle).await;
+                }
+                let since = Instant::now();
+                let request = ask("/");
+                let (begin, end) = request.split_at(request.len() - 2);
+                for byte in &begin[..9] {
+                    client.write_all(&[*byte]).await.unwrap();
+                    sleep(SECOND * seconds / 9).await;
+                }
+                client.write_all(&begin[9..]).await.unwrap_or_default();
+                let answered = is_answered(&mut client, end).await;
+                assert_eq!(answered, seconds == 9, "{idle:?}");
+                if !answered {
+                    served.await.unwrap();
+                    assert_about(since.elapsed(), HEAD_TIME);
+                }
             }
-            closed_after(&mut slow).await;
-            let closed = began.elapsed();
-            assert!(in_time.contains(&closed), "{first} {idle}: {closed:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_handler_takes_is_its_own_affair() {
+        let (mut client, _served) = connect(router()).await;
+        client.write_all(&ask("/later")).await.unwrap();
+        let mut answer = Vec::new();
+        client.read_buf(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+        assert!(is_answered(&mut client, &ask("/")).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_never_takes_the_answer_loses_the_place_unless_it_has_no_end() {
+        for before in [ask("/"), send(1), send(ON_THE_WAY * 2 / 3)] {
+            let (mut client, served) = connect(router()).await;
+            assert!(is_answered(&mut client, &before).await);
+            sleep(ANSWER_TIME / 2).await;
+            client.write_all(&ask("/stream")).await.unwrap();
+            assert!(timeout(ANSWER_TIME * 30, served).await.is_err());
+
+            let (mut client, served) = connect(router()).await;
+            assert!(is_answered(&mut client, &before).await);
+            sleep(ANSWER_TIME / 2).await;
+            client.write_all(&ask("/download")).await.unwrap();
+            assert_about(ended_after(served).await, ANSWER_TIME);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_asked_to_give_way_and_takes_nothing_loses_the_place_too() {
+        let seat = Places::new(1).take().await;
+        let (mut client, served) = connect_at(router(), Arc::clone(&seat));
+        client.write_all(&ask("/download")).await.unwrap();
+        sleep(SECOND).await;
+        seat.give_way().cancel();
+        assert_about(ended_after(served).await, ANSWER_TIME - SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_waits_behind_a_slow_answer_is_answered() {
+        let (mut client, _served) = connect(router()).await;
+        let both = [ask("/large"), ask("/")].concat();
+        client.write_all(&both[..both.len() - 9]).await.unwrap();
+        let mut answer = vec![0; ON_THE_WAY / 2];
+        client.read_exact(&mut answer).await.unwrap();
+        client.write_all(&both[both.len() - 9..]).await.unwrap();
+        for _ in 0..15 {
+            sleep(HEAD_TIME / 2).await;
+            client.read_exact(&mut answer).await.unwrap();
+        }
+        assert!(is_answered(&mut client, b"").await);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn half_a_head_behind_a_slow_answer_has_ten_seconds_from_its_end() {
+        let (mut client, served) = connect(router()).await;
+        client.write_all(&ask("/large")).await.unwrap();
+        let mut answer = vec![0; ON_THE_WAY / 2];
+        client.read_exact(&mut answer).await.unwrap();
+        client.write_all(&ask("/")[..9]).await.unwrap();
+        // Then what is left of it is on the way.
+        for _ in 0..14 {
+            sleep(HEAD_TIME / 2).await;
+            client.read_exact(&mut answer).await.unwrap();
+        }
+        assert_about(ended_after(served).await, HEAD_TIME);
     }
 }

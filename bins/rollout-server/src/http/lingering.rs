@@ -1,4 +1,4 @@
-//! A stream that tells when something comes, and is closed so that the last answer arrives.
+//! A stream that tells how far it is, and is closed so that the last answer arrives.
 
 use std::io;
 use std::pin::Pin;
@@ -7,10 +7,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use super::places::Seat;
+use super::progress::Progress;
 
 /// How long, and how much, is read on after the last answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -19,19 +18,19 @@ const MOST: usize = 256 * 1024;
 /// Closing a socket with something unread in it resets the connection, and the answer may be lost with it: that a body is
 /// too large, say. So the end is said first, and what still comes is read and thrown away for a moment.
 #[derive(Debug)]
-pub(crate) struct Lingering {
-    stream: TcpStream,
-    seat: Arc<Seat>,
+pub(crate) struct Lingering<S> {
+    stream: S,
+    progress: Arc<Progress>,
     /// Since the end was said.
     patience: Option<Pin<Box<Sleep>>>,
     thrown_away: usize,
 }
 
-impl Lingering {
-    pub(crate) fn new(stream: TcpStream, seat: Arc<Seat>) -> Self {
+impl<S: AsyncRead + Unpin> Lingering<S> {
+    pub(crate) fn new(stream: S, progress: Arc<Progress>) -> Self {
         Self {
             stream,
-            seat,
+            progress,
             patience: None,
             thrown_away: 0,
         }
@@ -52,7 +51,7 @@ impl Lingering {
     }
 }
 
-impl AsyncRead for Lingering {
+impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -61,13 +60,13 @@ impl AsyncRead for Lingering {
         let before = buffer.filled().len();
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
         if buffer.filled().len() > before {
-            self.seat.hears();
+            self.progress.hears();
         }
         Poll::Ready(read)
     }
 }
 
-impl AsyncWrite for Lingering {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -77,7 +76,12 @@ impl AsyncWrite for Lingering {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // Whoever writes has nothing left to write when it comes to this.
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        if flushed.is_ok() {
+            self.progress.flushed();
+        }
+        Poll::Ready(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

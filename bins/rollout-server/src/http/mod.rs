@@ -5,6 +5,7 @@ mod connection;
 mod held;
 mod lingering;
 mod places;
+mod progress;
 
 use std::io;
 use std::net::SocketAddr;

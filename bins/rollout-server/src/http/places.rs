@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// When there is no room, one place of so many is made free, at least one: if each newcomer waited for another one to go, a
@@ -41,22 +39,8 @@ pub(crate) struct Seat {
     stays: Arc<Notify>,
     /// When it became idle; none while it has a whole request.
     since: Mutex<Option<u64>>,
-    coming: Mutex<Coming>,
-    /// Since when an answer with an end is being sent.
-    sending: Mutex<Option<Instant>>,
     give_way: CancellationToken,
     _permit: Option<OwnedSemaphorePermit>,
-}
-
-/// What a connection is expected to send.
-#[derive(Clone, Copy, Debug)]
-enum Coming {
-    /// The head of a request, the first one of the connection or one that has begun, since then.
-    Head(Instant),
-    /// Its body, if it has one, or nothing before the answer is there.
-    Rest,
-    /// Nothing, until there is another request.
-    Nothing,
 }
 
 /// While this is there, the connection has a whole request and is left alone.
@@ -87,8 +71,6 @@ impl Places {
             rests: Arc::clone(&self.rests),
             stays: Arc::clone(&self.stays),
             since: Mutex::new(None),
-            coming: Mutex::new(Coming::Head(Instant::now())),
-            sending: Mutex::new(None),
             give_way: CancellationToken::new(),
             _permit: permit,
         });
@@ -151,42 +133,10 @@ impl Seat {
         }
     }
 
-    /// An answer that has an end is on its way from now on.
-    pub(crate) fn sends(&self) {
-        *lock(&self.sending) = Some(Instant::now());
-    }
-
-    /// For how long an answer that has an end has been on its way.
-    pub(crate) fn has_been_sending(&self) -> Duration {
-        lock(&self.sending).map_or(Duration::ZERO, |since| since.elapsed())
-    }
-
-    /// Something was read.
-    pub(crate) fn hears(&self) {
-        let mut coming = lock(&self.coming);
-        if matches!(*coming, Coming::Nothing) {
-            *coming = Coming::Head(Instant::now());
-        }
-    }
-
-    /// For how long the head of a request has been on its way.
-    pub(crate) fn has_waited_for_head(&self) -> Duration {
-        match *lock(&self.coming) {
-            Coming::Head(since) => since.elapsed(),
-            Coming::Rest | Coming::Nothing => Duration::ZERO,
-        }
-    }
-
-    /// The head of a request is there: of all that are idle, it is the last to give way.
-    pub(crate) fn begins(&self) {
-        *lock(&self.coming) = Coming::Rest;
+    /// Something came: of all that are idle, it is the last to give way.
+    pub(crate) fn stir(&self) {
         self.rise();
         self.rest();
-    }
-
-    /// The answer has been sent.
-    pub(crate) fn ends(&self) {
-        *lock(&self.coming) = Coming::Nothing;
     }
 
     fn rise(&self) {
@@ -208,7 +158,6 @@ impl Seat {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        *lock(&self.seat.sending) = None;
         self.seat.rest();
     }
 }
@@ -280,10 +229,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whose_request_begins_is_the_last_to_give_way() {
+    async fn who_stirs_is_the_last_to_give_way() {
         let places = Places::new(2);
         let (first, second) = (places.take().await, places.take().await);
-        first.begins();
+        first.stir();
         places.make_room();
         assert!(second.give_way().is_cancelled() && !first.give_way().is_cancelled());
         places.make_room();
