@@ -1,16 +1,22 @@
 //! A way to a server that can be closed.
 
-use std::io::{Read as _, Write as _};
+use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A port of 127.0.0.1 behind which another one is, as long as the door is open.
+/// A port of 127.0.0.1 behind which another one is, as long as the door is open. What goes through is cut when it is
+/// dropped.
 #[derive(Debug)]
 pub struct Door {
     port: u16,
-    open: Arc<AtomicBool>,
-    through: Arc<Mutex<Vec<TcpStream>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed: bool,
+    over: bool,
+    through: Vec<TcpStream>,
 }
 
 impl Door {
@@ -25,15 +31,19 @@ impl Door {
         let address = listener.local_addr().expect("a listener has an address");
         let door = Self {
             port: address.port(),
-            open: Arc::new(AtomicBool::new(true)),
-            through: Arc::default(),
+            state: Arc::default(),
         };
-        let (open, through) = (Arc::clone(&door.open), Arc::clone(&door.through));
+        let state = Arc::clone(&door.state);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                if open.load(Ordering::SeqCst) {
-                    let _ = lead(client, port, &through);
-                } // else it is closed at once, as by a server that is not there
+                let mut state = lock(&state);
+                if state.over {
+                    return;
+                }
+                // Else it is closed at once, as by a server that is not there, which may be so.
+                if !state.closed {
+                    let _ = state.lead(&client, port);
+                }
             }
         });
         door
@@ -47,43 +57,47 @@ impl Door {
 
     /// Ends every connection, and every new one at once.
     pub fn close(&self) {
-        self.open.store(false, Ordering::SeqCst);
-        let mut through = self.through.lock().unwrap_or_else(PoisonError::into_inner);
-        for stream in through.drain(..) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        for stream in state.through.drain(..) {
+            // It may be over already.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
     /// Lets connections through again.
     pub fn open(&self) {
-        self.open.store(true, Ordering::SeqCst);
+        lock(&self.state).closed = false;
     }
 }
 
-fn lead(client: TcpStream, port: u16, through: &Arc<Mutex<Vec<TcpStream>>>) -> std::io::Result<()> {
-    let server = TcpStream::connect(("127.0.0.1", port))?;
-    let mut all = through.lock().unwrap_or_else(PoisonError::into_inner);
-    // Of those that are over nobody needs to know.
-    all.retain(|stream| stream.peer_addr().is_ok());
-    for stream in [&client, &server] {
-        all.push(stream.try_clone()?);
+impl State {
+    fn lead(&mut self, client: &TcpStream, port: u16) -> io::Result<()> {
+        let server = TcpStream::connect(("127.0.0.1", port))?;
+        // Of those that are over nobody needs to know.
+        self.through.retain(|stream| stream.peer_addr().is_ok());
+        for (from, to) in [(client, &server), (&server, client)] {
+            from.set_nodelay(true)?;
+            let (mut from, mut to) = (from.try_clone()?, to.try_clone()?);
+            std::thread::spawn(move || {
+                let _ = io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Write);
+            });
+        }
+        self.through.extend([client.try_clone()?, server]);
+        Ok(())
     }
-    drop(all);
-    pass(client.try_clone()?, server.try_clone()?);
-    pass(server, client);
-    Ok(())
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream) {
-    std::thread::spawn(move || {
-        let mut part = [0; 16384];
-        while let Ok(read @ 1..) = from.read(&mut part) {
-            if to.write_all(&part[..read]).is_err() {
-                break;
-            }
-        }
-        for stream in [from, to] {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    });
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.close();
+        lock(&self.state).over = true;
+        // Wakes up who waits for the next one.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,6 @@
 //! PostgreSQL servers of the test's own: a folder and a port each, gone when the run ends.
 
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,6 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::ports::free_port;
 use crate::tools::{find, find_psql, text, until};
 
 /// As root the server refuses to run; this user has nothing.
@@ -101,6 +101,8 @@ impl Postgres {
         // Another program may take the port between our look and the server's: then with another one.
         for _ in 0..ATTEMPTS {
             let port = free_port();
+            // What another try said is not about this one.
+            let _ = std::fs::remove_file(root.join("log"));
             let mut keeper = as_nobody(Path::new("/bin/sh"))
                 .args(["-c", KEEPER])
                 .env("BIN", &bin)
@@ -263,12 +265,6 @@ fn as_nobody(program: &Path) -> Command {
 fn is_root() -> bool {
     // The owner of a process is the owner of its folder.
     std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-    let address = listener.local_addr().expect("a listener has an address");
-    address.port()
 }
 
 /// The last line of this file is what the server tells of itself, as pg_ctl reads it.

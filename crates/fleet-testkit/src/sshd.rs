@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 use std::io::Read as _;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::keys::{KeyKind, TestKey};
+use crate::ports::free_port;
 use crate::tools::{find, folder, run, text, until, write};
 
 /// How often another port is tried when someone took the free one.
@@ -220,14 +221,6 @@ impl Drop for Sshd {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-    listener
-        .local_addr()
-        .expect("a bound listener has an address")
-        .port()
 }
 
 fn configuration(folder: &Path, port: u16, options: &SshdOptions, host_keys: &[TestKey]) -> String {

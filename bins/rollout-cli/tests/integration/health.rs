@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::support::Site;
 
-const FAST: &str = "[rollout]\nsettle = 0.2\n[app.timeouts]\nconnect = 2\n";
+const FAST: &str = "[rollout]\nsettle = 0.2\n[app.timeouts]\nconnect = 5\n";
 
 fn healths(said: &Value) -> Vec<(&str, &str)> {
     let word = |host: &'_ Value, key: &str| host[key].as_str().unwrap().to_owned().leak() as &str;

@@ -33,7 +33,7 @@ async fn of_a_hundred_triggers_at_once_one_is_taken() {
         return;
     }
     // Each round has its release, so that the rollout that is taken is not over before the last one is asked for.
-    let slow = InstallBehaviour::Slow(Duration::from_secs(1));
+    let slow = InstallBehaviour::Slow(Duration::from_secs(2));
     let release = |round| ReleaseSpec::good(format!("Round {round}")).install(slow);
     let site = Site::with_hosts(Base::Postgres, 2, release(0)).await;
     let servers = servers(&site, 3).await;

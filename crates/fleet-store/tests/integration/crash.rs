@@ -60,6 +60,7 @@ async fn killed(place: &Place) {
             }
         }
 
+        place.until_left().await;
         let store = open().await;
         assert_consistent(&store).await;
         let hosts = store.host_list().await.unwrap();

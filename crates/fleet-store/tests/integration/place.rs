@@ -115,6 +115,21 @@ impl Place {
         }
     }
 
+    /// Waits until nobody else is on this PostgreSQL: it still does what a process asked for that was killed.
+    pub(crate) async fn until_left(&self) {
+        if !self.is_postgres() {
+            return;
+        }
+        let client = self.client().await;
+        let others = "SELECT 1 FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let begun = Instant::now();
+        while !client.query(others, &[]).await.unwrap().is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "others stay");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     async fn client(&self) -> tokio_postgres::Client {
         let connecting = tokio_postgres::connect(&self.url, tokio_postgres::NoTls);
         let (client, connection) = connecting.await.unwrap();

@@ -9,6 +9,8 @@ mod programs;
 mod reopen;
 mod repositories;
 
+use std::time::{Duration, Instant};
+
 use local_fleet::{FleetBuilder, LocalFleet};
 use tempfile::TempDir;
 
@@ -25,4 +27,13 @@ async fn start(builder: FleetBuilder) -> (TempDir, LocalFleet) {
         .await
         .unwrap();
     (folder, fleet)
+}
+
+/// Waits for something that other tasks or processes bring about.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

@@ -1,7 +1,7 @@
 //! Connections that fail, and the count of those that do not.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use local_fleet::{CommandFailure, CommandPoint, CutAt, Fault, LocalHost, ReleaseSpec, Turn};
 use russh::Sig;
@@ -10,16 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::client::{Client, End, run};
-use crate::fleet;
-
-/// Waits for something that other tasks or processes bring about.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds().await {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
+use crate::{fleet, until};
 
 fn exists(host: &LocalHost, file: &str) -> bool {
     host.home().join(file).exists()

@@ -478,7 +478,7 @@ async fn a_frozen_host_is_noticed() {
     }
     let host = Host::start();
     let settings = RusshSettings {
-        keepalive_interval: Duration::from_millis(300),
+        keepalive_interval: Duration::from_secs(1),
         keepalive_max: 2,
         ..RusshSettings::default()
     };

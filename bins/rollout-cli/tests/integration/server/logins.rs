@@ -78,9 +78,7 @@ fn nothing_is_sent_that_cannot_be_right() {
 #[test]
 fn a_server_that_is_not_there_is_told_from_one_that_refuses() {
     let place = place();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", free.local_addr().unwrap());
-    drop(free);
+    let url = format!("http://127.0.0.1:{}", fleet_testkit::free_port());
     for command in ["status", "update --all -y", "hosts list", "doctor"] {
         let mut arguments = vec!["--server", &url, "--token-file", "token"];
         arguments.extend(command.split(' '));

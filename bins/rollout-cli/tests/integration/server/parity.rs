@@ -11,7 +11,7 @@ use super::Served;
 use crate::support::{Ran, Site};
 
 const SETTINGS: &str =
-    "[rollout]\nsettle = 0.2\n[app.timeouts]\nconnect = 2\n[health]\nevery = 3600\n";
+    "[rollout]\nsettle = 0.2\n[app.timeouts]\nconnect = 5\n[health]\nevery = 3600\n";
 const HOSTS: usize = 6;
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -5,7 +5,6 @@
 //! words that the names of cells have, with commas between one choice and another; `ROLLOUT_TEST_CRASH_JOBS` how many are tried at once.
 
 mod cell;
-mod door;
 mod ground;
 mod proof;
 mod server;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fleet_types::view::{Host, Status, StepOutput};
 use fleet_types::{AttemptStatus, Event, EventKind, RolloutId, RolloutState, StepId};
 use local_fleet::{ChangeKind, LogEntry, Truth};
+use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 
 use crate::program::Summary;
@@ -230,11 +231,16 @@ fn changes(log: &[LogEntry]) -> Vec<Change> {
 
 /// In milliseconds since 1970.
 fn wall_clock_at_boot() -> i64 {
-    let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
-    let seconds: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let up = Duration::from_secs_f64(seconds);
-    i64::try_from((now - up).as_millis()).unwrap()
+    let wall = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    loop {
+        let before = wall();
+        let up = clock_gettime(ClockId::Boottime);
+        // What comes between the two looks would be taken for time that all commands are off.
+        if wall() - before < Duration::from_millis(2) {
+            let up = Duration::try_from(up).unwrap();
+            return i64::try_from((before - up).as_millis()).unwrap();
+        }
+    }
 }
 
 #[cfg(test)]

@@ -16,9 +16,9 @@ use crate::program::is_stopped;
 use crate::site::Site;
 
 /// For anything that it does.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// An answer that takes longer is none.
-const ANSWER: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// Whoever stands still at its moment gives no answer.
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
 /// The built server. `cargo xtask` builds it with the tests; a test run of this package alone builds it here.
 fn program() -> &'static PathBuf {
@@ -86,7 +86,7 @@ impl Server {
             child,
             address: String::new(),
             log,
-            client: Client::builder().timeout(ANSWER).build().unwrap(),
+            client: Client::builder().timeout(PATIENCE).build().unwrap(),
         };
         server.wait("it listens", |server| {
             let told = fs::read_to_string(&port).unwrap_or_default();
@@ -112,12 +112,22 @@ impl Server {
         Ok(())
     }
 
-    /// Asks for a rollout; why there is no answer, or a bad one.
-    pub(super) fn trigger(&self, site: &Site, token: &str, body: &Value) -> Result<(), String> {
+    /// Asks for a rollout; why there is no answer in this time, or a bad one.
+    pub(super) fn trigger(
+        &self,
+        site: &Site,
+        token: &str,
+        body: &Value,
+        patience: Duration,
+    ) -> Result<(), String> {
         let url = format!("http://{}/api/updates/trigger", self.address);
         site.block(async {
             let sent = self.client.post(url).bearer_auth(token).json(body);
-            let answer = sent.send().await.map_err(|error| error.to_string())?;
+            let answer = sent
+                .timeout(patience)
+                .send()
+                .await
+                .map_err(|error| error.to_string())?;
             match answer.status() {
                 StatusCode::ACCEPTED => Ok(()),
                 status => Err(format!("{status}: {:?}", answer.text().await)),
@@ -125,12 +135,18 @@ impl Server {
         })
     }
 
-    /// Where everything stands; why it does not say.
-    pub(super) fn status(&self, site: &Site, token: &str) -> Result<Status, String> {
+    /// Where everything stands; why it does not say in this time.
+    pub(super) fn status(
+        &self,
+        site: &Site,
+        token: &str,
+        patience: Duration,
+    ) -> Result<Status, String> {
         let url = format!("http://{}/api/updates/status", self.address);
         let since = Instant::now();
         let answer = site.block(async {
-            let answer = self.client.get(url).bearer_auth(token).send().await?;
+            let request = self.client.get(url).bearer_auth(token);
+            let answer = request.timeout(patience).send().await?;
             let code = answer.status();
             Ok((code, answer.text().await?))
         });

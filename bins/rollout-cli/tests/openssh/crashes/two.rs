@@ -5,14 +5,13 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use fleet_testkit::Postgres;
+use fleet_testkit::{Door, Postgres};
 use fleet_types::RolloutId;
 use serde_json::{Value, json};
 
 use super::cell::{Cell, Fault, Way};
-use super::door::Door;
 use super::ground::Ground;
-use super::server::Server;
+use super::server::{ANSWER, PATIENCE, Server};
 
 /// Three hosts of which two are under way at once: whoever begins has two, and there is one more for the other server.
 pub(super) const HOSTS: usize = 3;
@@ -92,7 +91,7 @@ impl Ground {
             ("ROLLOUT_CRASH_FLAG", flag.to_str().unwrap()),
         ];
         let start = |name| {
-            let door = Door::start(Postgres::shared().port());
+            let door = Door::to(Postgres::shared().port());
             let through = shared.url().replace(
                 &format!(":{}/", Postgres::shared().port()),
                 &format!(":{}/", door.port()),
@@ -104,13 +103,16 @@ impl Ground {
         let before = shared.takeovers();
         let body = body(cell, target);
         let latest = self.latest();
-        let answer = asked.0.trigger(&self.site, &shared.token, &body);
+        // One that is killed or stopped early on owes no answer, nor one that waits at the very call that was asked for.
+        let creates = point.contains("rollout_create");
+        let owes = !creates && !matches!(cell.fault, Fault::Kill | Fault::Stop | Fault::Sleep);
+        let patience = if owes { PATIENCE } else { ANSWER };
+        let (site, token) = (&self.site, &shared.token);
+        let answer = asked.0.trigger(site, token, &body, patience);
         if cell.way() == Way::Aborts {
             self.abort(&other.0)?;
         }
-        // One that is killed or stopped early on owes no answer, nor one that waits at the very call that was asked for.
-        let creates = point.contains("rollout_create");
-        if !creates && !matches!(cell.fault, Fault::Kill | Fault::Stop | Fault::Sleep) {
+        if owes {
             answer?;
         }
         let Some(sprung) = self.sprung_in([&mut asked.0, &mut other.0], latest)? else {
@@ -140,7 +142,7 @@ impl Ground {
                 first.is_killed()?;
                 fs::remove_file(&flag).unwrap();
                 if self.latest() == latest {
-                    second.trigger(&self.site, &shared.token, &body)?;
+                    second.trigger(site, token, &body, PATIENCE)?;
                 }
             }
             Fault::Ssh => {
@@ -148,13 +150,13 @@ impl Ground {
                 fs::remove_file(&flag).unwrap();
             }
             Fault::Database => {
-                door.shut();
+                door.close();
                 fs::remove_file(&flag).unwrap();
                 sleep(OUTAGE);
                 door.open();
                 if creates && self.latest() == latest {
                     // Its caller gave up; it may still be at it.
-                    match second.trigger(&self.site, &shared.token, &body) {
+                    match second.trigger(site, token, &body, PATIENCE) {
                         Err(refused) if !refused.starts_with("409") => return Err(refused),
                         _ => {}
                     }
@@ -162,7 +164,7 @@ impl Ground {
             }
             Fault::Stop => {
                 let since = Instant::now();
-                while shared.takeovers() == before && self.is_on(&second)? {
+                while shared.takeovers() == before && self.is_on(&second, PATIENCE)? {
                     if since.elapsed() > LIMIT {
                         return Err(format!("nothing was taken over: {}", second.said()));
                     }
@@ -193,7 +195,7 @@ impl Ground {
         let shared = self.shared.as_ref().unwrap();
         let since = Instant::now();
         loop {
-            let status = server.status(&self.site, &shared.token);
+            let status = server.status(&self.site, &shared.token, ANSWER);
             let rollout = status.ok().and_then(|status| status.rollout);
             if rollout.is_some_and(|rollout| rollout.counts.updating > 0) {
                 self.site.program.expect(0, &["abort"]);
@@ -216,17 +218,17 @@ impl Ground {
         loop {
             // The other way round, one could spring between the two looks. A rollout that has not begun is not over.
             let ended = has_ended(&mut servers);
-            let on = self.is_on(servers[1]);
+            let on = self.is_on(servers[1], ANSWER);
             let over = matches!(on, Ok(false)) && self.latest() != before;
             if let Some(sprung) = self.springs(&mut servers) {
                 return Ok(Some(sprung));
             }
-            // Whoever is at its moment gives no answer; whoever is not does.
-            on?;
             if over && since.elapsed() > BEAT {
                 return Ok(None);
             }
             if ended || since.elapsed() > LIMIT {
+                // Whoever is at its moment gives no answer; whoever is not does.
+                on?;
                 let said = servers.map(|server| server.said());
                 return Err(format!("none came to that moment: {}", said.join("\n")));
             }
@@ -250,9 +252,9 @@ impl Ground {
     }
 
     /// Whether the rollout is under way, says this server.
-    fn is_on(&self, server: &Server) -> Result<bool, String> {
+    fn is_on(&self, server: &Server, patience: Duration) -> Result<bool, String> {
         let shared = self.shared.as_ref().unwrap();
-        let status = server.status(&self.site, &shared.token)?;
+        let status = server.status(&self.site, &shared.token, patience)?;
         Ok(status
             .rollout
             .is_some_and(|rollout| rollout.state.is_active()))
@@ -260,9 +262,10 @@ impl Ground {
 
     fn comes_to_an_end(&self, second: &mut Server) -> Result<(), String> {
         let since = Instant::now();
-        while self.is_on(second)? {
+        while self.is_on(second, PATIENCE)? {
             if since.elapsed() > LIMIT {
-                let status = second.status(&self.site, &self.shared.as_ref().unwrap().token);
+                let token = &self.shared.as_ref().unwrap().token;
+                let status = second.status(&self.site, token, PATIENCE);
                 return Err(format!("no end: {status:#?} {}", second.said()));
             }
             sleep(ASKED_AGAIN);
