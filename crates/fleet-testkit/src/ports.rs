@@ -59,7 +59,7 @@ mod tests {
         let ports = [(); 50].map(|()| free_port());
         let held: Vec<_> = ports
             .iter()
-            .map(|port| TcpListener::bind(("127.0.0.1", *port)).unwrap())
+            .map(|port| TcpListener::bind(("127.0.0.1", *port)).expect("it is free"))
             .collect();
         assert_eq!(held.len(), ports.len());
         assert!(!ports.contains(&free_port()));
