@@ -198,18 +198,21 @@ mod tests {
     /// What is on its way at most: less than anything large here.
     const ON_THE_WAY: usize = 16 * 1024;
 
-    /// A client's end, and a task that ends with the connection. Nothing but time passes between them, so that an hour of
+    /// A client's end, and when the connection ends. Nothing but time passes between them, so that an hour of
     /// waiting is over at once.
-    async fn connect(router: Router) -> (DuplexStream, JoinHandle<()>) {
+    async fn connect(router: Router) -> (DuplexStream, JoinHandle<Instant>) {
         let seat = Places::new(1).take().await;
         connect_at(router, seat)
     }
 
-    fn connect_at(router: Router, seat: Arc<Seat>) -> (DuplexStream, JoinHandle<()>) {
+    fn connect_at(router: Router, seat: Arc<Seat>) -> (DuplexStream, JoinHandle<Instant>) {
         let (client, stream) = duplex(ON_THE_WAY);
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let stop = CancellationToken::new();
-        let served = tokio::spawn(async move { converse(stream, peer, router, seat, stop).await });
+        let served = tokio::spawn(async move {
+            converse(stream, peer, router, seat, stop).await;
+            Instant::now()
+        });
         (client, served)
     }
 
@@ -220,6 +223,7 @@ mod tests {
             .route("/", get(async || "."))
             .route("/later", get(async || sleep(ANSWER_TIME / 2).await))
             .route("/large", get(async || "x".repeat(ON_THE_WAY * 8)))
+            .route("/unread-large", post(async || "x".repeat(ON_THE_WAY * 8)))
             .route("/unread", post(async || (StatusCode::FORBIDDEN, ".")))
             .route("/download", endless("text/html"))
             .route("/stream", endless(requests::EVENT_STREAM))
@@ -241,10 +245,10 @@ mod tests {
     }
 
     /// How long until the connection has ended.
-    async fn ended_after(served: JoinHandle<()>) -> Duration {
+    async fn ended_after(served: JoinHandle<Instant>) -> Duration {
         let since = Instant::now();
-        served.await.unwrap();
-        since.elapsed()
+        let ended = timeout(IDLE_TIME * 2, served).await;
+        ended.expect("it does not end").unwrap() - since
     }
 
     #[track_caller]
@@ -291,8 +295,12 @@ mod tests {
 
     /// Sends a body that nobody reads.
     fn send(length: usize) -> Vec<u8> {
+        send_to("/unread", length)
+    }
+
+    fn send_to(path: &str, length: usize) -> Vec<u8> {
         let head =
-            format!("POST /unread HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n");
+            format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n");
         [head.into_bytes(), vec![b'x'; length]].concat()
     }
 
@@ -310,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_head_has_ten_seconds() {
+    async fn a_head_has_ten_seconds() {
         let (_silent, served) = connect(router()).await;
         assert_about(ended_after(served).await, HEAD_TIME);
         for idle in [None, Some(0), Some(60), Some(619)] {
@@ -331,8 +339,7 @@ mod tests {
                 let answered = is_answered(&mut client, end).await;
                 assert_eq!(answered, seconds == 9, "{idle:?}");
                 if !answered {
-                    served.await.unwrap();
-                    assert_about(since.elapsed(), HEAD_TIME);
+                    assert_about(served.await.unwrap() - since, HEAD_TIME);
                 }
             }
         }
@@ -361,6 +368,16 @@ mod tests {
             assert!(is_answered(&mut client, &before).await);
             sleep(ANSWER_TIME / 2).await;
             client.write_all(&ask("/download")).await.unwrap();
+            assert_about(ended_after(served).await, ANSWER_TIME);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_for_more_than_they_take_loses_the_place() {
+        for length in [1, ON_THE_WAY * 2 / 3] {
+            let (mut client, served) = connect(router()).await;
+            let requests = [send_to("/unread-large", length), ask("/"), ask("/")].concat();
+            client.write_all(&requests).await.unwrap();
             assert_about(ended_after(served).await, ANSWER_TIME);
         }
     }

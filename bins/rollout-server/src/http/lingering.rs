@@ -88,6 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
         if self.patience.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
             self.patience = Some(Box::pin(sleep(PATIENCE)));
+            self.progress.closes();
         }
         let over = self
             .patience

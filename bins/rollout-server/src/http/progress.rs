@@ -34,8 +34,12 @@ enum Phase {
         /// Something came meanwhile.
         heard: bool,
     },
-    /// There was no byte of another request since then.
+    /// Another request is there, and its handler waits for that rest.
+    Behind(Instant),
+    /// Nothing came since then; some of another request may have come with what was before it.
     Idle(Instant),
+    /// It is being closed, which has a limit of its own.
+    Over,
 }
 
 impl Progress {
@@ -50,13 +54,18 @@ impl Progress {
         match &mut *phase {
             Phase::Idle(_) => *phase = Phase::Head(Instant::now()),
             Phase::Rest { heard, .. } => *heard = true,
-            Phase::Head(_) | Phase::Request | Phase::Answer(_) => {}
+            Phase::Head(_) | Phase::Request | Phase::Answer(_) | Phase::Behind(_) | Phase::Over => {
+            }
         }
     }
 
     /// The head of a request is there.
     pub(super) fn begins(&self) {
-        *self.phase() = Phase::Request;
+        let mut phase = self.phase();
+        *phase = match *phase {
+            Phase::Rest { since, .. } | Phase::Behind(since) => Phase::Behind(since),
+            _ => Phase::Request,
+        };
     }
 
     /// An answer that has an end is on its way from now on.
@@ -68,7 +77,7 @@ impl Progress {
     pub(super) fn ends(&self, owed: bool) {
         let mut phase = self.phase();
         let since = match *phase {
-            Phase::Answer(since) => since,
+            Phase::Answer(since) | Phase::Behind(since) => since,
             _ => Instant::now(),
         };
         *phase = Phase::Rest {
@@ -81,14 +90,18 @@ impl Progress {
     /// All that there was to send is sent.
     pub(super) fn flushed(&self) {
         let mut phase = self.phase();
-        if let Phase::Rest { owed, heard, .. } = *phase {
-            *phase = match (owed, heard) {
-                // What comes may be the rest of that body.
-                (true, _) => Phase::Request,
-                (false, true) => Phase::Head(Instant::now()),
-                (false, false) => Phase::Idle(Instant::now()),
-            };
-        }
+        *phase = match *phase {
+            // What comes may be the rest of that body.
+            Phase::Rest { owed: true, .. } | Phase::Behind(_) => Phase::Request,
+            Phase::Rest { heard: true, .. } => Phase::Head(Instant::now()),
+            Phase::Rest { .. } => Phase::Idle(Instant::now()),
+            other => other,
+        };
+    }
+
+    /// It is being closed.
+    pub(super) fn closes(&self) {
+        *self.phase() = Phase::Over;
     }
 
     /// Waits until something has taken longer than it may.
@@ -105,9 +118,11 @@ impl Progress {
     fn left(&self) -> Duration {
         let (limit, since) = match *self.phase() {
             Phase::Head(since) => (HEAD_TIME, since),
-            Phase::Answer(since) | Phase::Rest { since, .. } => (ANSWER_TIME, since),
+            Phase::Answer(since) | Phase::Rest { since, .. } | Phase::Behind(since) => {
+                (ANSWER_TIME, since)
+            }
             Phase::Idle(since) => (IDLE_TIME, since),
-            Phase::Request => return Duration::MAX,
+            Phase::Request | Phase::Over => return Duration::MAX,
         };
         limit.saturating_sub(since.elapsed())
     }
