@@ -31,4 +31,4 @@ pub use keys::{KeyFormat, KeyKind, TestKey};
 pub use ports::free_port;
 pub use postgres::{Postgres, PostgresOptions};
 pub use sshd::{Sshd, SshdOptions};
-pub use tools::{is_left_out, run, until};
+pub use tools::{copy_program, is_left_out, run, until};

@@ -94,6 +94,18 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Copies a program that is run at once.
+///
+/// A file that is open for writing cannot be run, and one that this process wrote may still be open in a child that another
+/// thread is just about to start. So `cp` writes it.
+///
+/// # Panics
+///
+/// When it cannot be copied.
+pub fn copy_program(from: &Path, to: &Path) {
+    run("cp", &[text(from), text(to)]);
+}
+
 /// Waits until something holds.
 ///
 /// # Panics

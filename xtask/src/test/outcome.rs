@@ -220,7 +220,7 @@ mod tests {
         let mut command = process::command("sh");
         command.args(["-c", &script]).stdin(held);
         let mut output = Vec::new();
-        let outcome = Outcome::of(&mut command, Duration::from_millis(50), &mut output).unwrap();
+        let outcome = Outcome::of(&mut command, Duration::from_millis(500), &mut output).unwrap();
         drop(holding);
         let expected = "xtask test: FAILED (a test left a process running): 5 passed, 0 failed, left out: nothing";
         assert_eq!(outcome.last_line(&[]), expected);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::process::Command;
 
 use diesel::connection::SimpleConnection;
@@ -115,7 +116,7 @@ fn read_only() {
 /// Rights on files do not hold for root, so a program that root starts runs as nobody.
 fn as_nobody(place: &Place, arguments: &[&str]) -> Command {
     let program = place.path("program");
-    fs::copy(env!("CARGO_BIN_EXE_rollout-cli"), &program).unwrap();
+    fleet_testkit::copy_program(Path::new(env!("CARGO_BIN_EXE_rollout-cli")), &program);
     let template = place.command(arguments);
     let mut command = if fs::metadata(place.path("")).unwrap().uid() == 0 {
         let mut command = Command::new("setpriv");

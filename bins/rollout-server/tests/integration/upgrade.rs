@@ -177,7 +177,7 @@ mod next_version {
     }
 
     async fn slow_site(hosts: usize) -> Site {
-        let slow = InstallBehaviour::Slow(Duration::from_millis(500));
+        let slow = InstallBehaviour::Slow(Duration::from_secs(1));
         Site::with_git_in_logs(
             Base::Postgres,
             hosts,

@@ -287,7 +287,7 @@ fn as_nobody(test: &str, path: &Path) -> Output {
     // The test program itself may lie where that user may not look.
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("test");
-    fs::copy(program, &copy).unwrap();
+    fleet_testkit::copy_program(&program, &copy);
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = if rustix::process::geteuid().is_root() {
         let mut command = Command::new("setpriv");
@@ -325,7 +325,7 @@ async fn read_only_file_and_folder() {
         may(spot.folder.path(), folder);
         let output = as_nobody("files::refused_as_nobody", &spot.path);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{text}");
+        assert!(output.status.success(), "{output:?}");
         assert!(text.contains(said), "{text}");
         may(spot.folder.path(), 0o700);
     }

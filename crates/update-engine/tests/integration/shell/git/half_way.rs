@@ -1,6 +1,7 @@
 //! Moves that stopped half-way: a killed git, a full disk, a worker that died before or after it sent the pull.
 
 use std::fs;
+use std::process::Command;
 
 use fleet_types::{AttemptStatus, Phase, Reason, StepId};
 
@@ -55,9 +56,12 @@ async fn a_lock_whose_git_still_works_is_not_removed() {
     let place = Place::new();
     let new = place.release("two", "service=ok\n");
     let progress = half_way(&place, &new, StepId::Pull, back());
-    // A process of this user that is called git and works in the repository.
-    fs::copy("/bin/sleep", place.path("bin/git-at-work")).unwrap();
-    let mut git = std::process::Command::new(place.path("bin/git-at-work"))
+    // A process of this user that is called git and works in the repository. What this process wrote itself may still be
+    // open in a child that another test is just starting, and could not be run then.
+    let program = place.path("bin/git-at-work");
+    let copied = Command::new("cp").arg("/bin/sleep").arg(&program).status();
+    assert!(copied.unwrap().success());
+    let mut git = Command::new(&program)
         .arg("60")
         .current_dir(place.path("state/app"))
         .spawn()
