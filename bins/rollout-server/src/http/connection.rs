@@ -221,7 +221,7 @@ mod tests {
         let endless = |kind| get(move || async move { ([(CONTENT_TYPE, kind)], Body::new(Long)) });
         Router::new()
             .route("/", get(async || "."))
-            .route("/later", get(async || sleep(ANSWER_TIME / 2).await))
+            .route("/later", get(async || sleep(ANSWER_TIME * 2).await))
             .route("/large", get(async || "x".repeat(ON_THE_WAY * 8)))
             .route("/unread-large", post(async || "x".repeat(ON_THE_WAY * 8)))
             .route("/unread", post(async || (StatusCode::FORBIDDEN, ".")))
@@ -406,6 +406,7 @@ mod tests {
         }
         assert!(is_answered(&mut client, b"").await);
     }
+
     #[tokio::test(start_paused = true)]
     async fn half_a_head_behind_a_slow_answer_has_ten_seconds_from_its_end() {
         let (mut client, served) = connect(router()).await;
